@@ -1,0 +1,56 @@
+import type { ErrorCode } from './errors.ts';
+import type { OutcomeStatus, PayloadType } from './record/kinds.ts';
+
+/** What a lane knows of an operation and policies decide on; tagged by protocol. */
+export type Facts = { readonly protocol: 'Postgres' } | { readonly protocol: 'TCP' };
+
+/** Stands in for facts where bytes could not be understood: never allowed under Enforce. */
+export interface Unreadable {
+  readonly protocol: 'Unreadable';
+  /** Why, without content. */
+  readonly because: string;
+}
+
+/** Content that is recorded with an operation: already masked, and owned by the record from here on. */
+export interface Content {
+  readonly type: PayloadType;
+  readonly bytes: Buffer;
+}
+
+/** Place of a record in its stream; `seq` is known once the record is in the spool. */
+export interface RecordRef {
+  readonly seq: number | undefined;
+}
+
+/** Something an agent wants done, small enough to be decided on its own. */
+export interface Operation {
+  /** `statement`: text that later requests refer to; `request`: what runs; `connection`: an opaque stream. */
+  readonly kind: 'statement' | 'request' | 'connection';
+  readonly facts: Facts | Unreadable;
+  readonly content?: Content;
+  /** For a request whose text was recorded earlier. */
+  readonly statement?: RecordRef;
+}
+
+/** A documented no: what the peer reads, in the protocol's own words. */
+export interface Refusal {
+  readonly code: ErrorCode;
+  /** Shown to the peer: never holds content or secrets. */
+  readonly message: string;
+  /** What to do next. */
+  readonly hint?: string;
+}
+
+/** How an operation ended. */
+export interface Outcome {
+  readonly status: OutcomeStatus;
+  /** The backend's own error code, such as an SQLSTATE. */
+  readonly code?: string;
+  /** The record that says how the rows are to be read, when it is not part of this answer. */
+  readonly layout?: RecordRef;
+}
+
+/** Tells a refusal from anything else that `admit` and `open` return. */
+export function isRefusal(value: object): value is Refusal {
+  return 'code' in value && 'message' in value;
+}

@@ -1,0 +1,175 @@
+/**
+ * What is recorded. A header names facts about an operation and never holds its content: SQL text, parameters, rows,
+ * error texts and anything else that an agent or a backend wrote are payload, so that they can be masked and erased.
+ * Keys follow OpenTelemetry's semantic conventions where a stable one exists.
+ */
+
+/** How a payload is to be read; the transcript of the protocol knows each. */
+export type PayloadType =
+  | 'json' // UTF-8 JSON of fields that a peer chose, such as startup parameters
+  | 'postgres.query' // body of a Query message, without the closing NUL
+  | 'postgres.parse' // body of a Parse message
+  | 'postgres.bind' // body of a Bind message
+  | 'postgres.messages' // backend messages as they came; consecutive parts and the result join seamlessly
+  | 'postgres.copy-data'; // contents of CopyData messages sent by the agent
+
+/** The part of a stream that a part record belongs to. */
+export type Channel =
+  'layout' | 'rows' | 'copy' | 'notice' | 'parameters' | 'stdin' | 'body' | 'message';
+
+/** Verdict of the policies over one operation, as it is recorded. */
+export interface RecordedVerdict {
+  readonly action: 'Allow' | 'Deny';
+  /** What all policies together, observing ones included, would have done. */
+  readonly wouldBe: 'Allow' | 'Deny';
+  /** Why, in one of a closed set of words. */
+  readonly reason:
+    'default-action' | 'no-policy' | 'observe' | 'unreadable' | 'audit-unavailable' | 'unsupported';
+  /** `Kind/namespace/name` or `Kind/name` of the policy that decided, absent when none selects the pod. */
+  readonly policy?: string;
+  /** Digest of the policies in force. */
+  readonly revision: string;
+}
+
+/** How an operation ended. */
+export type OutcomeStatus =
+  | 'ok'
+  | 'error' // the backend answered with an error
+  | 'incomplete' // ended midway: a peer vanished, a kill, a full spool
+  | 'not-executed' // bound and never executed, or skipped after an earlier error
+  | 'unknown'; // found without an end after a restart
+
+/** Why a session ended. */
+export type EndReason =
+  | 'agent-closed'
+  | 'agent-vanished'
+  | 'backend-closed'
+  | 'backend-unreachable'
+  | 'backend-login-failed'
+  | 'protocol-violation'
+  | 'token-expired'
+  | 'audit-unavailable'
+  | 'access-withdrawn'
+  | 'killed'
+  | 'draining'
+  | 'internal-error';
+
+export interface RecordedPrincipal {
+  readonly kind: 'token' | 'workload';
+  readonly user: string;
+  readonly groups?: readonly string[];
+  readonly provider?: string;
+  readonly issuer?: string;
+  readonly onBehalfOf?: string;
+}
+
+/** Fields that an author of records fills in, by kind. */
+export type RecordFields =
+  | {
+      readonly kind: 'stream.start';
+      readonly 'service.version': string;
+      readonly 'k8s.pod.name': string;
+      readonly 'k8s.namespace.name': string;
+      readonly 'service.account': string;
+    }
+  | { readonly kind: 'stream.end' }
+  | {
+      readonly kind: 'session.start';
+      readonly protocol: 'Postgres' | 'TCP';
+      readonly backend: string;
+      readonly principal: RecordedPrincipal;
+      readonly 'server.address': string;
+      readonly 'server.port': number;
+      readonly 'client.address': string;
+      readonly 'client.port': number;
+      /** Of the payload: what the agent asked for at login. */
+      readonly payloadType?: PayloadType;
+      readonly revision: string;
+    }
+  | {
+      readonly kind: 'session.end';
+      readonly reason: EndReason;
+      /** How many records the session has, this one included; equals `n`. */
+      readonly count: number;
+      readonly durationMs: number;
+    }
+  | {
+      readonly kind: 'auth.failed';
+      readonly protocol: 'Postgres' | 'TCP';
+      readonly backend: string;
+      readonly 'client.address': string;
+      readonly reason: string;
+      /** How many failures this record stands for. */
+      readonly attempts: number;
+    }
+  | {
+      readonly kind: 'statement';
+      readonly verdict: RecordedVerdict;
+      readonly payloadType: PayloadType;
+      readonly digest?: PayloadDigest;
+    }
+  | {
+      readonly kind: 'request';
+      readonly verdict: RecordedVerdict;
+      readonly payloadType?: PayloadType;
+      readonly digest?: PayloadDigest;
+      /** For a Bind: seq of the statement record that holds its text. */
+      readonly statement?: number;
+      /** Seq of the part record that holds the RowDescription under which the rows are to be read. */
+      readonly layout?: number;
+    }
+  | {
+      readonly kind: 'part';
+      readonly direction: 'up' | 'down';
+      readonly channel: Channel;
+      readonly payloadType: PayloadType;
+    }
+  | {
+      readonly kind: 'result';
+      readonly status: OutcomeStatus;
+      /** SQLSTATE of the error, where the backend sent one. */
+      readonly 'db.response.status_code'?: string;
+      readonly 'db.response.returned_rows'?: number;
+      readonly bytesUp: number;
+      readonly bytesDown: number;
+      readonly durationUs: number;
+      readonly payloadType?: PayloadType;
+      readonly digest?: PayloadDigest;
+      /** Set when `record.maxBytes` cut the answer short in the record; the agent got all of it. */
+      readonly truncated?: true;
+      /** See `request`. */
+      readonly layout?: number;
+    };
+
+/** Stands in for a payload under `record: Digest`. */
+export interface PayloadDigest {
+  /** SHA-256 in lower-case hex. */
+  readonly sha256: string;
+  readonly length: number;
+}
+
+export type RecordKind = RecordFields['kind'];
+
+/** What the writer adds to every record. */
+export interface Envelope {
+  readonly v: 1;
+  readonly stream: string;
+  /** From 1, without a gap. */
+  readonly seq: number;
+  /** RFC 3339 in UTC with microseconds. */
+  readonly time: string;
+  /** Nanoseconds on a clock that never goes back, from the start of the process. */
+  readonly monoNs: number;
+  readonly session?: string;
+  /** Number of the record within its session, from 1. */
+  readonly n?: number;
+  /** Seq of the `request` or `statement` record that a part or result belongs to. */
+  readonly request?: number;
+  readonly payload?: { readonly length: number; readonly hash: string };
+}
+
+/** A record's header as it stands in a frame. */
+export type RecordHeader = Envelope & RecordFields;
+
+/** The header of one kind of record. */
+export type HeaderOf<K extends RecordKind> = Envelope & Extract<RecordFields, { kind: K }>;

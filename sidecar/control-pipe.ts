@@ -1,0 +1,56 @@
+import { Socket } from 'node:net';
+import { createInterface } from 'node:readline';
+import { controlFd, type SidecarReport, type SidecarSecrets } from '#core/control.ts';
+import { ChaperoneError } from '#core/errors.ts';
+
+/** The pipe to the supervisor: secrets come down, reports go up, and its end means stop. */
+export interface ControlPipe {
+  readonly secrets: SidecarSecrets;
+  report(report: SidecarReport): void;
+  /** Settles when the supervisor is gone. */
+  readonly closed: Promise<void>;
+  close(): void;
+}
+
+/** Opens the pipe and waits for the secrets. @throws ChaperoneError `config-invalid` when none come. */
+export async function openControlPipe(): Promise<ControlPipe> {
+  const socket = openSocket();
+  const { promise: closed, resolve } = Promise.withResolvers<void>();
+  socket.on('close', () => resolve());
+  socket.on('error', () => socket.destroy()); // 'close' follows, which says the same
+  const line = await new Promise<string>((done, fail) => {
+    const lines = createInterface({ input: socket });
+    lines.once('line', done);
+    lines.once('close', () =>
+      fail(new ChaperoneError('config-invalid', 'the control pipe closed early')),
+    );
+  });
+  return {
+    secrets: parseSecrets(line),
+    report: (report) => {
+      if (socket.writable) socket.write(`${JSON.stringify(report)}\n`);
+    },
+    closed,
+    close: () => socket.end(),
+  };
+}
+
+function openSocket(): Socket {
+  try {
+    return new Socket({ fd: controlFd, readable: true, writable: true });
+  } catch (cause) {
+    const message = `file descriptor ${controlFd} is not a pipe to a supervisor: start this with "chaperone dev"`;
+    throw new ChaperoneError('config-invalid', message, { cause });
+  }
+}
+
+// The supervisor is the same release and trusted with the secrets themselves; a bad line is a broken start.
+function parseSecrets(line: string): SidecarSecrets {
+  try {
+    const value = JSON.parse(line) as SidecarSecrets; // checked for its tag below
+    if (value.type === 'secrets') return value;
+  } catch {
+    // The parser's message would quote the line, which holds secrets.
+  }
+  throw new ChaperoneError('config-invalid', 'the control pipe did not begin with the secrets');
+}

@@ -1,0 +1,255 @@
+import { createHash, hash, type Hash } from 'node:crypto';
+import { decide } from '#core/policy/decide.ts';
+import type { EffectivePolicy } from '#core/policy/resolve.ts';
+import type { Content, Operation, Outcome, RecordRef, Refusal } from '#core/operation.ts';
+import type { Channel, PayloadType, RecordedVerdict, RecordFields } from '#core/record/kinds.ts';
+import type { Ready } from './lane.ts';
+import type { SessionLog, SpoolWriter } from './spool/writer.ts';
+
+/** Content of one record; what is longer goes on in parts. */
+export const maxPartBytes = 65_536;
+
+/** What the gate needs of a session. */
+export interface GateContext {
+  readonly writer: SpoolWriter;
+  readonly log: SessionLog;
+  readonly policy: EffectivePolicy | undefined;
+  readonly revision: string;
+}
+
+/**
+ * THE line: decides an operation, records it, and only then hands out the permit without which no outlet sends. The
+ * request record is queued before the permit exists; `permit.recorded` tells when it is in the spool, and an outlet
+ * lets nothing out before.
+ */
+export function admit(context: GateContext, operation: Operation): Permit | Refusal {
+  const verdict = decide(context.policy, operation.facts, context.revision);
+  const ref = recordRequest(context, operation, verdict);
+  if (verdict.action === 'Allow') return new LivePermit(context, operation, ref);
+  return refusalFor(verdict, context.log.id);
+}
+
+/** What stops an operation, in words for people and with the next step. */
+function refusalFor(verdict: RecordedVerdict, session: string): Refusal {
+  const by =
+    verdict.policy === undefined ? 'no policy selects this pod' : `denied by ${verdict.policy}`;
+  return {
+    code: verdict.reason === 'no-policy' ? 'no-policy' : 'denied',
+    message: `${by} (${verdict.reason})`,
+    hint: `Ask the owner of the policy; the refusal is recorded in session ${session}.`,
+  };
+}
+
+function recordRequest(
+  context: GateContext,
+  operation: Operation,
+  verdict: RecordedVerdict,
+): RecordRef {
+  const { content, statement } = operation;
+  const level = context.policy?.record.requests ?? 'Full';
+  const kind = operation.kind === 'statement' ? 'statement' : 'request';
+  const described = content && {
+    payloadType: content.type,
+    ...(level === 'Digest' ? { digest: digestOf(content.bytes) } : {}),
+  };
+  const full = content && level === 'Full' ? content.bytes : undefined;
+  const ref = context.writer.append({
+    session: context.log,
+    ending: false,
+    seal: () => ({
+      fields: requestFields(kind, verdict, described, statement),
+      ...(full ? { payload: full.subarray(0, maxPartBytes) } : {}),
+    }),
+  });
+  if (content && full) recordRest(context, ref, { type: content.type, bytes: full });
+  return ref;
+}
+
+function requestFields(
+  kind: 'statement' | 'request',
+  verdict: RecordedVerdict,
+  described: { payloadType: PayloadType } | undefined,
+  statement: RecordRef | undefined,
+): RecordFields {
+  if (kind === 'statement') return { kind, verdict, payloadType: 'postgres.parse', ...described };
+  const seq = statement?.seq;
+  return { kind, verdict, ...described, ...(seq === undefined ? {} : { statement: seq }) };
+}
+
+/** Text or parameters that are longer than one record go on in parts, before any of it goes up. */
+function recordRest(context: GateContext, request: RecordRef, { type, bytes }: Content): void {
+  for (let start = maxPartBytes; start < bytes.length; start += maxPartBytes) {
+    const payload = bytes.subarray(start, start + maxPartBytes);
+    context.writer.append({
+      session: context.log,
+      request,
+      ending: false,
+      seal: () => ({
+        fields: { kind: 'part', direction: 'up', channel: 'message', payloadType: type },
+        payload,
+      }),
+    });
+  }
+}
+
+function digestOf(bytes: Buffer): { sha256: string; length: number } {
+  return { sha256: hash('sha256', bytes, 'hex'), length: bytes.length };
+}
+
+/** Bytes of an answer that go into one record: a part, or the result when the answer ended in the same turn. */
+interface OpenPart {
+  chunks: Buffer[];
+  length: number;
+  rows: number;
+  sealed: boolean;
+  outcome: Outcome | undefined;
+}
+
+/**
+ * Leave to do one operation: exists only once it was decided and its record is queued. The class stays in this file, so
+ * that nothing else can make one.
+ */
+export type Permit = LivePermit;
+
+class LivePermit {
+  /** Settles when the request is in the spool; nothing may go upstream before. */
+  readonly recorded: Ready;
+  readonly ref: RecordRef;
+  readonly #context: GateContext;
+  readonly #kind: Operation['kind'];
+  readonly #startedMs = performance.now();
+  readonly #responses: 'Full' | 'Digest' | 'None';
+  readonly #digest: Hash | undefined;
+  #part: OpenPart | undefined;
+  #recordedBytes = 0;
+  #answerType: PayloadType = 'postgres.messages';
+  #up = 0;
+  #down = 0;
+  #rows = 0;
+  #durationUs: number | undefined;
+
+  constructor(context: GateContext, operation: Operation, ref: RecordRef) {
+    this.#context = context;
+    this.#kind = operation.kind;
+    this.ref = ref;
+    this.recorded = context.writer.turn();
+    this.#up = operation.content?.bytes.length ?? 0;
+    this.#responses = context.policy?.record.responses ?? 'Full';
+    this.#digest = this.#responses === 'Digest' ? createHash('sha256') : undefined;
+  }
+
+  get finished(): boolean {
+    return this.#durationUs !== undefined;
+  }
+
+  /** Records what goes up after the request itself, such as COPY data. */
+  up(channel: Channel, content: Content): Ready {
+    this.#up += content.bytes.length;
+    if ((this.#context.policy?.record.requests ?? 'Full') !== 'Full') return undefined;
+    for (let start = 0; start < content.bytes.length; start += maxPartBytes) {
+      const payload = content.bytes.subarray(start, start + maxPartBytes);
+      this.#context.writer.append({
+        session: this.#context.log,
+        request: this.ref,
+        ending: false,
+        seal: () => ({
+          fields: { kind: 'part', direction: 'up', channel, payloadType: content.type },
+          payload,
+        }),
+      });
+    }
+    return this.#context.writer.turn();
+  }
+
+  /** Records a piece of the answer, which may be released when the returned value settles. */
+  down(bytes: Buffer, rows: number, type: PayloadType = 'postgres.messages'): Ready {
+    this.#down += bytes.length;
+    this.#rows += rows;
+    this.#digest?.update(bytes);
+    if (this.#responses !== 'Full' || this.finished) return undefined;
+    this.#answerType = type;
+    const left = (this.#context.policy?.record.maxBytes ?? Infinity) - this.#recordedBytes;
+    const kept = bytes.length > left ? bytes.subarray(0, left) : bytes;
+    this.#recordedBytes += kept.length;
+    for (let start = 0; start < kept.length;) start += this.#append(kept, start, rows);
+    return this.#context.writer.turn();
+  }
+
+  /** Counts bytes that are not recorded themselves: an opaque stream. */
+  count(up: number, down: number): Ready {
+    this.#up += up;
+    this.#down += down;
+    return undefined;
+  }
+
+  /** Ends the operation, once: writes its result. A statement has one only if it failed. */
+  finish(outcome: Outcome): void {
+    if (this.finished) return;
+    this.#durationUs = Math.round((performance.now() - this.#startedMs) * 1000);
+    if (this.#kind === 'statement' && outcome.status !== 'error') return;
+    if (this.#part && !this.#part.sealed && this.#part.length > 0) {
+      this.#part.outcome = outcome;
+      return;
+    }
+    this.#appendResult({ chunks: [], length: 0, rows: 0, sealed: false, outcome });
+  }
+
+  #append(bytes: Buffer, start: number, rows: number): number {
+    const open = this.#part;
+    const room = open && !open.sealed ? maxPartBytes - open.length : 0;
+    const part = open && room > 0 ? open : this.#openPart();
+    const piece = bytes.subarray(start, start + maxPartBytes - part.length);
+    part.chunks.push(piece);
+    part.length += piece.length;
+    part.rows += start === 0 ? rows : 0;
+    return piece.length;
+  }
+
+  #openPart(): OpenPart {
+    const part: OpenPart = { chunks: [], length: 0, rows: 0, sealed: false, outcome: undefined };
+    this.#part = part;
+    this.#appendResult(part);
+    return part;
+  }
+
+  /** Queues a record that is a result if the operation has ended by the time it is sealed, else a part. */
+  #appendResult(part: OpenPart): void {
+    this.#context.writer.append({
+      session: this.#context.log,
+      request: this.ref,
+      get ending() {
+        return part.outcome !== undefined;
+      },
+      seal: () => {
+        // What was never recorded has no result: its turn could not be written, and it was refused.
+        if (this.ref.seq === undefined) return undefined;
+        part.sealed = true;
+        const payload = Buffer.concat(part.chunks, part.length);
+        const fields: RecordFields = part.outcome
+          ? this.#resultFields(part.outcome, part.length > 0)
+          : { kind: 'part', direction: 'down', channel: 'rows', payloadType: this.#answerType };
+        return { fields, payload };
+      },
+    });
+  }
+
+  #resultFields(outcome: Outcome, hasPayload: boolean): RecordFields {
+    const truncated =
+      this.#responses === 'Full' && this.#recordedBytes < this.#down && this.#rows > 0;
+    return {
+      kind: 'result',
+      status: outcome.status,
+      ...(outcome.code === undefined ? {} : { 'db.response.status_code': outcome.code }),
+      'db.response.returned_rows': this.#rows,
+      bytesUp: this.#up,
+      bytesDown: this.#down,
+      durationUs: this.#durationUs ?? 0,
+      ...(hasPayload ? { payloadType: this.#answerType } : {}),
+      ...(this.#digest
+        ? { digest: { sha256: this.#digest.copy().digest('hex'), length: this.#down } }
+        : {}),
+      ...(truncated ? { truncated } : {}),
+      ...(outcome.layout?.seq === undefined ? {} : { layout: outcome.layout.seq }),
+    };
+  }
+}

@@ -1,0 +1,207 @@
+import { createSecureContext, TLSSocket } from 'node:tls';
+import type { Socket } from 'node:net';
+import type { Logger } from 'pino';
+import type { ServerKeyPair } from '#core/control.ts';
+import { verifyToken } from '#core/identity/token.ts';
+import { workloadUser, type Principal, type Workload } from '#core/identity/principal.ts';
+import type { Content, Refusal } from '#core/operation.ts';
+import type { Bundle, ProviderKeys, ResolvedBackend } from '#core/policy/resolve.ts';
+import type { EndReason } from '#core/record/kinds.ts';
+import { CancelRegistry } from './cancel-registry.ts';
+import type { SidecarConfig } from './config.ts';
+import type { Credentials } from './credentials.ts';
+import type { LaneHost, Session, Stop, Target } from './lane.ts';
+import { LoginFailures } from './login-failures.ts';
+import type { Metrics } from './metrics.ts';
+import { LiveSession } from './session.ts';
+import type { SpoolWriter } from './spool/writer.ts';
+import { dial } from './upstream.ts';
+
+export interface HostOptions {
+  readonly config: SidecarConfig;
+  readonly writer: SpoolWriter;
+  readonly credentials: Credentials;
+  readonly tls: ServerKeyPair;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  /** Fetches an issuer's keys anew when a token names an unknown one; bounded. */
+  readonly refreshKeys: (provider: string) => Promise<readonly ProviderKeys[] | undefined>;
+}
+
+const noPolicy: Refusal = {
+  code: 'no-policy',
+  message: 'no policy selects this pod, so nothing is allowed',
+  hint: 'Ask the platform team for an AuditPolicy that selects this pod.',
+};
+
+// One text for every way in which a login can fail: it tells an attacker nothing about tokens, keys or users.
+const loginFailed: Refusal = {
+  code: 'login-failed',
+  message: 'the login was not accepted',
+  hint: 'Present a current token of a trusted issuer as the password.',
+};
+
+/** What lanes may do: identify, open sessions, dial. Keeps the sessions that are open and the policies in force. */
+export class Host implements LaneHost {
+  readonly cancels = new CancelRegistry();
+  readonly #options: HostOptions;
+  readonly #secureContext;
+  readonly #sessions = new Set<LiveSession>();
+  readonly #failures = new LoginFailures();
+  readonly #workload: Workload;
+  #bundle: Bundle | undefined;
+  #draining = false;
+
+  constructor(options: HostOptions) {
+    this.#options = options;
+    this.#workload = options.config.workload;
+    this.#secureContext = createSecureContext({ ...options.tls, minVersion: 'TLSv1.2' });
+  }
+
+  get loginTimeoutMs(): number {
+    return this.#options.config.loginTimeoutMs;
+  }
+
+  get sessionCount(): number {
+    return this.#sessions.size;
+  }
+
+  get bundle(): Bundle | undefined {
+    return this.#bundle;
+  }
+
+  /** Puts a bundle in force: from the next operation on, and at once for sessions that lost their access. */
+  apply(bundle: Bundle): void {
+    this.#bundle = bundle;
+    for (const session of this.#sessions) {
+      if (!keepsAccess(session, bundle)) session.stop(withdrawn);
+    }
+  }
+
+  tokenPolicy(): 'None' | 'Optional' | 'Required' | Refusal {
+    return this.#bundle?.policy?.identity ?? noPolicy;
+  }
+
+  async identify(target: Target, presented: string | undefined): Promise<Principal | Refusal> {
+    const policy = this.tokenPolicy();
+    if (typeof policy === 'object') return policy;
+    const given = presented !== undefined && presented !== '';
+    if (policy === 'None' || (policy === 'Optional' && !given)) {
+      return { kind: 'workload', user: workloadUser(this.#workload) };
+    }
+    const reason = given ? await this.#verify(presented) : 'no token';
+    if (typeof reason === 'object') {
+      this.#options.metrics.logins.inc({ outcome: 'accepted' });
+      return reason;
+    }
+    this.#options.metrics.logins.inc({ outcome: 'refused' });
+    this.#recordFailure(target, reason);
+    return loginFailed;
+  }
+
+  async open(who: Principal, target: Target, login?: Content): Promise<Session | Refusal> {
+    const bundle = this.#bundle;
+    if (!bundle?.policy) return noPolicy;
+    if (this.#draining) return draining.refusal;
+    if (this.#sessions.size >= this.#options.config.maxSessions) return tooMany;
+    const session = new LiveSession({
+      writer: this.#options.writer,
+      bundle: () => this.#bundle ?? bundle,
+      who,
+      target,
+      login,
+      onEnd: (ended) => this.#sessions.delete(ended),
+      onVerdict: (verdict) => this.#options.metrics.operations.inc({ verdict }),
+    });
+    this.#sessions.add(session);
+    const stop = await session.recorded();
+    if (!stop) return session;
+    session.end(stop.reason);
+    return stop.refusal;
+  }
+
+  dial(backend: ResolvedBackend, signal: AbortSignal): Promise<Socket> {
+    return dial(backend, this.#options.config.connectTo, signal);
+  }
+
+  credential(backend: ResolvedBackend): { readonly username: string; readonly password: string } {
+    return this.#options.credentials.get(backend.credential ?? '');
+  }
+
+  secure(agent: Socket): TLSSocket {
+    return new TLSSocket(agent, { isServer: true, secureContext: this.#secureContext });
+  }
+
+  /** Stops every session and refuses new ones. */
+  drain(): void {
+    this.#draining = true;
+    for (const session of this.#sessions) session.stop(draining);
+    for (const failure of this.#failures.flush())
+      this.#appendFailure(failure.source, failure.attempts, '', 'held back');
+  }
+
+  async #verify(token: string): Promise<Principal | string> {
+    const first = await verifyToken(token, this.#bundle?.providers ?? [], Date.now() / 1000);
+    if (first.ok) return first.principal;
+    if (first.unknownKeyOf === undefined) return first.reason;
+    const refreshed = await this.#options.refreshKeys(first.unknownKeyOf);
+    if (!refreshed) return first.reason;
+    const second = await verifyToken(token, refreshed, Date.now() / 1000);
+    return second.ok ? second.principal : second.reason;
+  }
+
+  #recordFailure(target: Target, reason: string): void {
+    for (const { source, attempts } of this.#failures.note(target.client.address, Date.now())) {
+      this.#appendFailure(source, attempts, target.backend.name, reason);
+    }
+  }
+
+  #appendFailure(source: string, attempts: number, backend: string, reason: string): void {
+    this.#options.writer.append({
+      ending: false,
+      seal: () => ({
+        fields: {
+          kind: 'auth.failed',
+          protocol: 'Postgres',
+          backend,
+          'client.address': source,
+          reason,
+          attempts,
+        },
+      }),
+    });
+  }
+}
+
+const draining = stop('draining', 'draining', 'the gateway is shutting down', 'Connect again.');
+const withdrawn = stop(
+  'session-ended',
+  'access-withdrawn',
+  'access to this backend was withdrawn',
+  'Ask the owner of the policy.',
+);
+const tooMany: Refusal = {
+  code: 'too-many-connections',
+  message: 'the gateway serves as many sessions as it may',
+  hint: 'Close sessions that are not needed, or try again later.',
+};
+
+function stop(code: Refusal['code'], reason: EndReason, message: string, hint: string): Stop {
+  return { refusal: { code, message, hint }, reason };
+}
+
+function keepsAccess(session: LiveSession, bundle: Bundle): boolean {
+  const { who, target } = session;
+  const backend = bundle.backends.get(target.backend.name);
+  if (!bundle.policy || !backend) return false;
+  if (
+    backend.upstream.host !== target.backend.upstream.host ||
+    backend.upstream.port !== target.backend.upstream.port
+  ) {
+    return false;
+  }
+  if (who.kind === 'workload') return bundle.policy.identity !== 'Required';
+  return bundle.providers.some(
+    (provider) => provider.name === who.provider && provider.issuer === who.issuer,
+  );
+}

@@ -1,0 +1,78 @@
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { Content, Operation, Outcome, RecordRef, Refusal } from '#core/operation.ts';
+import type { Channel, EndReason } from '#core/record/kinds.ts';
+import type { Principal } from '#core/identity/principal.ts';
+import type { ResolvedBackend } from '#core/policy/resolve.ts';
+import type { CancelRegistry } from './cancel-registry.ts';
+import type { Permit } from './gate.ts';
+
+/** What every lane shares: the contract between a protocol and the rest of the sidecar. */
+
+/** Why nothing more may pass: the refusal for the peer and the reason for the record. */
+export interface Stop {
+  readonly refusal: Refusal;
+  readonly reason: EndReason;
+}
+
+/** Done at once; or when the promise settles; or not at all, with the reason. */
+export type Ready = undefined | Stop | Promise<undefined | Stop>;
+
+/** Where a connection is going. */
+export interface Target {
+  readonly backend: ResolvedBackend;
+  readonly client: { readonly address: string; readonly port: number };
+  /** The address that the agent dialled. */
+  readonly server: { readonly address: string; readonly port: number };
+}
+
+/** One agent's use of one backend. Everything in it is recorded under `id`. */
+export interface Session {
+  readonly id: string;
+  readonly who: Principal;
+  /** Aborted by a kill, expiry, withdrawn access or drain; `signal.reason` is a `Stop`. */
+  readonly signal: AbortSignal;
+  /** Decides, records, and only then permits. */
+  admit(operation: Operation): Permit | Refusal;
+  /** Records what belongs to no operation: notices, notifications, ParameterStatus, layouts of statements. */
+  aside(channel: Channel, content: Content, of?: RecordRef): { ready: Ready; ref: RecordRef };
+  /** Settles when everything recorded so far is in the spool. */
+  recorded(): Ready;
+  /** Ends the session, once; open permits must be finished before. */
+  end(reason: EndReason): void;
+}
+
+/** What the sidecar offers to a lane. */
+export interface LaneHost {
+  /** Whether the policies in force ask agents for a token. */
+  tokenPolicy(): 'None' | 'Optional' | 'Required' | Refusal;
+  /** Checks what the agent presented. Failures are recorded; the refusal tells an attacker nothing. */
+  identify(target: Target, presented: string | undefined): Promise<Principal | Refusal>;
+  /** Opens a session; `session.start` is in the spool when it resolves. */
+  open(who: Principal, target: Target, login?: Content): Promise<Session | Refusal>;
+  /** Connects to the backend. @throws ChaperoneError `backend-unreachable`. */
+  dial(backend: ResolvedBackend, signal: AbortSignal): Promise<Socket>;
+  /** The login that Chaperone holds for a backend. @throws ChaperoneError `backend-login-failed`. */
+  credential(backend: ResolvedBackend): { readonly username: string; readonly password: string };
+  /** TLS for agents: replaces the plain socket by the encrypted one. */
+  secure(agent: Socket): Duplex;
+  readonly cancels: CancelRegistry;
+  /** The login, all of it, has to be done within this time. */
+  readonly loginTimeoutMs: number;
+}
+
+/** A protocol: serves one connection from its first byte to its end. */
+export interface Lane {
+  readonly protocol: ResolvedBackend['protocol'];
+  serve(agent: Socket, target: Target, host: LaneHost, signal: AbortSignal): Promise<void>;
+}
+
+/** The only way to the backend after login, one a protocol. */
+export interface Outlet<Message, Control> {
+  /** Sends what a permit allows, and records of it what the request record does not hold yet. */
+  send(under: Permit, message: Message, record?: Content & { readonly channel: Channel }): Ready;
+  /** Sends what has no content of its own. */
+  control(message: Control): Ready;
+}
+
+export type { Outcome, Permit };

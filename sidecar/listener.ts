@@ -1,0 +1,155 @@
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { once } from 'node:events';
+import type { Logger } from 'pino';
+import type { Bundle, ResolvedBackend } from '#core/policy/resolve.ts';
+import type { Address } from './config.ts';
+import type { Lane, LaneHost, Target } from './lane.ts';
+import type { Metrics } from './metrics.ts';
+
+export interface ListenerOptions {
+  readonly host: LaneHost;
+  readonly lanes: readonly Lane[];
+  /** Port of the first backend; further ones take the next. 0: free ports. */
+  readonly basePort: number;
+  /** Connections that have not logged in; past this the oldest is closed, so that idle ones keep nobody out. */
+  readonly maxPending: number;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  readonly onListening: (backends: ReadonlyMap<string, Address>) => void;
+}
+
+interface Door {
+  readonly server: Server;
+  readonly address: Address;
+  backend: ResolvedBackend;
+}
+
+const loopback = '127.0.0.1';
+const backlog = 1024;
+
+/** Explicit mode: a loopback port for each backend. A port, once given to a name, stays with it. */
+export class Listener {
+  readonly #options: ListenerOptions;
+  readonly #doors = new Map<string, Door>();
+  readonly #ports = new Map<string, number>();
+  readonly #pending = new Set<Socket>();
+  readonly #connections = new Set<Promise<void>>();
+  readonly #closing = new AbortController();
+  #applying: Promise<void> = Promise.resolve();
+
+  constructor(options: ListenerOptions) {
+    this.#options = options;
+  }
+
+  get pendingCount(): number {
+    return this.#pending.size;
+  }
+
+  /** Opens doors for new backends and closes those of backends that are gone. */
+  apply(bundle: Bundle): Promise<void> {
+    this.#applying = this.#applying.then(() => this.#apply(bundle));
+    return this.#applying;
+  }
+
+  /** Takes no new connections, and waits for those that are open. */
+  async close(): Promise<void> {
+    await this.#applying;
+    for (const { server } of this.#doors.values()) server.close();
+    this.#closing.abort();
+    for (const socket of this.#pending) socket.destroy();
+    await Promise.all(this.#connections);
+  }
+
+  async #apply(bundle: Bundle): Promise<void> {
+    if (this.#closing.signal.aborted) return;
+    for (const [name, { server }] of this.#doors) {
+      if (bundle.backends.has(name)) continue;
+      server.close();
+      this.#doors.delete(name);
+    }
+    for (const backend of bundle.backends.values()) {
+      const door = this.#doors.get(backend.name);
+      if (door) door.backend = backend;
+      else await this.#open(backend);
+    }
+    this.#options.onListening(
+      new Map([...this.#doors].map(([name, { address }]) => [name, address])),
+    );
+  }
+
+  async #open(backend: ResolvedBackend): Promise<void> {
+    const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true });
+    server.listen({ host: loopback, port: this.#portOf(backend.name), backlog });
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo; // a TCP server's address is one
+    const door: Door = { server, address: { host: loopback, port }, backend };
+    this.#doors.set(backend.name, door);
+    server.on('connection', (socket) => this.#accept(socket, door));
+    server.on('error', (error) => this.#options.log.error({ err: error }, 'a listener failed'));
+  }
+
+  #portOf(name: string): number {
+    if (this.#options.basePort === 0) return 0;
+    const port = this.#ports.get(name) ?? this.#options.basePort + this.#ports.size;
+    this.#ports.set(name, port);
+    return port;
+  }
+
+  #accept(socket: Socket, { backend, address }: Door): void {
+    const { metrics, lanes, host, log } = this.#options;
+    socket.on('error', () => socket.destroy());
+    const lane = lanes.find(({ protocol }) => protocol === backend.protocol);
+    const { remoteAddress, remotePort } = socket;
+    if (!lane || remoteAddress === undefined || remotePort === undefined)
+      return void socket.destroy();
+    const target: Target = {
+      backend,
+      client: { address: remoteAddress, port: remotePort },
+      server: { address: address.host, port: address.port },
+    };
+    this.#admitPending(socket);
+    const served = lane
+      .serve(socket, target, this.#trackLogin(host, socket), this.#closing.signal)
+      .then(
+        () => metrics.connections.inc({ protocol: backend.protocol, outcome: 'served' }),
+        (error: unknown) => {
+          metrics.connections.inc({ protocol: backend.protocol, outcome: 'failed' });
+          log.error({ err: error }, 'a connection failed');
+          socket.destroy();
+        },
+      )
+      .finally(() => {
+        this.#pending.delete(socket);
+        this.#connections.delete(served);
+      });
+    this.#connections.add(served);
+    return undefined;
+  }
+
+  #admitPending(socket: Socket): void {
+    this.#pending.add(socket);
+    socket.once('close', () => this.#pending.delete(socket));
+    if (this.#pending.size <= this.#options.maxPending) return;
+    const [oldest] = this.#pending; // a Set yields in order of insertion
+    oldest?.destroy();
+    if (oldest) this.#pending.delete(oldest);
+  }
+
+  /** A connection counts as logged in once its session is open. */
+  #trackLogin(host: LaneHost, socket: Socket): LaneHost {
+    return {
+      tokenPolicy: () => host.tokenPolicy(),
+      identify: (target, presented) => host.identify(target, presented),
+      open: async (who, target, login) => {
+        const session = await host.open(who, target, login);
+        this.#pending.delete(socket);
+        return session;
+      },
+      dial: (backend, signal) => host.dial(backend, signal),
+      credential: (backend) => host.credential(backend),
+      secure: (agent) => host.secure(agent),
+      cancels: host.cancels,
+      loginTimeoutMs: host.loginTimeoutMs,
+    };
+  }
+}

@@ -1,0 +1,204 @@
+import { readFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import pino, { type Logger } from 'pino';
+import { ChaperoneError } from '#core/errors.ts';
+import type { SidecarSecrets } from '#core/control.ts';
+import { startBundleDirectory } from './bundle-directory.ts';
+import { readConfig, type SidecarConfig } from './config.ts';
+import { openControlPipe, type ControlPipe } from './control-pipe.ts';
+import { Credentials } from './credentials.ts';
+import { startHealth } from './health.ts';
+import { Host } from './host.ts';
+import { Listener } from './listener.ts';
+import { createMetrics } from './metrics.ts';
+import { postgresLane } from './postgres/lane.ts';
+import { createSessionId } from './session.ts';
+import { createClock } from './spool/clock.ts';
+import { createSpoolDirectory, recoverLeftovers } from './spool/recover.ts';
+import { Shipper } from './spool/shipper.ts';
+import { SpoolWriter } from './spool/writer.ts';
+import { tcpLane } from './tcp/lane.ts';
+
+const version = '0.1.0';
+const reserveBytes = 4 * 1024 * 1024; // for the endings of operations that a full spool stops
+const drainMs = 7_000; // running statements have 5 s of it
+const shipMs = 10_000;
+
+async function main(): Promise<void> {
+  const config = readConfig(process.env);
+  const log = pino(
+    { level: config.logLevel, base: { part: 'sidecar' } },
+    pino.destination({ fd: 2, sync: true }),
+  );
+  const control = await openControlPipe();
+  try {
+    await run(config, control, log);
+    control.close();
+  } catch (error) {
+    control.report({ type: 'failed', message: error instanceof Error ? error.message : 'unknown' });
+    throw error;
+  }
+}
+
+/** Starts the parts in the order in which they need each other, and stops them in the opposite one. */
+async function run(config: SidecarConfig, control: ControlPipe, log: Logger): Promise<void> {
+  const stopped = stopRequest(control);
+  const { secrets } = control;
+  const spool = await openSpool(config, secrets, log);
+  const credentials = new Credentials(secrets.credentials);
+  let trouble: Error | undefined;
+  const metrics = createMetrics({
+    sessions: () => host.sessionCount,
+    pendingLogins: () => listener.pendingCount,
+    spoolBytes: () => writer.totalBytes,
+    spoolWritable: () => trouble === undefined,
+  });
+  const writer = new SpoolWriter({
+    ...spool,
+    waitMs: () => host.bundle?.policy?.waitMs ?? 10_000,
+    onWritten: (records, bytes) => {
+      metrics.recordsWritten.inc(records);
+      metrics.bytesWritten.inc(bytes);
+      shipper.nudge();
+    },
+    onTrouble: (error) => {
+      trouble = error;
+      if (error) log.error({ err: error }, 'the spool cannot be written');
+      else log.info('the spool can be written again');
+    },
+  });
+  for (const { segments } of spool.leftovers) writer.adopt(segments);
+  const shipper: Shipper = new Shipper({
+    writer,
+    leftovers: spool.leftovers,
+    collector: { url: config.collectorUrl, ca: spool.ca },
+    token: secrets.ingestToken,
+    log,
+    onShipped: (records) => metrics.recordsShipped.inc(records),
+    onFailure: () => metrics.shipFailures.inc(),
+  });
+  recordStreamStart(writer, config);
+
+  const host: Host = new Host({
+    config,
+    writer,
+    credentials,
+    tls: secrets.tls,
+    metrics,
+    log,
+    refreshKeys: async (provider) => (await bundles.refreshKeys(provider)) ?? undefined,
+  });
+  const listener: Listener = new Listener({
+    host,
+    lanes: [postgresLane, tcpLane],
+    basePort: config.listenPort,
+    maxPending: config.maxPending,
+    metrics,
+    log,
+    onListening: (backends) =>
+      control.report({ type: 'listening', backends: Object.fromEntries(backends) }),
+  });
+  const health = await startHealth({
+    listen: config.metricsListen,
+    registry: metrics.registry,
+    notReady: () =>
+      host.bundle ? trouble && 'the spool cannot be written' : 'no policy bundle yet',
+  });
+  const ending = new AbortController();
+  const bundles = startBundleDirectory({
+    directory: config.configDirectory,
+    workload: config.workload,
+    connectTo: config.connectTo,
+    secretNames: credentials.names,
+    signal: ending.signal,
+    onBundle: (bundle) => {
+      metrics.bundles.inc({ outcome: 'accepted' });
+      host.apply(bundle);
+      control.report({ type: 'bundle-accepted', revision: bundle.revision });
+      listener.apply(bundle).then(
+        () => control.report({ type: 'ready', metricsUrl: health.url }),
+        (error: unknown) => {
+          log.error({ err: error }, 'a listener cannot be opened');
+          control.report({
+            type: 'failed',
+            message: error instanceof Error ? error.message : 'unknown',
+          });
+        },
+      );
+    },
+    onRefused: (problems) => {
+      metrics.bundles.inc({ outcome: 'refused' });
+      control.report({ type: 'bundle-refused', problems });
+    },
+  });
+
+  await stopped;
+  log.info('stopping');
+  ending.abort();
+  host.drain();
+  await Promise.race([listener.close(), delay(drainMs, undefined, { ref: false })]);
+  writer.append({ ending: true, seal: () => ({ fields: { kind: 'stream.end' } }) });
+  if (!writer.close()) log.error('records were lost: the spool could not be written');
+  const shipped = await shipper.stop(shipMs);
+  log.info(
+    { shipped },
+    shipped ? 'stopped; the spool is shipped' : 'stopped; the spool is kept for the next start',
+  );
+  health.server.close();
+  health.server.closeAllConnections();
+}
+
+async function openSpool(config: SidecarConfig, secrets: SidecarSecrets, log: Logger) {
+  const directory = config.spoolDirectory;
+  createSpoolDirectory(directory);
+  const leftovers = await recoverLeftovers(directory);
+  if (leftovers.length > 0)
+    log.info({ streams: leftovers.length }, 'shipping what an earlier process left');
+  return {
+    directory,
+    leftovers,
+    ca: await readFile(config.collectorCaFile, 'utf8'),
+    stream: createSessionId(Date.now()),
+    now: createClock(Date.now, () => performance.now()),
+    maxBytes: config.spoolMaxBytes,
+    reserveBytes,
+  };
+}
+
+function recordStreamStart(writer: SpoolWriter, { workload }: SidecarConfig): void {
+  writer.append({
+    ending: true,
+    seal: () => ({
+      fields: {
+        kind: 'stream.start',
+        'service.version': version,
+        'k8s.pod.name': workload.pod,
+        'k8s.namespace.name': workload.namespace,
+        'service.account': workload.serviceAccount,
+      },
+    }),
+  });
+}
+
+/** Settles on SIGTERM and when the supervisor is gone. Ctrl-C in a terminal is the supervisor's business. */
+function stopRequest(control: ControlPipe): Promise<void> {
+  process.on('SIGINT', () => undefined);
+  return Promise.race([
+    new Promise<void>((resolve) => process.once('SIGTERM', () => resolve())),
+    control.closed,
+  ]);
+}
+
+main().then(
+  () => process.exit(0),
+  (error: unknown) => {
+    const text =
+      error instanceof ChaperoneError
+        ? error.message
+        : error instanceof Error
+          ? error.stack
+          : 'unknown';
+    process.stderr.write(`chaperone sidecar: ${text}\n`);
+    process.exit(1);
+  },
+);

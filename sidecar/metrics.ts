@@ -1,0 +1,84 @@
+import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
+
+/** Every metric of the sidecar. Labels are closed sets; none holds anything that an agent or a backend chose. */
+export type Metrics = ReturnType<typeof createMetrics>;
+
+/** What the gauges read at each scrape. */
+export interface Gauges {
+  readonly sessions: () => number;
+  readonly pendingLogins: () => number;
+  readonly spoolBytes: () => number;
+  readonly spoolWritable: () => boolean;
+}
+
+export function createMetrics(gauges: Gauges) {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+  const gauge = (name: string, help: string, read: () => number): Gauge =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read());
+      },
+    });
+  gauge('chaperone_sessions', 'Sessions that are open', gauges.sessions);
+  gauge('chaperone_pending_logins', 'Connections that have not logged in', gauges.pendingLogins);
+  gauge(
+    'chaperone_spool_bytes',
+    'Bytes in the spool, not yet committed by the collector',
+    gauges.spoolBytes,
+  );
+  gauge('chaperone_spool_writable', '1 while records can be written, else 0', () =>
+    Number(gauges.spoolWritable()),
+  );
+  return {
+    registry,
+    connections: new Counter({
+      name: 'chaperone_connections_total',
+      help: 'Connections accepted, by protocol and by what became of them',
+      labelNames: ['protocol', 'outcome'] as const,
+      registers,
+    }),
+    logins: new Counter({
+      name: 'chaperone_logins_total',
+      help: 'Logins of agents, by outcome',
+      labelNames: ['outcome'] as const,
+      registers,
+    }),
+    operations: new Counter({
+      name: 'chaperone_operations_total',
+      help: 'Operations decided, by verdict',
+      labelNames: ['verdict'] as const,
+      registers,
+    }),
+    recordsWritten: new Counter({
+      name: 'chaperone_records_written_total',
+      help: 'Records written to the spool',
+      registers,
+    }),
+    bytesWritten: new Counter({
+      name: 'chaperone_spool_written_bytes_total',
+      help: 'Bytes written to the spool',
+      registers,
+    }),
+    recordsShipped: new Counter({
+      name: 'chaperone_records_shipped_total',
+      help: 'Records committed by the collector',
+      registers,
+    }),
+    shipFailures: new Counter({
+      name: 'chaperone_ship_failures_total',
+      help: 'Batches that the collector did not commit at the first try',
+      registers,
+    }),
+    bundles: new Counter({
+      name: 'chaperone_bundles_total',
+      help: 'Policy bundles, by outcome',
+      labelNames: ['outcome'] as const,
+      registers,
+    }),
+  };
+}

@@ -1,0 +1,47 @@
+import { randomBytes } from 'node:crypto';
+import type { Duplex } from 'node:stream';
+import { ChaperoneError } from '#core/errors.ts';
+import { buildCopyFail, buildExecute, buildSync } from '#core/postgres/frontend.ts';
+import type { Permit } from '../gate.ts';
+import type { Outlet, Ready } from '../lane.ts';
+
+/** Messages without content of their own: the only ones that go up under no permit. */
+export type Control =
+  | { readonly kind: 'sync' | 'flush' | 'describe' | 'close' | 'terminate'; readonly frame: Buffer }
+  | { readonly kind: 'poison' | 'own-sync' | 'copy-fail' };
+
+/** The only way to the backend after login. */
+export class PostgresOutlet implements Outlet<Buffer, Control> {
+  readonly #upstream: Duplex;
+
+  constructor(upstream: Duplex) {
+    this.#upstream = upstream;
+  }
+
+  /** Sends an operation's message as the agent wrote it. */
+  send(under: Permit, message: Buffer): Ready {
+    // The lane waits for the spool before it comes here; this is the wall behind that rule.
+    if (under.ref.seq === undefined) {
+      throw new ChaperoneError('audit-unavailable', 'an operation is not in the spool');
+    }
+    return this.#write(message);
+  }
+
+  control(message: Control): Ready {
+    switch (message.kind) {
+      case 'poison':
+        return this.#write(buildExecute(`chaperone_${randomBytes(16).toString('hex')}`, 0));
+      case 'own-sync':
+        return this.#write(buildSync());
+      case 'copy-fail':
+        return this.#write(buildCopyFail('chaperone: COPY FROM STDIN is not supported yet'));
+      default:
+        return this.#write(message.frame);
+    }
+  }
+
+  #write(bytes: Buffer): Ready {
+    this.#upstream.write(bytes);
+    return undefined;
+  }
+}

@@ -1,0 +1,101 @@
+import type { Duplex } from 'node:stream';
+import { isPromise } from 'node:util/types';
+import type { Ready, Stop } from '../lane.ts';
+import { buildRefusal } from './refusal.ts';
+
+/** A piece of the answer stream, in the order of sending. */
+export interface Answer {
+  readonly bytes: Buffer;
+  /** A ReadyForQuery: the place where a withheld answer is closed. */
+  readonly ready: boolean;
+}
+
+/** Answers of one turn, released together once they are in the spool. */
+interface Batch {
+  readonly answers: readonly Answer[];
+  readonly ready: Ready;
+  readonly length: number;
+  /** Whether the batch ends within a message: nothing of ours fits behind it. */
+  readonly endsInside: boolean;
+}
+
+export interface ReleaseOptions {
+  readonly agent: Duplex;
+  /** Called when an answer cannot be recorded: what was under way is incomplete. */
+  readonly onWithheld: (stop: Stop) => void;
+  /** Called when the answer was cut within a message, so that the connection cannot go on. */
+  readonly onBroken: (stop: Stop) => void;
+  /** Called after each release, and when the agent has read what was sent. */
+  readonly onProgress: () => void;
+}
+
+const withheldNote =
+  'the audit log cannot be written, so the answer is withheld; the operation itself was run';
+
+/**
+ * Holds the answers back until they are in the spool. What cannot be recorded is withheld: up to the next
+ * ReadyForQuery nothing of the answer passes, and an error stands in its place.
+ */
+export class ReleaseQueue {
+  readonly #options: ReleaseOptions;
+  readonly #queue: Batch[] = [];
+  #heldBytes = 0;
+  #pumping = false;
+  #inside = false;
+  #withholding: Stop | undefined;
+
+  constructor(options: ReleaseOptions) {
+    this.#options = options;
+  }
+
+  /** Bytes that wait for the spool or for the agent. */
+  get backlogBytes(): number {
+    return this.#heldBytes + this.#options.agent.writableLength;
+  }
+
+  get empty(): boolean {
+    return this.#queue.length === 0;
+  }
+
+  push(answers: readonly Answer[], ready: Ready, endsInside: boolean): void {
+    const length = answers.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    this.#heldBytes += length;
+    this.#queue.push({ answers, ready, length, endsInside });
+    if (!this.#pumping) void this.#pump();
+  }
+
+  // Never rejects: turns settle with a Stop, and writing to a socket reports by its events.
+  async #pump(): Promise<void> {
+    this.#pumping = true;
+    for (let batch = this.#queue[0]; batch; batch = this.#queue[0]) {
+      const stop = isPromise(batch.ready) ? await batch.ready : batch.ready;
+      this.#queue.shift();
+      this.#heldBytes -= batch.length;
+      this.#release(batch, stop);
+      this.#options.onProgress();
+    }
+    this.#pumping = false;
+  }
+
+  #release({ answers, endsInside }: Batch, stop: Stop | undefined): void {
+    if (stop && !this.#withholding) {
+      this.#options.onWithheld(stop);
+      if (this.#inside) return this.#options.onBroken(stop);
+    }
+    this.#withholding = stop ?? this.#withholding;
+    const { agent } = this.#options;
+    agent.cork();
+    for (const answer of answers) {
+      if (!this.#withholding) agent.write(answer.bytes);
+      else if (answer.ready) this.#closeWithheld(this.#withholding, answer, stop);
+    }
+    agent.uncork();
+    if (!this.#withholding) this.#inside = endsInside;
+  }
+
+  #closeWithheld(withheld: Stop, answer: Answer, stop: Stop | undefined): void {
+    this.#options.agent.write(buildRefusal({ ...withheld.refusal, message: withheldNote }));
+    this.#options.agent.write(answer.bytes);
+    this.#withholding = stop; // the rest of this turn could not be recorded either
+  }
+}

@@ -1,0 +1,155 @@
+import { randomFillSync } from 'node:crypto';
+import type { Content, Operation, RecordRef, Refusal } from '#core/operation.ts';
+import type { Principal } from '#core/identity/principal.ts';
+import type { Bundle } from '#core/policy/resolve.ts';
+import type { Channel, EndReason, RecordedPrincipal } from '#core/record/kinds.ts';
+import { admit, type Permit } from './gate.ts';
+import type { Ready, Session, Stop, Target } from './lane.ts';
+import type { SessionLog, SpoolWriter } from './spool/writer.ts';
+
+export interface SessionOptions {
+  readonly writer: SpoolWriter;
+  /** The policies in force now: a change counts from the next operation on. */
+  readonly bundle: () => Bundle;
+  readonly who: Principal;
+  readonly target: Target;
+  readonly login: Content | undefined;
+  readonly onEnd: (session: LiveSession) => void;
+  readonly onVerdict: (action: 'Allow' | 'Deny') => void;
+}
+
+/** One agent's use of one backend: gives its records their session and number, and can be stopped from outside. */
+export class LiveSession implements Session {
+  readonly id = createSessionId(Date.now());
+  readonly who: Principal;
+  readonly target: Target;
+  readonly #options: SessionOptions;
+  readonly #log: SessionLog = { id: this.id, count: 0 };
+  readonly #abort = new AbortController();
+  readonly #startedMs = performance.now();
+  #expiry: NodeJS.Timeout | undefined;
+  #ended = false;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.who = options.who;
+    this.target = options.target;
+    this.#recordStart();
+    if (options.who.kind === 'token') this.#expireAt(options.who.expiresAt * 1000);
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  admit(operation: Operation): Permit | Refusal {
+    const { policy, revision } = this.#options.bundle();
+    const answer = admit(
+      { writer: this.#options.writer, log: this.#log, policy, revision },
+      operation,
+    );
+    this.#options.onVerdict('code' in answer ? 'Deny' : 'Allow');
+    return answer;
+  }
+
+  aside(channel: Channel, content: Content, of?: RecordRef): { ready: Ready; ref: RecordRef } {
+    const level = this.#options.bundle().policy?.record.responses ?? 'Full';
+    if (level !== 'Full') return { ready: undefined, ref: { seq: undefined } };
+    const ref = this.#options.writer.append({
+      session: this.#log,
+      request: of,
+      ending: false,
+      seal: () => ({
+        fields: { kind: 'part', direction: 'down', channel, payloadType: content.type },
+        payload: content.bytes,
+      }),
+    });
+    return { ref, ready: this.#options.writer.turn() };
+  }
+
+  recorded(): Ready {
+    return this.#options.writer.turn();
+  }
+
+  /** Stops the session from outside; its lane sees the signal, tells the agent why, and ends it. */
+  stop(stop: Stop): void {
+    this.#abort.abort(stop);
+  }
+
+  end(reason: EndReason): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    clearTimeout(this.#expiry);
+    const durationMs = Math.round(performance.now() - this.#startedMs);
+    const log = this.#log;
+    this.#options.writer.append({
+      session: log,
+      ending: true,
+      seal: () => ({ fields: { kind: 'session.end', reason, count: log.count + 1, durationMs } }),
+    });
+    this.#options.onEnd(this);
+  }
+
+  #recordStart(): void {
+    const { target, who, login, bundle, writer } = this.#options;
+    const { revision } = bundle();
+    writer.append({
+      session: this.#log,
+      ending: false,
+      seal: () => ({
+        fields: {
+          kind: 'session.start',
+          protocol: target.backend.protocol,
+          backend: target.backend.name,
+          principal: recordedPrincipal(who),
+          'server.address': target.server.address,
+          'server.port': target.server.port,
+          'client.address': target.client.address,
+          'client.port': target.client.port,
+          revision,
+          ...(login ? { payloadType: login.type } : {}),
+        },
+        ...(login ? { payload: login.bytes } : {}),
+      }),
+    });
+  }
+
+  // A timer holds at most 2^31 - 1 ms; a token that lives longer is looked at again then.
+  #expireAt(timeMs: number): void {
+    const left = timeMs - Date.now();
+    const expire = (): void => {
+      if (timeMs > Date.now()) return this.#expireAt(timeMs);
+      return this.stop({
+        refusal: {
+          code: 'token-expired',
+          message: 'the token of this session has expired',
+          hint: 'Connect again with a new token.',
+        },
+        reason: 'token-expired',
+      });
+    };
+    this.#expiry = setTimeout(expire, Math.min(Math.max(left, 0), 0x7fff_ffff));
+  }
+}
+
+function recordedPrincipal(who: Principal): RecordedPrincipal {
+  if (who.kind === 'workload') return { kind: 'workload', user: who.user };
+  const { kind, user, groups, provider, issuer, onBehalfOf } = who;
+  return {
+    kind,
+    user,
+    groups,
+    provider,
+    issuer,
+    ...(onBehalfOf === undefined ? {} : { onBehalfOf }),
+  };
+}
+
+/** Makes a UUIDv7 (RFC 9562 section 5.7): sorts by the time of its making. */
+export function createSessionId(nowMs: number): string {
+  const bytes = randomFillSync(Buffer.alloc(16));
+  bytes.writeUIntBE(nowMs, 0, 6);
+  bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x70, 6);
+  bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8);
+  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}

@@ -1,0 +1,306 @@
+import { closeSync, ftruncateSync, writeSync } from 'node:fs';
+import { encodeFrame, createSaltSource, hashPayload } from '#core/record/frame.ts';
+import { firstLink, hashHeader, nextLink } from '#core/record/chain.ts';
+import type { RecordFields } from '#core/record/kinds.ts';
+import type { RecordRef } from '#core/operation.ts';
+import type { Ready, Stop } from '../lane.ts';
+import type { Moment } from './clock.ts';
+import { createSegment, segmentBytes, type Segment } from './segment.ts';
+
+/** Counts the records of one session; `n` of the next record is `count + 1`. */
+export interface SessionLog {
+  readonly id: string;
+  count: number;
+}
+
+/** A record on its way to the spool. Fields and payload are taken when it is sealed, so they may still grow. */
+export interface Draft {
+  readonly session?: SessionLog | undefined;
+  readonly request?: RecordRef | undefined;
+  /** An ending: kept until it can be written, while others are dropped with the operation that they stop. */
+  readonly ending: boolean;
+  /** Returns undefined when there is nothing to record after all, such as the end of what was never recorded. */
+  seal(): { readonly fields: RecordFields; readonly payload?: Buffer } | undefined;
+}
+
+export interface WriterOptions {
+  readonly directory: string;
+  readonly stream: string;
+  readonly now: () => Moment;
+  /** Limit of all segments together, in bytes; endings may pass it by `reserveBytes`. */
+  readonly maxBytes: number;
+  readonly reserveBytes: number;
+  /** How long an operation waits for a spool that cannot be written, in milliseconds; read at each failure. */
+  readonly waitMs: () => number;
+  /** Called after every write with the number of records and bytes. */
+  readonly onWritten: (records: number, bytes: number) => void;
+  /** Called when the spool stops being writable, and with undefined when it is writable again. */
+  readonly onTrouble: (error: Error | undefined) => void;
+}
+
+interface Entry {
+  readonly draft: Draft;
+  readonly ref: { seq: number | undefined };
+  readonly moment: Moment;
+}
+
+/** What one turn of the event loop appended: written together, or refused together. */
+interface Turn {
+  readonly entries: Entry[];
+  readonly ready: Promise<undefined | Stop>;
+  settle(outcome: undefined | Stop): void;
+  /** On the monotonic clock of `performance.now()`; set at the first failure. */
+  deadline: number | undefined;
+}
+
+type State =
+  | { readonly kind: 'open' }
+  /** Writing failed at `since`; tried again by a timer and with every new turn. */
+  | { readonly kind: 'failing'; readonly since: number }
+  | { readonly kind: 'closed' };
+
+const retryMs = 100;
+const maxQueuedEntries = 50_000;
+const unrecordable: Stop = {
+  refusal: {
+    code: 'audit-unavailable',
+    message: 'the audit log cannot be written, so this was not run',
+    hint: 'Try again later; the operator finds the cause in the log of the Chaperone sidecar.',
+  },
+  reason: 'audit-unavailable',
+};
+
+/**
+ * Writes records to the spool: one write an event-loop turn for all that the turn appended. Seq, link and `n` are given
+ * out as a record is sealed for its write, and taken back when the write fails, so that what is in the file is always
+ * an unbroken chain. A write goes to a fixed place behind the last whole record and is repeated at that place.
+ */
+export class SpoolWriter {
+  readonly #options: WriterOptions;
+  readonly #salts = createSaltSource();
+  readonly #segments: Segment[] = [];
+  #state: State = { kind: 'open' };
+  #turn: Turn | undefined;
+  #waiting: Turn[] = [];
+  #endings: Entry[] = [];
+  #fd: number | undefined;
+  #seq = 0;
+  #link: Buffer;
+  #totalBytes = 0;
+  #retry: NodeJS.Timeout | undefined;
+
+  constructor(options: WriterOptions) {
+    this.#options = options;
+    this.#link = firstLink(options.stream);
+  }
+
+  get stream(): string {
+    return this.#options.stream;
+  }
+
+  /** Segments in the order of writing; the shipper takes them from here. */
+  get segments(): readonly Segment[] {
+    return this.#segments;
+  }
+
+  /** Bytes of all segments, those of earlier streams included. */
+  get totalBytes(): number {
+    return this.#totalBytes;
+  }
+
+  /** Queues a record for this turn's write. Its seq is known once `turn()` has settled. */
+  append(draft: Draft): RecordRef {
+    const entry: Entry = { draft, ref: { seq: undefined }, moment: this.#options.now() };
+    if (this.#state.kind === 'closed') return entry.ref;
+    this.#turn ??= this.#beginTurn();
+    this.#turn.entries.push(entry);
+    return entry.ref;
+  }
+
+  /** Settles when all that was appended so far is in the file, or with a Stop when it cannot be. */
+  turn(): Ready {
+    if (this.#state.kind === 'closed') return unrecordable;
+    return this.#turn?.ready ?? this.#waiting.at(-1)?.ready;
+  }
+
+  /** Makes room: the shipper calls it once a segment is committed by the collector and deleted. */
+  forget(segment: Segment): void {
+    const index = this.#segments.indexOf(segment);
+    if (index >= 0) this.#segments.splice(index, 1);
+    this.#totalBytes -= segment.bytes;
+  }
+
+  /** Counts segments of earlier streams against the limit. */
+  adopt(segments: readonly Segment[]): void {
+    for (const segment of segments) this.#totalBytes += segment.bytes;
+  }
+
+  /** Writes what is queued and closes the file. What cannot be written now is lost, and `false` is returned. */
+  close(): boolean {
+    clearTimeout(this.#retry);
+    this.#flush();
+    const written = this.#waiting.length === 0 && this.#endings.length === 0;
+    for (const turn of this.#waiting) turn.settle(unrecordable);
+    this.#waiting = [];
+    this.#closeSegment();
+    this.#state = { kind: 'closed' };
+    return written;
+  }
+
+  #beginTurn(): Turn {
+    const { promise, resolve } = Promise.withResolvers<undefined | Stop>();
+    setImmediate(() => this.#flush());
+    return { entries: [], ready: promise, settle: resolve, deadline: undefined };
+  }
+
+  #flush(): void {
+    if (this.#state.kind === 'closed') return;
+    if (this.#turn) this.#waiting.push(this.#turn);
+    this.#turn = undefined;
+    if (this.#waiting.length === 0 && this.#endings.length === 0) return;
+    const error = this.#tryWrite([
+      ...this.#endings,
+      ...this.#waiting.flatMap((turn) => turn.entries),
+    ]);
+    if (error === undefined) this.#succeeded();
+    else this.#failed(error);
+  }
+
+  #succeeded(): void {
+    this.#endings = [];
+    const turns = this.#waiting;
+    this.#waiting = [];
+    if (this.#state.kind === 'failing') {
+      this.#state = { kind: 'open' };
+      this.#options.onTrouble(undefined);
+    }
+    for (const turn of turns) turn.settle(undefined);
+  }
+
+  #failed(error: Error): void {
+    const now = performance.now();
+    if (this.#state.kind === 'open') {
+      this.#state = { kind: 'failing', since: now };
+      this.#options.onTrouble(error);
+    }
+    const since = this.#state.kind === 'failing' ? this.#state.since : now;
+    const overflowing = this.#queuedEntries() > maxQueuedEntries;
+    const still: Turn[] = [];
+    for (const turn of this.#waiting) {
+      turn.deadline ??= since + this.#options.waitMs();
+      if (now < turn.deadline && !overflowing) {
+        still.push(turn);
+        continue;
+      }
+      this.#endings.push(...turn.entries.filter((entry) => entry.draft.ending));
+      turn.settle(unrecordable);
+    }
+    this.#waiting = still;
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => this.#flush(), retryMs);
+  }
+
+  #queuedEntries(): number {
+    return this.#waiting.reduce((sum, turn) => sum + turn.entries.length, this.#endings.length);
+  }
+
+  /** Seals and writes all or nothing. Returns the error that stopped it. */
+  #tryWrite(entries: readonly Entry[]): Error | undefined {
+    const before = { seq: this.#seq, link: this.#link };
+    const sealed: Entry[] = [];
+    const frames: Buffer[] = [];
+    try {
+      for (const entry of entries) {
+        const frame = this.#seal(entry);
+        if (!frame) continue;
+        frames.push(frame);
+        sealed.push(entry);
+      }
+      if (sealed.length > 0) this.#write(Buffer.concat(frames), sealed);
+      this.#options.onWritten(
+        frames.length,
+        frames.reduce((sum, frame) => sum + frame.length, 0),
+      );
+      return undefined;
+    } catch (error) {
+      for (const { draft, ref } of sealed) {
+        ref.seq = undefined;
+        if (draft.session) draft.session.count -= 1;
+      }
+      this.#seq = before.seq;
+      this.#link = before.link;
+      return error instanceof Error ? error : new Error('unknown', { cause: error });
+    }
+  }
+
+  #seal({ draft, ref, moment }: Entry): Buffer | undefined {
+    const content = draft.seal();
+    if (!content) return undefined;
+    const { fields, payload = Buffer.alloc(0) } = content;
+    const salt = payload.length > 0 ? this.#salts() : Buffer.alloc(0);
+    const { kind, ...rest } = fields;
+    const header = Buffer.from(
+      JSON.stringify({
+        v: 1,
+        kind,
+        stream: this.#options.stream,
+        seq: this.#seq + 1,
+        time: moment.time,
+        monoNs: moment.monoNs,
+        session: draft.session?.id,
+        n: draft.session && draft.session.count + 1,
+        request: draft.request?.seq,
+        ...rest,
+        payload:
+          payload.length > 0
+            ? { length: payload.length, hash: hashPayload(salt, payload) }
+            : undefined,
+      }),
+    );
+    const frame = encodeFrame(header, salt, payload);
+    this.#seq += 1;
+    this.#link = nextLink(this.#link, hashHeader(header));
+    ref.seq = this.#seq;
+    if (draft.session) draft.session.count += 1;
+    return frame;
+  }
+
+  #write(bytes: Buffer, entries: readonly Entry[]): void {
+    const room = this.#options.maxBytes - this.#totalBytes - bytes.length;
+    const onlyEndings = entries.every((entry) => entry.draft.ending);
+    if (room < 0 && !(onlyEndings && room + this.#options.reserveBytes >= 0)) {
+      throw new Error('the spool is full');
+    }
+    const segment = this.#openSegment(this.#seq - entries.length + 1);
+    const { fd } = segment;
+    const start = segment.current.bytes;
+    try {
+      for (let done = 0; done < bytes.length;) {
+        done += writeSync(fd, bytes, done, bytes.length - done, start + done);
+      }
+    } catch (error) {
+      ftruncateSync(fd, start); // leaves no half record for a reader; the next try writes to the same place
+      throw error;
+    }
+    segment.current.bytes += bytes.length;
+    segment.current.lastSeq = this.#seq;
+    this.#totalBytes += bytes.length;
+    if (segment.current.bytes >= segmentBytes) this.#closeSegment();
+  }
+
+  #openSegment(firstSeq: number): { current: Segment; fd: number } {
+    const current = this.#segments.at(-1);
+    if (current && !current.closed && this.#fd !== undefined) return { current, fd: this.#fd };
+    const { segment, fd } = createSegment(this.#options.directory, this.#options.stream, firstSeq);
+    this.#segments.push(segment);
+    this.#fd = fd;
+    return { current: segment, fd };
+  }
+
+  #closeSegment(): void {
+    const current = this.#segments.at(-1);
+    if (current) current.closed = true;
+    if (this.#fd !== undefined) closeSync(this.#fd);
+    this.#fd = undefined;
+  }
+}

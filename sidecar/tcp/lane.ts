@@ -1,0 +1,111 @@
+import type { Socket } from 'node:net';
+import { pipeline } from 'node:stream/promises';
+import { Transform } from 'node:stream';
+import { ChaperoneError } from '#core/errors.ts';
+import { isRefusal } from '#core/operation.ts';
+import type { EndReason } from '#core/record/kinds.ts';
+import type { Permit } from '../gate.ts';
+import type { Lane, LaneHost, Outlet, Ready, Session, Stop, Target } from '../lane.ts';
+
+/** An opaque stream has nothing that could go up without content. */
+type Nothing = never;
+
+/** Carries a connection whose bytes are not understood: one operation, with its counts and no content. */
+class TcpOutlet implements Outlet<Buffer, Nothing> {
+  readonly #upstream: Socket;
+
+  constructor(upstream: Socket) {
+    this.#upstream = upstream;
+  }
+
+  send(under: Permit, message: Buffer): Ready {
+    if (under.ref.seq === undefined) {
+      throw new ChaperoneError('audit-unavailable', 'an operation is not in the spool');
+    }
+    under.count(message.length, 0);
+    if (this.#upstream.write(message)) return undefined;
+    return new Promise((resolve) => {
+      const done = (): void => resolve(undefined);
+      this.#upstream.once('drain', done).once('close', done);
+    });
+  }
+
+  control(): Ready {
+    return undefined;
+  }
+}
+
+/** Any protocol that Chaperone does not read: metadata and counts are recorded. */
+export const tcpLane: Lane = {
+  protocol: 'TCP',
+  async serve(agent, target, host, signal) {
+    agent.on('error', () => agent.destroy());
+    const who = await host.identify(target, undefined);
+    if (isRefusal(who)) return void agent.destroy();
+    const session = await host.open(who, target);
+    if (isRefusal(session)) return void agent.destroy();
+    let reason: EndReason = 'internal-error';
+    try {
+      reason = await carry(session, agent, target, host, signal);
+    } finally {
+      session.end(reason);
+      agent.destroy();
+    }
+    return undefined;
+  },
+};
+
+async function carry(
+  session: Session,
+  agent: Socket,
+  target: Target,
+  host: LaneHost,
+  signal: AbortSignal,
+): Promise<EndReason> {
+  const permit = session.admit({ kind: 'connection', facts: { protocol: 'TCP' } });
+  if (isRefusal(permit)) return 'access-withdrawn';
+  const stop = await permit.recorded;
+  if (stop) return stop.reason;
+  const ended = AbortSignal.any([session.signal, signal]);
+  try {
+    const upstream = await host.dial(target.backend, ended);
+    upstream.on('error', () => upstream.destroy());
+    await relay(agent, upstream, permit, ended);
+    permit.finish({ status: 'ok' });
+    return 'agent-closed';
+  } catch (error) {
+    permit.finish({ status: 'incomplete' });
+    if (session.signal.aborted) return (session.signal.reason as Stop).reason; // what a session aborts with
+    return error instanceof ChaperoneError ? 'backend-unreachable' : 'agent-vanished';
+  }
+}
+
+/** Each direction ends on its own, so half-closed connections work as they do without us. */
+async function relay(
+  agent: Socket,
+  upstream: Socket,
+  permit: Permit,
+  signal: AbortSignal,
+): Promise<void> {
+  const outlet = new TcpOutlet(upstream);
+  const up = async (): Promise<void> => {
+    for await (const chunk of agent.iterator({ destroyOnReturn: false })) {
+      signal.throwIfAborted();
+      await outlet.send(permit, chunk as Buffer); // a net.Socket without encoding yields Buffers
+    }
+    upstream.end();
+  };
+  const counted = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      permit.count(0, chunk.length);
+      done(null, chunk);
+    },
+  });
+  const both = Promise.all([up(), pipeline(upstream, counted, agent, { signal })]);
+  signal.addEventListener('abort', () => agent.destroy(), { once: true });
+  try {
+    await both;
+  } finally {
+    upstream.destroy();
+  }
+}

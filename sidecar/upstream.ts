@@ -1,0 +1,34 @@
+import { connect, type Socket } from 'node:net';
+import { ChaperoneError } from '#core/errors.ts';
+import type { ResolvedBackend } from '#core/policy/resolve.ts';
+import type { Address } from './config.ts';
+
+const dialTimeoutMs = 10_000;
+
+/** Connects to a backend's upstream address. @throws ChaperoneError `backend-unreachable`. */
+export async function dial(
+  backend: ResolvedBackend,
+  connectTo: ReadonlyMap<string, Address>,
+  signal: AbortSignal,
+): Promise<Socket> {
+  const { host, port } = backend.upstream;
+  const address = connectTo.get(`${host}:${port}`) ?? { host, port };
+  const socket = connect({ ...address, noDelay: true, keepAlive: true, allowHalfOpen: true });
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(dialTimeoutMs)]);
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const abort = (): void => void socket.destroy(new Error('no connection in time'));
+  limit.addEventListener('abort', abort, { once: true });
+  socket.once('connect', resolve);
+  socket.once('error', reject);
+  try {
+    if (limit.aborted) abort();
+    await promise;
+    return socket;
+  } catch (cause) {
+    socket.destroy();
+    throw new ChaperoneError('backend-unreachable', `cannot reach ${host}:${port}`, { cause });
+  } finally {
+    limit.removeEventListener('abort', abort);
+    socket.off('error', reject);
+  }
+}

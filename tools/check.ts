@@ -1,0 +1,61 @@
+import { execFileSync } from 'node:child_process';
+import { build } from 'esbuild';
+
+/**
+ * Static checks, all of them, with one line each: format, types, lint, and what each deployable's bundle may hold.
+ * A bundle is checked rather than imports, because a dependency's dependency counts as well.
+ */
+
+const deployables = [
+  {
+    entry: 'sidecar/main.ts',
+    never: [
+      /^collector\//,
+      /^cli\//,
+      /node_modules\/(fastify|pg|@kubernetes|@opentelemetry|@peculiar)\//,
+    ],
+  },
+  {
+    entry: 'collector/main.ts',
+    never: [/^sidecar\//, /^cli\//, /^core\/policy\//, /node_modules\/(@kubernetes|jose|yaml)\//],
+  },
+] as const;
+
+function run(name: string, command: string, args: readonly string[]): void {
+  process.stdout.write(`${name} … `);
+  try {
+    execFileSync(command, args, { stdio: 'pipe', encoding: 'utf8' });
+    process.stdout.write('ok\n');
+  } catch (error) {
+    const { stdout, stderr } = error as { stdout: string; stderr: string }; // execFileSync attaches them
+    process.stdout.write(`failed\n${stdout}${stderr}`);
+    process.exitCode = 1;
+  }
+}
+
+async function checkBundle(entry: string, never: readonly RegExp[]): Promise<void> {
+  process.stdout.write(`bundle of ${entry} … `);
+  const { metafile } = await build({
+    entryPoints: [entry],
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node24',
+    write: false,
+    metafile: true,
+    logLevel: 'silent',
+  });
+  const inputs = Object.keys(metafile.inputs);
+  const found = inputs.filter((input) => never.some((pattern) => pattern.test(input)));
+  if (found.length === 0) {
+    process.stdout.write(`ok (${inputs.length} files)\n`);
+    return;
+  }
+  process.stdout.write(`failed: it holds ${found.slice(0, 5).join(', ')}\n`);
+  process.exitCode = 1;
+}
+
+run('format', 'prettier', ['--check', '.']);
+run('types', 'tsc', []);
+run('lint', 'oxlint', ['--type-aware', '--deny-warnings']);
+for (const { entry, never } of deployables) await checkBundle(entry, never);

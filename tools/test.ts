@@ -1,0 +1,49 @@
+import { globSync } from 'node:fs';
+import { run } from 'node:test';
+import { spec } from 'node:test/reporters';
+import { parseArgs } from 'node:util';
+
+/**
+ * Runs the whole suite and ends with one line that a script can read. Arguments are parts of file names: `npm test
+ * spool` runs the tests of the spool. `--long` takes counts, sizes and durations whole instead of a tenth.
+ */
+
+const { values, positionals } = parseArgs({
+  options: {
+    long: { type: 'boolean', default: false },
+    quick: { type: 'boolean', default: false },
+  },
+  allowPositionals: true,
+});
+process.env['CHAPERONE_TEST_SCALE'] = values.long ? '1' : '0.1';
+
+const files = globSync('test/**/*.test.ts')
+  .filter((file) => positionals.length === 0 || positionals.some((part) => file.includes(part)))
+  .sort();
+const counts = { passed: 0, failed: 0, skipped: 0 };
+const skipped: string[] = [];
+
+const stream = run({ files, concurrency: 1, timeout: 600_000 });
+stream.on('test:pass', (event) => {
+  if (event.details.type === 'suite') return;
+  if (event.skip === undefined || event.skip === false) counts.passed += 1;
+  else {
+    counts.skipped += 1;
+    skipped.push(
+      `skipped: ${event.name} (${typeof event.skip === 'string' ? event.skip : 'no reason given'})`,
+    );
+  }
+});
+stream.on('test:fail', (event) => {
+  if (event.details.type !== 'suite') counts.failed += 1;
+});
+stream.on('end', () => {
+  // The reporter ends first; the last line is ours.
+  setImmediate(() => {
+    for (const line of skipped) process.stdout.write(`${line}\n`);
+    const { passed, failed, skipped: left } = counts;
+    process.stdout.write(`chaperone: ${passed} passed, ${failed} failed, ${left} skipped\n`);
+    process.exitCode = failed > 0 || passed === 0 ? 1 : 0;
+  });
+});
+stream.compose(spec).pipe(process.stdout, { end: false });
