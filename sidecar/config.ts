@@ -1,11 +1,13 @@
-import { ChaperoneError } from '#core/errors.ts';
 import type { Workload } from '#core/identity/principal.ts';
-
-/** An address that names mapped by `CHAPERONE_CONNECT_TO` lead to. */
-export interface Address {
-  readonly host: string;
-  readonly port: number;
-}
+import {
+  SettingsReader,
+  logLevels,
+  tryParseAddress,
+  tryParseLogLevel,
+  tryParseNonEmpty,
+  type Address,
+  type Environment,
+} from '../runtime/settings.ts';
 
 /** Everything that the sidecar is told by its environment; secrets come over the control pipe. */
 export interface SidecarConfig {
@@ -28,31 +30,31 @@ export interface SidecarConfig {
   readonly loginTimeoutMs: number;
 }
 
-type Environment = Readonly<Record<string, string | undefined>>;
-
-const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
-
 /**
  * Reads the configuration from an environment.
  * @throws ChaperoneError `config-invalid` that names every bad or unknown `CHAPERONE_*` variable at once.
  */
 export function readConfig(env: Environment): SidecarConfig {
-  const read = new EnvironmentReader(env);
+  const read = new SettingsReader(env);
   const config: SidecarConfig = {
     mode: read.value('CHAPERONE_MODE', '"explicit"', (text) =>
       text === 'explicit' ? text : undefined,
     ),
     workload: {
-      pod: read.value('CHAPERONE_POD_NAME', 'a pod name', nonEmpty),
-      namespace: read.value('CHAPERONE_POD_NAMESPACE', 'a namespace', nonEmpty),
-      serviceAccount: read.value('CHAPERONE_SERVICE_ACCOUNT', 'a service account', nonEmpty),
+      pod: read.value('CHAPERONE_POD_NAME', 'a pod name', tryParseNonEmpty),
+      namespace: read.value('CHAPERONE_POD_NAMESPACE', 'a namespace', tryParseNonEmpty),
+      serviceAccount: read.value(
+        'CHAPERONE_SERVICE_ACCOUNT',
+        'a service account',
+        tryParseNonEmpty,
+      ),
       labels: read.value('CHAPERONE_POD_LABELS', 'labels as "key=value,…"', tryParseLabels, ''),
     },
-    configDirectory: read.value('CHAPERONE_CONFIG_DIR', 'a directory', nonEmpty),
-    spoolDirectory: read.value('CHAPERONE_SPOOL_DIR', 'a directory', nonEmpty),
+    configDirectory: read.value('CHAPERONE_CONFIG_DIR', 'a directory', tryParseNonEmpty),
+    spoolDirectory: read.value('CHAPERONE_SPOOL_DIR', 'a directory', tryParseNonEmpty),
     spoolMaxBytes: read.integer('CHAPERONE_SPOOL_MAX_BYTES', 16 * 1024 ** 2, 2 ** 50, 1024 ** 3),
     collectorUrl: read.value('CHAPERONE_COLLECTOR_URL', 'an https URL', tryParseHttps),
-    collectorCaFile: read.value('CHAPERONE_COLLECTOR_CA_FILE', 'a file', nonEmpty),
+    collectorCaFile: read.value('CHAPERONE_COLLECTOR_CA_FILE', 'a file', tryParseNonEmpty),
     listenPort: read.integer('CHAPERONE_LISTEN_PORT', 0, 65_535, 15_432),
     metricsListen: read.value(
       'CHAPERONE_METRICS_LISTEN',
@@ -61,12 +63,7 @@ export function readConfig(env: Environment): SidecarConfig {
       '127.0.0.1:0',
     ),
     connectTo: read.value('CHAPERONE_CONNECT_TO', '"name:port=host:port,…"', tryParseConnectTo, ''),
-    logLevel: read.value(
-      'CHAPERONE_LOG_LEVEL',
-      logLevels.join('|'),
-      (text) => logLevels.find((level) => level === text),
-      'info',
-    ),
+    logLevel: read.value('CHAPERONE_LOG_LEVEL', logLevels.join('|'), tryParseLogLevel, 'info'),
     maxPending: read.integer('CHAPERONE_MAX_PENDING_LOGINS', 1, 100_000, 512),
     maxSessions: read.integer('CHAPERONE_MAX_SESSIONS', 1, 100_000, 1_000),
     loginTimeoutMs: 1000 * read.integer('CHAPERONE_LOGIN_TIMEOUT_SECONDS', 1, 600, 30),
@@ -75,67 +72,9 @@ export function readConfig(env: Environment): SidecarConfig {
   return config;
 }
 
-/** Collects every mistake, so that an operator mends them in one go. */
-class EnvironmentReader {
-  readonly #env: Environment;
-  readonly #seen = new Set<string>();
-  readonly #mistakes: string[] = [];
-
-  constructor(env: Environment) {
-    this.#env = env;
-  }
-
-  value<T>(
-    name: string,
-    want: string,
-    tryParse: (text: string) => T | undefined,
-    fallback?: string,
-  ): T {
-    this.#seen.add(name);
-    const text = this.#env[name] ?? fallback;
-    const value = text === undefined ? undefined : tryParse(text);
-    if (value === undefined) {
-      this.#mistakes.push(
-        `${name}: got ${text === undefined ? 'nothing' : `"${text}"`}, want ${want}`,
-      );
-    }
-    return value as T; // `finish` throws before a missing value can be used
-  }
-
-  integer(name: string, least: number, most: number, fallback: number): number {
-    const tryParse = (text: string): number | undefined => {
-      const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
-      return value >= least && value <= most ? value : undefined;
-    };
-    return this.value(name, `an integer from ${least} to ${most}`, tryParse, String(fallback));
-  }
-
-  finish(): void {
-    for (const name of Object.keys(this.#env)) {
-      if (name.startsWith('CHAPERONE_') && !this.#seen.has(name)) {
-        this.#mistakes.push(`${name}: got a variable of this name, want one that exists`);
-      }
-    }
-    if (this.#mistakes.length > 0)
-      throw new ChaperoneError('config-invalid', this.#mistakes.join('\n'));
-  }
-}
-
-function nonEmpty(text: string): string | undefined {
-  return text === '' ? undefined : text;
-}
-
 function tryParseHttps(text: string): URL | undefined {
   const url = URL.parse(text);
   return url?.protocol === 'https:' ? url : undefined;
-}
-
-/** Reads `host:port` or `[v6]:port`. */
-export function tryParseAddress(text: string): Address | undefined {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(text);
-  const host = match?.[1] ?? match?.[2];
-  const port = Number(match?.[3]);
-  return host !== undefined && port <= 65_535 ? { host, port } : undefined;
 }
 
 function tryParsePairs(text: string): [string, string][] | undefined {

@@ -2,7 +2,7 @@ import { createServer, type AddressInfo, type Server, type Socket } from 'node:n
 import { once } from 'node:events';
 import type { Logger } from 'pino';
 import type { Bundle, ResolvedBackend } from '#core/policy/resolve.ts';
-import type { Address } from './config.ts';
+import type { Address } from '../runtime/settings.ts';
 import type { Lane, LaneHost, Target } from './lane.ts';
 import type { Metrics } from './metrics.ts';
 

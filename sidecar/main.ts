@@ -2,12 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import pino, { type Logger } from 'pino';
 import { ChaperoneError } from '#core/errors.ts';
-import type { SidecarSecrets } from '#core/control.ts';
-import { startBundleDirectory } from './bundle-directory.ts';
+import { BundleDirectory } from './bundle-directory.ts';
 import { readConfig, type SidecarConfig } from './config.ts';
-import { openControlPipe, type ControlPipe } from './control-pipe.ts';
+import type { SidecarReport, SidecarSecrets } from '#core/control.ts';
+import { openControlPipe, stopRequest, type ControlPipe } from '../runtime/control-pipe.ts';
 import { Credentials } from './credentials.ts';
-import { startHealth } from './health.ts';
+import { startHealth } from '../runtime/health.ts';
 import { Host } from './host.ts';
 import { Listener } from './listener.ts';
 import { createMetrics } from './metrics.ts';
@@ -24,13 +24,15 @@ const reserveBytes = 4 * 1024 * 1024; // for the endings of operations that a fu
 const drainMs = 7_000; // running statements have 5 s of it
 const shipMs = 10_000;
 
+type Control = ControlPipe<SidecarSecrets, SidecarReport>;
+
 async function main(): Promise<void> {
   const config = readConfig(process.env);
   const log = pino(
     { level: config.logLevel, base: { part: 'sidecar' } },
     pino.destination({ fd: 2, sync: true }),
   );
-  const control = await openControlPipe();
+  const control = await openControlPipe<SidecarSecrets, SidecarReport>();
   try {
     await run(config, control, log);
     control.close();
@@ -41,10 +43,10 @@ async function main(): Promise<void> {
 }
 
 /** Starts the parts in the order in which they need each other, and stops them in the opposite one. */
-async function run(config: SidecarConfig, control: ControlPipe, log: Logger): Promise<void> {
+async function run(config: SidecarConfig, control: Control, log: Logger): Promise<void> {
   const stopped = stopRequest(control);
   const { secrets } = control;
-  const spool = await openSpool(config, secrets, log);
+  const spool = await openSpool(config, log);
   const credentials = new Credentials(secrets.credentials);
   let trouble: Error | undefined;
   const metrics = createMetrics({
@@ -86,7 +88,7 @@ async function run(config: SidecarConfig, control: ControlPipe, log: Logger): Pr
     tls: secrets.tls,
     metrics,
     log,
-    refreshKeys: async (provider) => (await bundles.refreshKeys(provider)) ?? undefined,
+    refreshKeys: (provider) => bundles.refreshKeys(provider),
   });
   const listener: Listener = new Listener({
     host,
@@ -105,7 +107,7 @@ async function run(config: SidecarConfig, control: ControlPipe, log: Logger): Pr
       host.bundle ? trouble && 'the spool cannot be written' : 'no policy bundle yet',
   });
   const ending = new AbortController();
-  const bundles = startBundleDirectory({
+  const bundles: BundleDirectory = new BundleDirectory({
     directory: config.configDirectory,
     workload: config.workload,
     connectTo: config.connectTo,
@@ -148,7 +150,7 @@ async function run(config: SidecarConfig, control: ControlPipe, log: Logger): Pr
   health.server.closeAllConnections();
 }
 
-async function openSpool(config: SidecarConfig, secrets: SidecarSecrets, log: Logger) {
+async function openSpool(config: SidecarConfig, log: Logger) {
   const directory = config.spoolDirectory;
   createSpoolDirectory(directory);
   const leftovers = await recoverLeftovers(directory);
@@ -178,15 +180,6 @@ function recordStreamStart(writer: SpoolWriter, { workload }: SidecarConfig): vo
       },
     }),
   });
-}
-
-/** Settles on SIGTERM and when the supervisor is gone. Ctrl-C in a terminal is the supervisor's business. */
-function stopRequest(control: ControlPipe): Promise<void> {
-  process.on('SIGINT', () => undefined);
-  return Promise.race([
-    new Promise<void>((resolve) => process.once('SIGTERM', () => resolve())),
-    control.closed,
-  ]);
 }
 
 main().then(

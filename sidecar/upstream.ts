@@ -1,7 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import { ChaperoneError } from '#core/errors.ts';
 import type { ResolvedBackend } from '#core/policy/resolve.ts';
-import type { Address } from './config.ts';
+import type { Address } from '../runtime/settings.ts';
 
 const dialTimeoutMs = 10_000;
 

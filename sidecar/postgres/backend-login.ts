@@ -8,11 +8,7 @@ import {
   parseErrorFields,
   type Authentication,
 } from '#core/postgres/backend.ts';
-import {
-  buildPassword,
-  buildSaslInitialResponse,
-  buildSaslResponse,
-} from '#core/postgres/frontend.ts';
+import { buildSaslInitialResponse, buildSaslResponse } from '#core/postgres/frontend.ts';
 import { buildStartup } from '#core/postgres/startup.ts';
 import type { CancelKey } from '../cancel-registry.ts';
 import { receive, type Received } from './receive.ts';

@@ -1,4 +1,3 @@
-import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { ChaperoneError } from '#core/errors.ts';
 import { isRefusal, type Refusal } from '#core/operation.ts';

@@ -303,15 +303,9 @@ export class Pipeline {
     if (head.kind === 'query') return { kind: 'answer', permit: head.permit, ends: outcome };
     this.#expected.shift();
     this.#dropUntilSync('permit' in head ? head.permit : undefined);
-    switch (head.kind) {
-      case 'poison':
-        return { kind: 'replaced', bytes: head.error };
-      case 'close':
-      case 'describe-statement':
-        return { kind: 'aside', channel: 'message' };
-      default:
-        return { kind: 'answer', permit: head.permit, ends: outcome };
-    }
+    if (head.kind === 'poison') return { kind: 'replaced', bytes: head.error };
+    if ('permit' in head) return { kind: 'answer', permit: head.permit, ends: outcome };
+    return { kind: 'aside', channel: 'message' };
   }
 
   /** The backend answers nothing more before the next Sync: what was sent up to there has not been done. */

@@ -1,12 +1,12 @@
 import { createServer, type Server } from 'node:http';
 import { once } from 'node:events';
 import type { Registry } from 'prom-client';
-import type { Address } from './config.ts';
+import type { Address } from './settings.ts';
 
 export interface HealthOptions {
   readonly listen: Address;
   readonly registry: Registry;
-  /** Why the sidecar cannot serve agents now, or undefined when it can. */
+  /** Why the process cannot do its work now, or undefined when it can. */
   readonly notReady: () => string | undefined;
 }
 

@@ -1,19 +1,21 @@
 import { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
-import { controlFd, type SidecarReport, type SidecarSecrets } from '#core/control.ts';
+import { controlFd } from '#core/control.ts';
 import { ChaperoneError } from '#core/errors.ts';
 
 /** The pipe to the supervisor: secrets come down, reports go up, and its end means stop. */
-export interface ControlPipe {
-  readonly secrets: SidecarSecrets;
-  report(report: SidecarReport): void;
+export interface ControlPipe<Secrets, Report> {
+  readonly secrets: Secrets;
+  report(report: Report): void;
   /** Settles when the supervisor is gone. */
   readonly closed: Promise<void>;
   close(): void;
 }
 
 /** Opens the pipe and waits for the secrets. @throws ChaperoneError `config-invalid` when none come. */
-export async function openControlPipe(): Promise<ControlPipe> {
+export async function openControlPipe<Secrets extends { type: 'secrets' }, Report>(): Promise<
+  ControlPipe<Secrets, Report>
+> {
   const socket = openSocket();
   const { promise: closed, resolve } = Promise.withResolvers<void>();
   socket.on('close', () => resolve());
@@ -26,7 +28,7 @@ export async function openControlPipe(): Promise<ControlPipe> {
     );
   });
   return {
-    secrets: parseSecrets(line),
+    secrets: parseSecrets<Secrets>(line),
     report: (report) => {
       if (socket.writable) socket.write(`${JSON.stringify(report)}\n`);
     },
@@ -45,12 +47,20 @@ function openSocket(): Socket {
 }
 
 // The supervisor is the same release and trusted with the secrets themselves; a bad line is a broken start.
-function parseSecrets(line: string): SidecarSecrets {
+function parseSecrets<Secrets extends { type: 'secrets' }>(line: string): Secrets {
   try {
-    const value = JSON.parse(line) as SidecarSecrets; // checked for its tag below
+    const value = JSON.parse(line) as Secrets; // checked for its tag below
     if (value.type === 'secrets') return value;
   } catch {
     // The parser's message would quote the line, which holds secrets.
   }
   throw new ChaperoneError('config-invalid', 'the control pipe did not begin with the secrets');
+}
+
+/** Settles on SIGTERM and when the supervisor is gone. Ctrl-C in a terminal is the supervisor's business. */
+export async function stopRequest(control: { readonly closed: Promise<void> }): Promise<void> {
+  process.on('SIGINT', () => undefined);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  process.once('SIGTERM', () => resolve());
+  await Promise.race([promise, control.closed]);
 }

@@ -1,0 +1,49 @@
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+/** Every metric of the collector. Labels are closed sets. */
+export type Metrics = ReturnType<typeof createMetrics>;
+
+export function createMetrics(databaseUp: () => boolean) {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+  new Gauge({
+    name: 'chaperone_collector_database_up',
+    help: '1 while the database answers, else 0',
+    registers,
+    collect() {
+      this.set(Number(databaseUp()));
+    },
+  });
+  return {
+    registry,
+    batches: new Counter({
+      name: 'chaperone_collector_batches_total',
+      help: 'Batches of records, by HTTP status of the answer',
+      labelNames: ['status'] as const,
+      registers,
+    }),
+    records: new Counter({
+      name: 'chaperone_collector_records_total',
+      help: 'Records committed',
+      registers,
+    }),
+    bytes: new Counter({
+      name: 'chaperone_collector_bytes_total',
+      help: 'Bytes of committed records, before compression',
+      registers,
+    }),
+    commitSeconds: new Histogram({
+      name: 'chaperone_collector_commit_seconds',
+      help: 'Time from a verified batch to its commit',
+      buckets: [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5],
+      registers,
+    }),
+    reads: new Counter({
+      name: 'chaperone_collector_reads_total',
+      help: 'Reads, by HTTP status of the answer',
+      labelNames: ['status'] as const,
+      registers,
+    }),
+  };
+}

@@ -1,0 +1,130 @@
+import { Readable } from 'node:stream';
+import type { FastifyInstance } from 'fastify';
+import { framesType } from './ingest.ts';
+import type { Metrics } from './metrics.ts';
+import { HttpProblem } from './problem.ts';
+import type { Database } from './store/database.ts';
+import {
+  findSessions,
+  findStream,
+  listSessions,
+  readFrames,
+  readHashes,
+  type SessionRow,
+  type StreamRow,
+} from './store/read.ts';
+import type { TokenReview } from './writers.ts';
+
+export interface QueryOptions {
+  readonly database: Database;
+  readonly tokens: TokenReview;
+  readonly metrics: Metrics;
+}
+
+const text = { type: 'string', maxLength: 1_024 } as const;
+const listQuery = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    who: text,
+    backend: text,
+    text: { ...text, minLength: 1 },
+    since: { type: 'string', format: 'date-time' },
+    limit: { type: 'integer', minimum: 1, maximum: 1_000, default: 100 },
+    before: text,
+  },
+} as const;
+const rangeQuery = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['from', 'to'],
+  properties: { from: { type: 'integer', minimum: 1 }, to: { type: 'integer', minimum: 1 } },
+} as const;
+
+interface ListQuery {
+  readonly who?: string;
+  readonly backend?: string;
+  readonly text?: string;
+  readonly since?: string;
+  readonly limit: number;
+  readonly before?: string;
+}
+
+/** What readers may ask: sessions, their frames, and what proves that nothing is missing between them. */
+export function registerQueries(
+  app: FastifyInstance,
+  { database, tokens, metrics }: QueryOptions,
+): void {
+  app.register((routes, _options, done) => {
+    routes.addHook('onRequest', async (request) => {
+      if (!tokens.isReader(request.headers.authorization)) {
+        throw new HttpProblem('unauthorized', 'a bearer token that may read is needed');
+      }
+      if (!database.ready) throw new HttpProblem('store-unavailable', 'the database is not ready');
+    });
+    routes.addHook('onResponse', async (_request, reply) =>
+      metrics.reads.inc({ status: reply.statusCode }),
+    );
+
+    routes.get<{ Querystring: ListQuery }>(
+      '/v1/sessions',
+      { schema: { querystring: listQuery } },
+      async (request) => {
+        const { before, ...filter } = request.query;
+        const sessions = await listSessions(database, { ...filter, before: parseCursor(before) });
+        const last = sessions.at(-1);
+        const more = sessions.length === filter.limit && last;
+        return { sessions, next: more ? `${last.startedAt}_${last.id}` : null };
+      },
+    );
+    routes.get<{ Params: { id: string } }>('/v1/sessions/:id', async (request) =>
+      oneSession(database, request.params.id),
+    );
+    routes.get<{ Params: { id: string } }>('/v1/sessions/:id/frames', async (request, reply) => {
+      const session = await oneSession(database, request.params.id);
+      return reply.type(framesType).send(Readable.from(readFrames(database, session)));
+    });
+    routes.get<{ Params: { stream: string } }>('/v1/streams/:stream', async (request) =>
+      oneStream(database, request.params.stream),
+    );
+    routes.get<{ Params: { stream: string }; Querystring: { from: number; to: number } }>(
+      '/v1/streams/:stream/hashes',
+      { schema: { querystring: rangeQuery } },
+      async (request, reply) => {
+        const { stream, ackedSeq } = await oneStream(database, request.params.stream);
+        const range = { from: request.query.from, to: Math.min(request.query.to, ackedSeq) };
+        return reply
+          .type('application/octet-stream')
+          .send(Readable.from(readHashes(database, stream, range)));
+      },
+    );
+    done();
+  });
+}
+
+const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const uuidPrefix = /^(?=.{6,36}$)[0-9a-f]{1,8}(-[0-9a-f]{0,4}){0,3}(-[0-9a-f]{0,12})?$/;
+
+async function oneSession(database: Database, id: string): Promise<SessionRow> {
+  if (!uuidPrefix.test(id))
+    throw new HttpProblem('not-found', 'want a session id, or its first 6 characters or more');
+  const [session, another] = await findSessions(database, id);
+  if (!session) throw new HttpProblem('not-found', 'no session has this id');
+  if (another) throw new HttpProblem('ambiguous', 'more than one session has an id that begins so');
+  return session;
+}
+
+async function oneStream(database: Database, id: string): Promise<StreamRow> {
+  const stream = uuid.test(id) ? await findStream(database, id) : undefined;
+  if (!stream) throw new HttpProblem('not-found', 'no stream has this id');
+  return stream;
+}
+
+function parseCursor(cursor: string | undefined): { startedAt: string; id: string } | undefined {
+  if (cursor === undefined) return undefined;
+  const [startedAt = '', id = ''] = cursor.split('_');
+  if (!uuid.test(id) || Number.isNaN(Date.parse(startedAt))) {
+    throw new HttpProblem('bad-request', 'want "before" as a list gave it in "next"');
+  }
+  return { startedAt, id };
+}

@@ -1,0 +1,82 @@
+import { Pool, type PoolClient } from 'pg';
+import type { Logger } from 'pino';
+import type { CollectorSecrets } from '#core/control.ts';
+import { migrate } from './migrations.ts';
+
+const poolSize = 8;
+const connectTimeoutMs = 5_000;
+const statementTimeoutMs = 30_000;
+const retryMs = 500;
+
+/** Connections to the store, and whether it can be used. */
+export class Database {
+  readonly #pool: Pool;
+  readonly #log: Logger;
+  #state: 'migrating' | 'ready' | 'closed' = 'migrating';
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(store: CollectorSecrets['store'], log: Logger) {
+    this.#log = log;
+    this.#pool = new Pool({
+      ...store,
+      max: poolSize,
+      connectionTimeoutMillis: connectTimeoutMs,
+      statement_timeout: statementTimeoutMs,
+      application_name: 'chaperone-collector',
+    });
+    // An idle connection that breaks is replaced at the next use; without a listener it would end the process.
+    this.#pool.on('error', (error) =>
+      this.#log.warn({ err: error }, 'a database connection broke'),
+    );
+    void this.#migrate();
+  }
+
+  get ready(): boolean {
+    return this.#state === 'ready';
+  }
+
+  /** Runs `work` in one transaction. */
+  async transaction<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
+    const client = await this.#pool.connect();
+    let broken = true;
+    try {
+      await client.query('BEGIN');
+      const result = await work(client);
+      await client.query('COMMIT');
+      broken = false;
+      return result;
+    } catch (error) {
+      broken = await client.query('ROLLBACK').then(
+        () => false,
+        () => true, // the connection is gone, and its transaction with it
+      );
+      throw error;
+    } finally {
+      client.release(broken);
+    }
+  }
+
+  /** Runs one parameterised query. */
+  async query<Row extends object>(text: string, values: readonly unknown[]): Promise<Row[]> {
+    const { rows } = await this.#pool.query<Row>(text, [...values]);
+    return rows;
+  }
+
+  async close(): Promise<void> {
+    this.#state = 'closed';
+    clearTimeout(this.#timer);
+    await this.#pool.end();
+  }
+
+  // Never rejects: a database that is away is waited for, and `/readyz` says so meanwhile.
+  async #migrate(): Promise<void> {
+    try {
+      await this.transaction(migrate);
+      if (this.#state === 'migrating') this.#state = 'ready';
+    } catch (error) {
+      if (this.#state === 'closed') return;
+      this.#log.warn({ err: error }, 'the database cannot be used yet');
+      this.#timer = setTimeout(() => void this.#migrate(), retryMs);
+    }
+  }
+}

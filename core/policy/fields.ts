@@ -1,0 +1,143 @@
+import type { Problem } from './resources.ts';
+
+/** Collects every mistake of one document, so that its author mends them in one go. */
+export class Problems {
+  readonly found: Problem[] = [];
+
+  add(path: string, message: string): undefined {
+    this.found.push({ path, message });
+  }
+}
+
+/** Reads one value; returns undefined after having noted what is wrong with it. */
+export type Read<T> = (value: unknown, path: string, problems: Problems) => T | undefined;
+
+const maxItems = 256;
+
+/** A string that matches, of at most `max` characters. */
+export function text(want: string, pattern: RegExp, max = 253): Read<string> {
+  return (value, path, problems) =>
+    typeof value === 'string' && value.length <= max && pattern.test(value)
+      ? value
+      : problems.add(path, `got ${show(value)}, want ${want}`);
+}
+
+export function oneOf<const T extends string>(...allowed: readonly T[]): Read<T> {
+  return (value, path, problems) =>
+    allowed.find((option) => option === value) ??
+    problems.add(path, `got ${show(value)}, want one of ${allowed.join(', ')}`);
+}
+
+/** One of the values that this version applies; the schema's others are refused as unsupported. */
+export function applied<const T extends string>(
+  allowed: readonly T[],
+  later: readonly string[],
+): Read<T> {
+  const read = oneOf(...allowed);
+  return (value, path, problems) =>
+    typeof value === 'string' && later.includes(value)
+      ? problems.add(path, `unsupported: ${show(value)} is not applied by this version`)
+      : read(value, path, problems);
+}
+
+export function integer(least: number, most: number): Read<number> {
+  return (value, path, problems) =>
+    typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most
+      ? value
+      : problems.add(path, `got ${show(value)}, want an integer from ${least} to ${most}`);
+}
+
+export function list<T>(read: Read<T>, least = 0): Read<readonly T[]> {
+  return (value, path, problems) => {
+    if (!Array.isArray(value)) return problems.add(path, `got ${show(value)}, want a list`);
+    if (value.length < least) return problems.add(path, `want at least ${least} item`);
+    if (value.length > maxItems) return problems.add(path, `want at most ${maxItems} items`);
+    const items = value.map((item: unknown, index) => read(item, `${path}[${index}]`, problems));
+    return items.filter((item) => item !== undefined);
+  };
+}
+
+export function mapOf<T>(read: Read<T>): Read<ReadonlyMap<string, T>> {
+  return (value, path, problems) => {
+    if (!isObject(value)) return problems.add(path, `got ${show(value)}, want a mapping`);
+    const entries = Object.entries(value);
+    if (entries.length > maxItems) return problems.add(path, `want at most ${maxItems} entries`);
+    const map = new Map<string, T>();
+    for (const [key, item] of entries) {
+      const read1 = read(item, `${path}.${key}`, problems);
+      if (read1 !== undefined) map.set(key, read1);
+    }
+    return map;
+  };
+}
+
+/** Reads the fields of one mapping, and refuses whatever was not read. */
+export class FieldReader {
+  readonly #value: Readonly<Record<string, unknown>>;
+  readonly #path: string;
+  readonly #problems: Problems;
+  readonly #known = new Set<string>();
+
+  constructor(value: Readonly<Record<string, unknown>>, path: string, problems: Problems) {
+    this.#value = value;
+    this.#path = path;
+    this.#problems = problems;
+  }
+
+  has(name: string): boolean {
+    return Object.hasOwn(this.#value, name) && this.#value[name] !== undefined;
+  }
+
+  required<T>(name: string, read: Read<T>): T | undefined {
+    this.#known.add(name);
+    if (this.has(name)) return read(this.#value[name], this.path(name), this.#problems);
+    return this.#problems.add(this.path(name), 'missing');
+  }
+
+  optional<T>(name: string, read: Read<T>): T | undefined {
+    this.#known.add(name);
+    return this.has(name) ? read(this.#value[name], this.path(name), this.#problems) : undefined;
+  }
+
+  /** Fields of the schema that nothing applies yet: accepting one would promise what is not kept. */
+  unsupported(...names: readonly string[]): void {
+    for (const name of names) {
+      this.#known.add(name);
+      if (this.has(name)) {
+        this.#problems.add(this.path(name), 'unsupported: this version does not apply this field');
+      }
+    }
+  }
+
+  /** To be called last. */
+  refuseUnknown(): void {
+    for (const name of Object.keys(this.#value)) {
+      if (!this.#known.has(name)) this.#problems.add(this.path(name), 'unknown field');
+    }
+  }
+
+  path(name: string): string {
+    return this.#path === '' ? name : `${this.#path}.${name}`;
+  }
+}
+
+/** A mapping with known fields; `read` returns undefined when a required one is missing. */
+export function object<T>(read: (fields: FieldReader, problems: Problems) => T): Read<T> {
+  return (value, path, problems) => {
+    if (!isObject(value)) return problems.add(path, `got ${show(value)}, want a mapping`);
+    const fields = new FieldReader(value, path, problems);
+    const result = read(fields, problems);
+    fields.refuseUnknown();
+    return result;
+  };
+}
+
+export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Quotes a value in a message, short and on one line. */
+export function show(value: unknown): string {
+  const json = JSON.stringify(value) ?? String(value);
+  return json.length > 60 ? `${json.slice(0, 57)}…` : json;
+}

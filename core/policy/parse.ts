@@ -1,0 +1,286 @@
+import {
+  applied,
+  FieldReader,
+  integer,
+  isObject,
+  list,
+  mapOf,
+  object,
+  oneOf,
+  Problems,
+  show,
+  text,
+  type Read,
+} from './fields.ts';
+import {
+  apiVersion,
+  recordLevels,
+  type AuditPolicy,
+  type Backend,
+  type IdentityProvider,
+  type LabelSelector,
+  type Metadata,
+  type Problem,
+  type Resource,
+} from './resources.ts';
+
+/** Either the resource, or everything that is wrong with the document. */
+export type Parsed =
+  | { readonly resource: Resource; readonly problems?: never }
+  | { readonly resource?: never; readonly problems: readonly Problem[] };
+
+const name = text(
+  'a name (RFC 1123: lower case, digits, "-" and ".")',
+  /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/,
+);
+const label = text('a label value', /^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$/, 63);
+const anyText = text('a string', /^[^]*$/, 65_536);
+const claimPath = text('a path of claims such as "act.sub"', /^[^\s.]+(\.[^\s.]+)*$/);
+const host = text('a host name or an address', /^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$/);
+const port = integer(1, 65_535);
+const url = text('an http or https URL', /^https?:\/\/[^\s/?#@]+[^\s#@]*$/, 2_048);
+
+const parsers = new Map<
+  string,
+  (document: FieldReader, problems: Problems) => Resource | undefined
+>([
+  ['Backend', parseBackend],
+  ['IdentityProvider', parseIdentityProvider],
+  ['AuditPolicy', (document, problems) => parseAuditPolicy('AuditPolicy', document, problems)],
+  [
+    'ClusterAuditPolicy',
+    (document, problems) => parseAuditPolicy('ClusterAuditPolicy', document, problems),
+  ],
+]);
+const laterKinds = ['MaskRule', 'ClusterMaskRule', 'ApprovalRequest', 'ApprovalDecision'];
+
+/** Parses one document of a resource file, and reports all its mistakes at once. */
+export function parseResource(document: unknown): Parsed {
+  const problems = new Problems();
+  const resource = isObject(document)
+    ? parseDocument(document, problems)
+    : problems.add('', `got ${show(document)}, want a resource`);
+  if (resource && problems.found.length === 0) return { resource };
+  return { problems: problems.found };
+}
+
+function parseDocument(
+  document: Readonly<Record<string, unknown>>,
+  problems: Problems,
+): Resource | undefined {
+  const fields = new FieldReader(document, '', problems);
+  fields.required('apiVersion', oneOf(apiVersion));
+  const kind = fields.required('kind', applied([...parsers.keys()], laterKinds));
+  const parse = kind === undefined ? undefined : parsers.get(kind);
+  if (!parse) return undefined; // the fields of an unknown kind mean nothing
+  const resource = parse(fields, problems);
+  fields.refuseUnknown();
+  return resource;
+}
+
+function metadataOf(namespaced: boolean): Read<Metadata> {
+  return object((fields, problems) => {
+    const named = fields.required('name', name);
+    fields.optional('labels', mapOf(label));
+    fields.optional('annotations', mapOf(anyText));
+    if (namespaced)
+      return { name: named ?? '', namespace: fields.required('namespace', name) ?? '' };
+    if (fields.has('namespace'))
+      problems.add(fields.path('namespace'), 'this kind has no namespace');
+    fields.optional('namespace', anyText);
+    return { name: named ?? '', namespace: undefined };
+  });
+}
+
+function parseBackend(document: FieldReader): Backend | undefined {
+  const metadata = document.required('metadata', metadataOf(false));
+  const spec = document.required('spec', object(backendSpec));
+  return metadata && spec && { kind: 'Backend', metadata, spec };
+}
+
+function backendSpec(fields: FieldReader, problems: Problems): Backend['spec'] {
+  const protocol =
+    fields.required('protocol', applied(['Postgres', 'TCP'], ['SSH', 'HTTP'])) ?? 'TCP';
+  const secretName = fields.optional('credential', object(credentialSecret));
+  if (protocol === 'Postgres' && !fields.has('credential')) {
+    problems.add(
+      fields.path('credential'),
+      'unsupported: relaying the agent’s own login is not applied by this version',
+    );
+  }
+  if (protocol === 'TCP' && fields.has('credential')) {
+    problems.add(
+      fields.path('credential'),
+      'a TCP backend has no login that a credential could be used for',
+    );
+  }
+  const spec = {
+    protocol,
+    hosts: fields.required('hosts', list(host, 1)) ?? [],
+    ports: fields.required('ports', list(port, 1)) ?? [],
+    upstream: fields.required('upstream', object(upstream)) ?? { host: '', port: 0 },
+    consumers: fields.required('consumers', list(object(consumer), 1)) ?? [],
+    secretName,
+  };
+  fields.unsupported('postgres');
+  return spec;
+}
+
+function upstream(fields: FieldReader, problems: Problems): Backend['spec']['upstream'] {
+  const address = fields.required(
+    'address',
+    text('"host:port"', /^(\[[0-9a-fA-F:.]+\]|[^\s:[\]]+):\d{1,5}$/),
+  );
+  fields.required(
+    'tls',
+    object((tls) => {
+      tls.required('mode', applied(['Disable'], ['Require', 'VerifyCA', 'VerifyFull']));
+      tls.unsupported('ca');
+    }),
+  );
+  fields.unsupported('hostKeys');
+  const [, bracketed, plain, digits] = /^(?:\[(.*)\]|(.*)):(\d+)$/.exec(address ?? '') ?? [];
+  const value = { host: bracketed ?? plain ?? '', port: Number(digits ?? 0) };
+  if (address !== undefined && (value.port < 1 || value.port > 65_535)) {
+    problems.add(fields.path('address'), `got port ${value.port}, want 1 to 65535`);
+  }
+  return value;
+}
+
+function consumer(fields: FieldReader): Backend['spec']['consumers'][number] {
+  return {
+    namespace: fields.required('namespace', name) ?? '',
+    serviceAccounts: fields.optional('serviceAccounts', list(name, 1)),
+  };
+}
+
+function credentialSecret(fields: FieldReader): string {
+  fields.required('type', applied(['Password'], ['ClientCertificate', 'Token', 'SSHKey']));
+  return (
+    fields.required(
+      'secretRef',
+      object((ref) => ref.required('name', name)),
+    ) ?? ''
+  );
+}
+
+function parseIdentityProvider(document: FieldReader): IdentityProvider | undefined {
+  const metadata = document.required('metadata', metadataOf(false));
+  const spec = document.required(
+    'spec',
+    object((fields) => {
+      const spec = {
+        issuer: fields.required('issuer', url) ?? '',
+        audiences: fields.required('audiences', list(text('an audience', /^\S+$/), 1)) ?? [],
+        jwksUri: fields.optional('jwksUri', url),
+        claims: fields.optional('claims', object(claims)) ?? {
+          user: 'sub',
+          groups: 'groups',
+          onBehalfOf: undefined,
+        },
+      };
+      fields.unsupported('kubernetesUsername');
+      return spec;
+    }),
+  );
+  return metadata && spec && { kind: 'IdentityProvider', metadata, spec };
+}
+
+function claims(fields: FieldReader): IdentityProvider['spec']['claims'] {
+  return {
+    user: fields.optional('user', claimPath) ?? 'sub',
+    groups: fields.optional('groups', claimPath) ?? 'groups',
+    onBehalfOf: fields.optional('onBehalfOf', claimPath),
+  };
+}
+
+function parseAuditPolicy(
+  kind: AuditPolicy['kind'],
+  document: FieldReader,
+  problems: Problems,
+): AuditPolicy | undefined {
+  const metadata = document.required('metadata', metadataOf(kind === 'AuditPolicy'));
+  const spec = document.required(
+    'spec',
+    object((fields) => auditPolicySpec(fields, problems)),
+  );
+  return metadata && spec && { kind, metadata, spec };
+}
+
+function auditPolicySpec(fields: FieldReader, problems: Problems): AuditPolicy['spec'] {
+  const mode = fields.optional('mode', oneOf('Observe', 'Enforce')) ?? 'Observe';
+  const spec = {
+    podSelector: fields.required('podSelector', object(labelSelector)) ?? {
+      matchLabels: new Map(),
+      matchExpressions: [],
+    },
+    identity: fields.optional('identity', oneOf('Workload', 'Token')) ?? 'Workload',
+    mode,
+    defaultAction:
+      fields.optional('defaultAction', oneOf('Allow', 'Deny')) ??
+      (mode === 'Enforce' ? 'Deny' : 'Allow'),
+    record: fields.optional('record', object(record)) ?? {
+      requests: 'Full',
+      responses: 'Full',
+      maxBytes: Infinity,
+    },
+    waitMs: fields.optional('onAuditUnavailable', object(auditUnavailable)) ?? defaultWaitMs,
+  } as const;
+  fields.optional('delivery', applied(['Spool'], ['Acknowledged']));
+  fields.unsupported('unknownHosts', 'inbound', 'limits', 'rules', 'maxBundleAge');
+  void problems;
+  return spec;
+}
+
+const defaultWaitMs = 10_000;
+
+function record(fields: FieldReader): AuditPolicy['spec']['record'] {
+  return {
+    requests: fields.optional('requests', oneOf(...recordLevels)) ?? 'Full',
+    responses: fields.optional('responses', oneOf(...recordLevels)) ?? 'Full',
+    maxBytes: fields.optional('maxBytes', integer(0, 2 ** 50)) ?? Infinity,
+  };
+}
+
+function auditUnavailable(fields: FieldReader): number {
+  return fields.optional('wait', duration) ?? defaultWaitMs;
+}
+
+const maxWaitMs = 60_000; // an agent's driver gives up at about that time anyway
+const unitMs = new Map([
+  ['h', 3_600_000],
+  ['m', 60_000],
+  ['s', 1_000],
+  ['ms', 1],
+]);
+
+/** GEP-2257: one to four pairs of up to five digits and a unit, such as `1m30s`. Returns milliseconds. */
+const duration: Read<number> = (value, path, problems) => {
+  const valid = typeof value === 'string' && /^([0-9]{1,5}(h|ms|m|s)){1,4}$/.test(value);
+  const pairs = valid ? value.matchAll(/([0-9]+)(h|ms|m|s)/g) : [];
+  let ms = 0;
+  for (const [, digits, unit] of pairs) ms += Number(digits) * (unitMs.get(unit ?? '') ?? 0);
+  if (valid && ms <= maxWaitMs) return ms;
+  return problems.add(path, `got ${show(value)}, want a duration from 0s to 60s such as "10s"`);
+};
+
+function labelSelector(fields: FieldReader): LabelSelector {
+  return {
+    matchLabels: fields.optional('matchLabels', mapOf(label)) ?? new Map(),
+    matchExpressions: fields.optional('matchExpressions', list(object(labelExpression))) ?? [],
+  };
+}
+
+function labelExpression(
+  fields: FieldReader,
+  problems: Problems,
+): LabelSelector['matchExpressions'][number] {
+  const operator =
+    fields.required('operator', oneOf('In', 'NotIn', 'Exists', 'DoesNotExist')) ?? 'Exists';
+  const values = fields.optional('values', list(label)) ?? [];
+  const needsValues = operator === 'In' || operator === 'NotIn';
+  if (needsValues !== values.length > 0) {
+    problems.add(fields.path('values'), needsValues ? 'missing' : `${operator} takes no values`);
+  }
+  return { key: fields.required('key', text('a label key', /^\S+$/, 317)) ?? '', operator, values };
+}

@@ -1,0 +1,95 @@
+/** Resources of `chaperone.dev/v1alpha1`, as far as this version applies them: checked, with defaults filled in. */
+
+export const apiVersion = 'chaperone.dev/v1alpha1';
+
+export interface Metadata {
+  readonly name: string;
+  /** Of namespaced kinds alone. */
+  readonly namespace: string | undefined;
+}
+
+export type Protocol = 'Postgres' | 'TCP';
+
+export interface Backend {
+  readonly kind: 'Backend';
+  readonly metadata: Metadata;
+  readonly spec: {
+    readonly protocol: Protocol;
+    /** Names by which agents know it. */
+    readonly hosts: readonly string[];
+    readonly ports: readonly number[];
+    readonly upstream: { readonly host: string; readonly port: number };
+    /** Who may use it at all. Without `serviceAccounts`: all of the namespace. */
+    readonly consumers: readonly {
+      readonly namespace: string;
+      readonly serviceAccounts: readonly string[] | undefined;
+    }[];
+    /** Name of the Secret that holds the login; absent for TCP. */
+    readonly secretName: string | undefined;
+  };
+}
+
+export interface IdentityProvider {
+  readonly kind: 'IdentityProvider';
+  readonly metadata: Metadata;
+  readonly spec: {
+    readonly issuer: string;
+    readonly audiences: readonly string[];
+    /** Absent: found by discovery. */
+    readonly jwksUri: string | undefined;
+    /** Dotted paths of claims. */
+    readonly claims: {
+      readonly user: string;
+      readonly groups: string;
+      readonly onBehalfOf: string | undefined;
+    };
+  };
+}
+
+/** A label selector as Kubernetes means it; an empty one selects everything. */
+export interface LabelSelector {
+  readonly matchLabels: ReadonlyMap<string, string>;
+  readonly matchExpressions: readonly {
+    readonly key: string;
+    readonly operator: 'In' | 'NotIn' | 'Exists' | 'DoesNotExist';
+    readonly values: readonly string[];
+  }[];
+}
+
+/** How much of an operation is recorded; from least to most. */
+export const recordLevels = ['None', 'Digest', 'Full'] as const;
+export type RecordLevel = (typeof recordLevels)[number];
+
+export interface AuditPolicy {
+  readonly kind: 'AuditPolicy' | 'ClusterAuditPolicy';
+  readonly metadata: Metadata;
+  readonly spec: {
+    readonly podSelector: LabelSelector;
+    readonly identity: 'Workload' | 'Token';
+    readonly mode: 'Observe' | 'Enforce';
+    /** Settled: Allow under Observe and Deny under Enforce where it was not set. */
+    readonly defaultAction: 'Allow' | 'Deny';
+    readonly record: {
+      readonly requests: RecordLevel;
+      readonly responses: RecordLevel;
+      /** Of one answer, in bytes; Infinity where it was not set. */
+      readonly maxBytes: number;
+    };
+    /** How long an operation waits for a spool that cannot be written, in milliseconds. */
+    readonly waitMs: number;
+  };
+}
+
+export type Resource = Backend | IdentityProvider | AuditPolicy;
+
+/** A mistake in one document, at a path such as `spec.record.maxBytes`. */
+export interface Problem {
+  readonly path: string;
+  readonly message: string;
+}
+
+/** Names a resource as people do: `AuditPolicy/local/shop`, `Backend/shop`. */
+export function nameOf({ kind, metadata }: Resource): string {
+  const { name, namespace } = metadata;
+  return namespace === undefined ? `${kind}/${name}` : `${kind}/${namespace}/${name}`;
+}

@@ -1,0 +1,149 @@
+import { ChaperoneError } from '../errors.ts';
+import { BodyReader, buildMessage, int32 } from './reader.ts';
+
+/** Tags of the messages that a client sends. */
+export const FrontendTag = {
+  Bind: 0x42, // B
+  Close: 0x43, // C
+  CopyData: 0x64, // d
+  CopyDone: 0x63, // c
+  CopyFail: 0x66, // f
+  Describe: 0x44, // D
+  Execute: 0x45, // E
+  Flush: 0x48, // H
+  FunctionCall: 0x46, // F
+  Parse: 0x50, // P
+  Password: 0x70, // p: PasswordMessage, SASLInitialResponse, SASLResponse
+  Query: 0x51, // Q
+  Sync: 0x53, // S
+  Terminate: 0x58, // X
+} as const;
+
+/** Returns the text of a Query, as bytes of the client's encoding. */
+export function parseQuery(body: Buffer): Buffer {
+  const reader = new BodyReader(body);
+  const text = reader.cstringBytes();
+  reader.end();
+  return text;
+}
+
+export interface ParseMessage {
+  /** Empty for the unnamed statement. */
+  readonly name: string;
+  readonly query: Buffer;
+  /** OIDs of parameter types; 0 leaves the type to the backend. */
+  readonly parameterTypes: readonly number[];
+}
+
+export function parseParse(body: Buffer): ParseMessage {
+  const reader = new BodyReader(body);
+  const name = reader.cstring();
+  const query = reader.cstringBytes();
+  const parameterTypes = list(reader.count(), () => reader.uint32());
+  reader.end();
+  return { name, query, parameterTypes };
+}
+
+export interface BindMessage {
+  readonly portal: string;
+  readonly statement: string;
+  /** None: all text; one: of all; else one a parameter. 0 is text, 1 binary. */
+  readonly parameterFormats: readonly number[];
+  /** Views into the body; undefined is NULL. */
+  readonly parameters: readonly (Buffer | undefined)[];
+  readonly resultFormats: readonly number[];
+}
+
+export function parseBind(body: Buffer): BindMessage {
+  const reader = new BodyReader(body);
+  const portal = reader.cstring();
+  const statement = reader.cstring();
+  const parameterFormats = list(reader.count(), () => reader.int16());
+  const parameters = list(reader.count(), () => reader.value());
+  const resultFormats = list(reader.count(), () => reader.int16());
+  reader.end();
+  return { portal, statement, parameterFormats, parameters, resultFormats };
+}
+
+/** What Describe and Close name. */
+export interface NamedObject {
+  readonly kind: 'statement' | 'portal';
+  readonly name: string;
+}
+
+export function parseDescribe(body: Buffer): NamedObject {
+  const reader = new BodyReader(body);
+  const kind = reader.byte();
+  const name = reader.cstring();
+  reader.end();
+  if (kind === 0x53) return { kind: 'statement', name };
+  if (kind === 0x50) return { kind: 'portal', name };
+  throw new ChaperoneError('protocol-violation', 'found a name of neither statement nor portal');
+}
+
+export const parseClose = parseDescribe;
+
+/** `maxRows` 0 means no limit. */
+export function parseExecute(body: Buffer): { readonly portal: string; readonly maxRows: number } {
+  const reader = new BodyReader(body);
+  const portal = reader.cstring();
+  const maxRows = reader.int32();
+  reader.end();
+  return { portal, maxRows };
+}
+
+export function parsePassword(body: Buffer): string {
+  const reader = new BodyReader(body);
+  const password = reader.cstring();
+  reader.end();
+  return password;
+}
+
+export function buildQuery(text: string): Buffer {
+  return buildMessage('Q', text);
+}
+
+export function buildExecute(portal: string, maxRows: number): Buffer {
+  return buildMessage('E', portal, int32(maxRows));
+}
+
+export function buildDescribe({ kind, name }: NamedObject): Buffer {
+  return buildMessage('D', Buffer.from(kind === 'statement' ? 'S' : 'P'), name);
+}
+
+export function buildClose({ kind, name }: NamedObject): Buffer {
+  return buildMessage('C', Buffer.from(kind === 'statement' ? 'S' : 'P'), name);
+}
+
+export function buildSync(): Buffer {
+  return buildMessage('S');
+}
+
+export function buildFlush(): Buffer {
+  return buildMessage('H');
+}
+
+export function buildTerminate(): Buffer {
+  return buildMessage('X');
+}
+
+export function buildCopyFail(reason: string): Buffer {
+  return buildMessage('f', reason);
+}
+
+export function buildPassword(password: string): Buffer {
+  return buildMessage('p', password);
+}
+
+export function buildSaslInitialResponse(mechanism: string, data: string): Buffer {
+  const bytes = Buffer.from(data, 'utf8');
+  return buildMessage('p', mechanism, int32(bytes.length), bytes);
+}
+
+export function buildSaslResponse(data: string): Buffer {
+  return buildMessage('p', Buffer.from(data, 'utf8'));
+}
+
+function list<T>(count: number, read: () => T): T[] {
+  return Array.from({ length: count }, read);
+}

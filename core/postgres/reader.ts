@@ -1,0 +1,108 @@
+import { ChaperoneError } from '../errors.ts';
+
+/** Reads a message body field by field; every read is checked against what is left. */
+export class BodyReader {
+  readonly #bytes: Buffer;
+  #at = 0;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  get left(): number {
+    return this.#bytes.length - this.#at;
+  }
+
+  byte(): number {
+    return this.bytes(1).readUInt8();
+  }
+
+  int16(): number {
+    return this.bytes(2).readInt16BE();
+  }
+
+  /** Counts are sent as Int16 and mean 0 to 65535. */
+  count(): number {
+    return this.bytes(2).readUInt16BE();
+  }
+
+  int32(): number {
+    return this.bytes(4).readInt32BE();
+  }
+
+  uint32(): number {
+    return this.bytes(4).readUInt32BE();
+  }
+
+  /** Returns a view. */
+  bytes(length: number): Buffer {
+    if (length < 0 || length > this.left) throw malformed();
+    this.#at += length;
+    return this.#bytes.subarray(this.#at - length, this.#at);
+  }
+
+  /** Returns a view of the bytes before the next NUL, and steps over it. */
+  cstringBytes(): Buffer {
+    const end = this.#bytes.indexOf(0, this.#at);
+    if (end < 0) throw malformed();
+    const value = this.#bytes.subarray(this.#at, end);
+    this.#at = end + 1;
+    return value;
+  }
+
+  cstring(): string {
+    return this.cstringBytes().toString('utf8');
+  }
+
+  /** A value with its length; undefined for NULL. */
+  value(): Buffer | undefined {
+    const length = this.int32();
+    return length === -1 ? undefined : this.bytes(length);
+  }
+
+  rest(): Buffer {
+    return this.bytes(this.left);
+  }
+
+  /** @throws ChaperoneError `protocol-violation` when the body is longer than its fields. */
+  end(): void {
+    if (this.left > 0) throw malformed();
+  }
+}
+
+/** Builds `tag · length · fields`. @throws ChaperoneError when a string holds a NUL, which would end it early. */
+export function buildMessage(tag: string, ...fields: readonly (Buffer | string)[]): Buffer {
+  const body = Buffer.concat(
+    fields.map((field) => (typeof field === 'string' ? cstring(field) : field)),
+  );
+  const frame = Buffer.allocUnsafe(tag.length + 4 + body.length);
+  frame.write(tag, 'latin1');
+  frame.writeInt32BE(4 + body.length, tag.length);
+  body.copy(frame, tag.length + 4);
+  return frame;
+}
+
+export function int16(value: number): Buffer {
+  const bytes = Buffer.allocUnsafe(2);
+  bytes.writeUInt16BE(value);
+  return bytes;
+}
+
+export function int32(value: number): Buffer {
+  const bytes = Buffer.allocUnsafe(4);
+  bytes.writeInt32BE(value);
+  return bytes;
+}
+
+function cstring(text: string): Buffer {
+  if (text.includes('\0'))
+    throw new ChaperoneError('protocol-violation', 'a string with a NUL in it');
+  return Buffer.from(`${text}\0`, 'utf8');
+}
+
+function malformed(): ChaperoneError {
+  return new ChaperoneError(
+    'protocol-violation',
+    'found a message that does not hold what its type says',
+  );
+}

@@ -1,0 +1,102 @@
+import { isIP } from 'node:net';
+import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import type { JWK } from 'jose';
+import type { ResolvedProvider } from '#core/policy/resolve.ts';
+import { ChaperoneError } from '#core/errors.ts';
+import type { Address } from '../runtime/settings.ts';
+
+const timeoutMs = 5_000;
+const maxBytes = 262_144;
+const maxKeys = 100;
+const publicMembers = new Set(['kty', 'kid', 'use', 'alg', 'crv', 'x', 'y', 'n', 'e']);
+
+/**
+ * Fetches an issuer's public signing keys, by discovery where no `jwksUri` is given. Plain HTTP is taken from loopback
+ * alone: whoever could change the keys on the way could sign any token.
+ * @throws ChaperoneError `config-invalid`.
+ */
+export async function fetchKeys(
+  provider: ResolvedProvider,
+  connectTo: ReadonlyMap<string, Address>,
+): Promise<readonly JWK[]> {
+  const uri = provider.jwksUri ?? (await discover(provider, connectTo));
+  const document = await fetchJson(new URL(uri), connectTo);
+  const keys: unknown = isObject(document) ? document['keys'] : undefined;
+  if (!Array.isArray(keys)) throw failed('the answer holds no keys');
+  return keys.slice(0, maxKeys).filter(isObject).filter(isSigningKey).map(publicPart);
+}
+
+async function discover(
+  provider: ResolvedProvider,
+  connectTo: ReadonlyMap<string, Address>,
+): Promise<string> {
+  const base = provider.issuer.replace(/\/$/, '');
+  const document = await fetchJson(new URL(`${base}/.well-known/openid-configuration`), connectTo);
+  if (!isObject(document) || document['issuer'] !== provider.issuer)
+    throw failed('the discovery document names another issuer');
+  const uri = document['jwks_uri'];
+  if (typeof uri !== 'string' || !URL.canParse(uri))
+    throw failed('the discovery document has no jwks_uri');
+  return uri;
+}
+
+async function fetchJson(url: URL, connectTo: ReadonlyMap<string, Address>): Promise<unknown> {
+  const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80));
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  const address = connectTo.get(`${host}:${port}`) ?? { host, port };
+  if (url.protocol !== 'https:' && !isLoopback(address.host))
+    throw failed('plain HTTP is for loopback only');
+  const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    send({
+      host: address.host,
+      port: address.port,
+      servername: isIP(host) ? '' : host,
+      path: `${url.pathname}${url.search}`,
+      headers: { host: url.host, accept: 'application/json' },
+      signal: AbortSignal.timeout(timeoutMs),
+      agent: false,
+    })
+      .on('response', resolve)
+      .on('error', reject)
+      .end();
+  });
+  // A redirect would lead to an address that nobody has checked.
+  if (response.statusCode !== 200) {
+    response.destroy();
+    throw failed(`HTTP status ${response.statusCode ?? 0}`);
+  }
+  let text = '';
+  response.setEncoding('utf8');
+  for await (const piece of response) {
+    text += String(piece);
+    if (text.length > maxBytes) {
+      response.destroy();
+      throw failed('the answer is too long');
+    }
+  }
+  return JSON.parse(text) as unknown;
+}
+
+function isLoopback(host: string): boolean {
+  return host === '::1' || host === 'localhost' || (isIP(host) === 4 && host.startsWith('127.'));
+}
+
+function isSigningKey(key: Readonly<Record<string, unknown>>): boolean {
+  const { kty, use } = key;
+  return (kty === 'RSA' || kty === 'EC' || kty === 'OKP') && (use === undefined || use === 'sig');
+}
+
+/** Keeps what verifying needs: a private part that an issuer publishes by mistake goes no further. */
+function publicPart(key: Readonly<Record<string, unknown>>): JWK {
+  return Object.fromEntries(Object.entries(key).filter(([name]) => publicMembers.has(name))) as JWK; // members were filtered
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function failed(why: string): ChaperoneError {
+  return new ChaperoneError('config-invalid', `cannot fetch the issuer's keys: ${why}`);
+}
