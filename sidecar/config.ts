@@ -20,6 +20,8 @@ export interface SidecarConfig {
   readonly collectorCaFile: string;
   /** Port of the first backend's listener; further backends take the next ones. 0: free ports. */
   readonly listenPort: number;
+  /** Ports that backends had before a restart, by name: their agents go on dialling them. */
+  readonly listenPorts: ReadonlyMap<string, number>;
   readonly metricsListen: Address;
   /** Where names lead that exist on this machine only, by `host:port`. */
   readonly connectTo: ReadonlyMap<string, Address>;
@@ -56,6 +58,7 @@ export function readConfig(env: Environment): SidecarConfig {
     collectorUrl: read.value('CHAPERONE_COLLECTOR_URL', 'an https URL', tryParseHttps),
     collectorCaFile: read.value('CHAPERONE_COLLECTOR_CA_FILE', 'a file', tryParseNonEmpty),
     listenPort: read.integer('CHAPERONE_LISTEN_PORT', 0, 65_535, 15_432),
+    listenPorts: read.value('CHAPERONE_LISTEN_PORTS', '"backend=port,…"', tryParsePorts, ''),
     metricsListen: read.value(
       'CHAPERONE_METRICS_LISTEN',
       'host:port',
@@ -99,4 +102,11 @@ function tryParseConnectTo(text: string): ReadonlyMap<string, Address> | undefin
     map.set(name, address);
   }
   return map;
+}
+
+function tryParsePorts(text: string): ReadonlyMap<string, number> | undefined {
+  const pairs = tryParsePairs(text)?.map(([name, port]): [string, number] => [name, Number(port)]);
+  return pairs?.every(([, port]) => port > 0 && port <= 65_535) === true
+    ? new Map(pairs)
+    : undefined;
 }

@@ -1,6 +1,7 @@
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { once } from 'node:events';
 import type { Logger } from 'pino';
+import { ChaperoneError } from '#core/errors.ts';
 import type { Bundle, ResolvedBackend } from '#core/policy/resolve.ts';
 import type { Address } from '../runtime/settings.ts';
 import type { Lane, LaneHost, Target } from './lane.ts';
@@ -11,6 +12,8 @@ export interface ListenerOptions {
   readonly lanes: readonly Lane[];
   /** Port of the first backend; further ones take the next. 0: free ports. */
   readonly basePort: number;
+  /** Ports that are given out already, by backend. */
+  readonly ports: ReadonlyMap<string, number>;
   /** Connections that have not logged in; past this the oldest is closed, so that idle ones keep nobody out. */
   readonly maxPending: number;
   readonly metrics: Metrics;
@@ -31,7 +34,7 @@ const backlog = 1024;
 export class Listener {
   readonly #options: ListenerOptions;
   readonly #doors = new Map<string, Door>();
-  readonly #ports = new Map<string, number>();
+  readonly #ports: Map<string, number>;
   readonly #pending = new Set<Socket>();
   readonly #connections = new Set<Promise<void>>();
   readonly #closing = new AbortController();
@@ -39,6 +42,7 @@ export class Listener {
 
   constructor(options: ListenerOptions) {
     this.#options = options;
+    this.#ports = new Map(options.ports);
   }
 
   get pendingCount(): number {
@@ -79,18 +83,26 @@ export class Listener {
 
   async #open(backend: ResolvedBackend): Promise<void> {
     const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true });
-    server.listen({ host: loopback, port: this.#portOf(backend.name), backlog });
-    await once(server, 'listening');
+    const wanted = this.#portOf(backend.name);
+    server.listen({ host: loopback, port: wanted, backlog });
+    try {
+      await once(server, 'listening');
+    } catch (cause) {
+      const message = `cannot listen on port ${wanted} for backend ${backend.name}: is it in use? Choose another with --port`;
+      throw new ChaperoneError('config-invalid', message, { cause });
+    }
     const { port } = server.address() as AddressInfo; // a TCP server's address is one
     const door: Door = { server, address: { host: loopback, port }, backend };
     this.#doors.set(backend.name, door);
+    this.#ports.set(backend.name, port);
     server.on('connection', (socket) => this.#accept(socket, door));
     server.on('error', (error) => this.#options.log.error({ err: error }, 'a listener failed'));
   }
 
   #portOf(name: string): number {
-    if (this.#options.basePort === 0) return 0;
-    const port = this.#ports.get(name) ?? this.#options.basePort + this.#ports.size;
+    const known = this.#ports.get(name);
+    if (known !== undefined || this.#options.basePort === 0) return known ?? 0;
+    const port = this.#options.basePort + this.#ports.size;
     this.#ports.set(name, port);
     return port;
   }

@@ -94,6 +94,7 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     host,
     lanes: [postgresLane, tcpLane],
     basePort: config.listenPort,
+    ports: config.listenPorts,
     maxPending: config.maxPending,
     metrics,
     log,

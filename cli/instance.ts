@@ -1,0 +1,59 @@
+import { readFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ChaperoneError } from '#core/errors.ts';
+
+/** What a running `chaperone dev` says of itself; the content of its ready file. */
+export interface Instance {
+  readonly backends: Readonly<Record<string, { readonly host: string; readonly port: number }>>;
+  readonly collector: {
+    readonly url: string;
+    readonly caFile: string;
+    readonly readTokenFile: string;
+  };
+  readonly sidecar: {
+    readonly caFile: string;
+    readonly spoolDir: string;
+    readonly metricsUrl: string;
+  };
+  readonly issuer: { readonly tokenUrl: string };
+  readonly pids: {
+    readonly supervisor: number;
+    readonly sidecar: number;
+    readonly collector: number;
+    readonly store: number;
+    readonly backend: number;
+  };
+}
+
+/** The folder of the project: `npm start` and `npx chaperone` mean the same data wherever they are typed. */
+export const projectDirectory = dirname(dirname(fileURLToPath(import.meta.url)));
+export const defaultDataDirectory = join(projectDirectory, '.chaperone');
+export const instanceFile = (data: string): string => join(data, 'ready.json');
+
+/** Finds the instance that runs on a data directory. @throws ChaperoneError `config-invalid` when none does. */
+export function findInstance(data: string | undefined): Instance {
+  const directory = data === undefined ? defaultDataDirectory : resolve(data);
+  let instance: Instance;
+  try {
+    instance = JSON.parse(readFileSync(instanceFile(directory), 'utf8')) as Instance; // written by the supervisor
+  } catch (cause) {
+    throw notRunning(directory, cause);
+  }
+  if (!isAlive(instance.pids.supervisor)) throw notRunning(directory, undefined);
+  return instance;
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+  }
+}
+
+function notRunning(directory: string, cause: unknown): ChaperoneError {
+  const message = `nothing runs on ${directory}: start it with "npm start", or name its directory with --data`;
+  return new ChaperoneError('config-invalid', message, { cause });
+}

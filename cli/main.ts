@@ -1,0 +1,50 @@
+#!/usr/bin/env node
+import { ChaperoneError } from '#core/errors.ts';
+import { UsageError, type Command } from './command.ts';
+import { dev } from './dev.ts';
+import { sessions } from './sessions.ts';
+import { sql } from './sql.ts';
+import { token } from './token.ts';
+import { verify } from './verify.ts';
+
+const commands: readonly Command[] = [dev, sessions, verify, sql, token];
+
+async function main(args: readonly string[]): Promise<number> {
+  const [name, ...rest] = args;
+  if (name === undefined || name === '--help' || name === 'help') {
+    process.stdout.write(overview());
+    return name === undefined ? 2 : 0;
+  }
+  const command = commands.find((candidate) => candidate.name === name);
+  if (!command)
+    throw new UsageError(`there is no command "${name}"; "chaperone --help" lists them`);
+  if (rest.includes('--help')) {
+    process.stdout.write(`${command.usage}\n`);
+    return 0;
+  }
+  return command.run(rest);
+}
+
+function overview(): string {
+  const lines = commands.map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`);
+  return `usage: chaperone COMMAND [OPTIONS]\n\n${lines.join('\n')}\n\n"chaperone COMMAND --help" says more.\n`;
+}
+
+/** Says what is wrong in a sentence; a stack trace is for defects alone. */
+function report(error: unknown): number {
+  if (error instanceof UsageError) {
+    process.stderr.write(`chaperone: ${error.message}\n`);
+    return 2;
+  }
+  const known = error instanceof ChaperoneError;
+  const text = known
+    ? error.message
+    : error instanceof Error
+      ? (error.stack ?? error.message)
+      : 'unknown error';
+  process.stderr.write(`chaperone: ${text}\n`);
+  return 1;
+}
+
+process.stdout.on('error', () => process.exit(0)); // the reader of a pipe, such as `head`, has seen enough
+process.exitCode = await main(process.argv.slice(2)).catch(report);

@@ -1,0 +1,94 @@
+import { CollectorClient, type SessionSummary } from './collector-client.ts';
+import { readArguments, UsageError, type Command } from './command.ts';
+import { findInstance } from './instance.ts';
+import { printSession } from './show.ts';
+import { table } from './terminal.ts';
+
+const usage = `usage: chaperone sessions [--who USER] [--backend NAME] [--since WHEN] [--text PART] [--json] [--data DIR]
+       chaperone sessions show ID [--json] [--data DIR]
+
+Lists recorded sessions, newest first, or shows what happened in one.
+
+  --who USER      of this principal, such as analyst@example.com
+  --backend NAME  to this backend
+  --since WHEN    begun since: 15m, 2h, 7d, or a time such as 2026-01-31T12:00:00Z
+  --text PART     with a statement that holds this text, in any case
+  --json          as JSON
+  --data DIR      of the instance whose data is there`;
+
+/** `chaperone sessions` and `chaperone sessions show`. */
+export const sessions: Command = {
+  name: 'sessions',
+  summary: 'lists recorded sessions, or shows one',
+  usage,
+  async run(args) {
+    const { values, positionals } = readArguments({
+      args: [...args],
+      allowPositionals: true,
+      options: {
+        who: { type: 'string' },
+        backend: { type: 'string' },
+        since: { type: 'string' },
+        text: { type: 'string' },
+        json: { type: 'boolean', default: false },
+        data: { type: 'string' },
+      },
+    });
+    const [verb, id, ...more] = positionals;
+    if (more.length > 0 || (verb !== undefined && verb !== 'show')) throw new UsageError(usage);
+    const { who, backend, text, since } = values;
+    const client = (): CollectorClient => new CollectorClient(findInstance(values.data));
+    if (verb === 'show') {
+      if (id === undefined) throw new UsageError('sessions show needs the id of a session');
+      return printSession(client(), id, values.json);
+    }
+    const begun = since === undefined ? undefined : parseSince(since, Date.now());
+    print(await client().sessions({ who, backend, text, since: begun }), values.json);
+    return 0;
+  },
+};
+
+/** Turns `15m` or a time into RFC 3339. @throws UsageError. */
+export function parseSince(text: string, nowMs: number): string {
+  const [, amount, unit] = /^(\d{1,6})(s|m|h|d)$/.exec(text) ?? [];
+  const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[unit ?? ''];
+  const ms = unitMs === undefined ? Date.parse(text) : nowMs - Number(amount) * unitMs;
+  if (Number.isNaN(ms)) throw new UsageError(`--since: got "${text}", want 15m, 2h, 7d or a time`);
+  return new Date(ms).toISOString();
+}
+
+function print(found: readonly SessionSummary[], json: boolean): void {
+  if (json) return void process.stdout.write(`${JSON.stringify(found, null, 2)}\n`);
+  if (found.length === 0) return void process.stdout.write('no sessions\n');
+  const names = [
+    'session',
+    'started',
+    'who',
+    'backend',
+    'database',
+    'requests',
+    'denied',
+    'errors',
+    'rows',
+    'ended',
+  ];
+  const rows = found.map((session) => [
+    session.id,
+    session.startedAt.slice(0, 19).replace('T', ' '),
+    session.user,
+    session.backend,
+    session.database,
+    String(session.requests),
+    String(session.denied),
+    String(session.errors),
+    String(session.rows),
+    session.endReason ?? 'open',
+  ]);
+  for (const line of table(
+    names,
+    rows.map((row) => row.map((cell) => cell ?? '')),
+  )) {
+    process.stdout.write(`${line}\n`);
+  }
+  return undefined;
+}

@@ -1,0 +1,117 @@
+import { createInterface } from 'node:readline/promises';
+import { Client, DatabaseError, type QueryArrayResult } from 'pg';
+import { ChaperoneError } from '#core/errors.ts';
+import { readArguments, UsageError, type Command } from './command.ts';
+import { findInstance, type Instance } from './instance.ts';
+import { printable, table } from './terminal.ts';
+import { fetchToken } from './token.ts';
+
+const usage = `usage: chaperone sql [STATEMENT] [--backend NAME] [--database NAME] [--user NAME] [--data DIR]
+
+Runs SQL through the sidecar with a token of the demo's issuer: one statement, or a prompt that takes one a line.
+Ctrl-D leaves. For more than that use psql; "chaperone token --help" shows how.`;
+
+/** `chaperone sql`. */
+export const sql: Command = {
+  name: 'sql',
+  summary: 'runs SQL through the sidecar, for those without psql',
+  usage,
+  async run(args) {
+    const { values, positionals } = readArguments({
+      args: [...args],
+      allowPositionals: true,
+      options: {
+        backend: { type: 'string' },
+        database: { type: 'string', default: 'shop' },
+        user: { type: 'string', default: 'analyst' },
+        data: { type: 'string' },
+      },
+    });
+    if (positionals.length > 1)
+      throw new UsageError('quote the statement: it has to be one argument');
+    const instance = findInstance(values.data);
+    const { host, port } = backendOf(instance, values.backend);
+    const client = new Client({
+      host,
+      port,
+      user: values.user,
+      database: values.database,
+      password: await fetchToken(instance, {}),
+      application_name: 'chaperone sql',
+    });
+    client.on('error', () => undefined); // the query under way fails with the same error
+    await client.connect().catch((cause: unknown) => {
+      const message = cause instanceof Error ? cause.message : 'unknown';
+      throw new ChaperoneError('config-invalid', `cannot connect: ${printable(message)}`, {
+        cause,
+      });
+    });
+    try {
+      const [statement] = positionals;
+      return statement === undefined ? await prompt(client) : await runStatement(client, statement);
+    } finally {
+      await client.end();
+    }
+  },
+};
+
+function backendOf(
+  { backends }: Instance,
+  name: string | undefined,
+): { host: string; port: number } {
+  const found =
+    name === undefined ? Object.values(backends)[0] : new Map(Object.entries(backends)).get(name);
+  if (!found)
+    throw new UsageError(
+      `there is no backend "${name ?? ''}"; there are: ${Object.keys(backends).join(', ')}`,
+    );
+  return found;
+}
+
+async function prompt(client: Client): Promise<number> {
+  const lines = createInterface({ input: process.stdin, output: process.stdout, prompt: 'shop> ' });
+  lines.prompt();
+  for await (const line of lines) {
+    if (line.trim() !== '') await runStatement(client, line);
+    lines.prompt();
+  }
+  process.stdout.write('\n');
+  return 0;
+}
+
+async function runStatement(client: Client, text: string): Promise<number> {
+  try {
+    // pg answers an array when the text holds several statements.
+    const answer: QueryArrayResult<unknown[]> | QueryArrayResult<unknown[]>[] = await client.query({
+      text,
+      rowMode: 'array',
+    });
+    for (const result of Array.isArray(answer) ? answer : [answer]) print(result);
+    return 0;
+  } catch (error) {
+    if (!(error instanceof DatabaseError)) throw error;
+    const { severity, code, message, detail, hint } = error;
+    process.stderr.write(`${severity ?? 'ERROR'} ${code ?? ''}: ${printable(message)}\n`);
+    if (detail !== undefined) process.stderr.write(`  detail: ${printable(detail)}\n`);
+    if (hint !== undefined) process.stderr.write(`  hint: ${printable(hint)}\n`);
+    return 1;
+  }
+}
+
+function print({ fields, rows, command, rowCount }: QueryArrayResult<unknown[]>): void {
+  if (fields.length > 0) {
+    const cells = rows.map((row) => row.map(cellText));
+    for (const line of table(
+      fields.map(({ name }) => name),
+      cells,
+    ))
+      process.stdout.write(`${line}\n`);
+  }
+  process.stdout.write(`${command} ${rowCount ?? ''}\n`);
+}
+
+function cellText(value: unknown): string | null {
+  if (value === null || value === undefined) return null;
+  if (value instanceof Date) return value.toISOString();
+  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+}
