@@ -1,0 +1,355 @@
+import { randomBytes } from 'node:crypto';
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ChaperoneError } from '#core/errors.ts';
+import type { CollectorSecrets, ServerKeyPair, SidecarSecrets } from '#core/control.ts';
+import { instanceFile, type Instance } from '../instance.ts';
+import { createLocalCa } from './certificates.ts';
+import { baseEnvironment } from './child.ts';
+import { readEnvironment } from './config.ts';
+import { demoDatabase, demoRole, loadDemoData } from './demo-data.ts';
+import { runDemo } from './demo.ts';
+import { lockInstance } from './instance-lock.ts';
+import { startDemoIssuer, type DemoIssuer } from './issuer.ts';
+import {
+  startCollector,
+  startSidecar,
+  type Address,
+  type RunningCollector,
+  type RunningSidecar,
+} from './node-parts.ts';
+import { Part, type Running } from './part.ts';
+import { preparePostgres, type PostgresHome } from './postgres-binaries.ts';
+import { ensureDatabase, startPostgres, type PostgresServer } from './postgres-server.ts';
+
+export interface SuperviseOptions {
+  readonly config: string;
+  readonly data: string;
+  readonly port: number;
+  readonly demo: boolean;
+  readonly readyFile: string | undefined;
+}
+
+type Say = (line: string) => void;
+
+const collectorOffset = 48; // 15432 + 48 = 15480
+const localPod = { pod: 'local', namespace: 'local', serviceAccount: 'local' };
+const secretName = 'shop-credential';
+const sidecarStopMs = 20_000; // 7 s for statements that run, 10 s to ship the spool
+const stopMs = 10_000;
+
+/** Starts everything, keeps it running until a signal comes, and stops it in order. Returns the exit code. */
+export async function supervise(options: SuperviseOptions): Promise<number> {
+  const stopping = listenForSignals();
+  const lock = await lockInstance(options.data);
+  const say: Say = (line) => void process.stdout.write(`${line}\n`);
+  const parts = new AsyncDisposableStack();
+  try {
+    const supervisor = new Supervisor(options, say);
+    parts.defer(() => supervisor.stop());
+    // A start that was begun is finished before it is undone: only then is it known what has to be stopped.
+    await supervisor.start();
+    if (options.demo && !stopping.signal.aborted) await supervisor.demo(stopping.signal);
+    await stopping.requested;
+    say('\nstopping: agent, sidecar (its spool is shipped), collector, databases');
+    return 0;
+  } finally {
+    await parts.disposeAsync();
+    lock.close();
+  }
+}
+
+/** Everything that one start makes; secrets are new each time and live here alone. */
+class Supervisor {
+  readonly #options: SuperviseOptions;
+  readonly #say: Say;
+  readonly #readToken = randomBytes(32).toString('base64url');
+  readonly #ingestToken = randomBytes(32).toString('base64url');
+  readonly #passwords = {
+    backend: randomBytes(24).toString('base64url'),
+    store: randomBytes(24).toString('base64url'),
+  };
+  readonly #sockets = mkdtempSync(join(tmpdir(), 'chaperone-'));
+  #issuer: DemoIssuer | undefined;
+  #backend: Part<PostgresServer> | undefined;
+  #store: Part<PostgresServer> | undefined;
+  #collector: Part<RunningCollector> | undefined;
+  #sidecar: Part<RunningSidecar> | undefined;
+  #ready = false;
+
+  constructor(options: SuperviseOptions, say: Say) {
+    this.#options = options;
+    this.#say = say;
+  }
+
+  async start(): Promise<void> {
+    const { data } = this.#options;
+    const began = performance.now();
+    createDirectories(data);
+    chmodSync(this.#sockets, 0o711); // PostgreSQL's account passes through; what is in it is 0700
+    rmSync(instanceFile(data), { force: true });
+    const home = preparePostgres(data, this.#say);
+    this.#say('starting PostgreSQL, the demo backend and the audit store …');
+    const ca = await createLocalCa(Date.now());
+    writeFileSync(join(data, 'ca.crt'), ca.certificate);
+    writeFileSync(join(data, 'read-token'), this.#readToken, { mode: 0o600 });
+    const issuer = (this.#issuer = await startDemoIssuer());
+    const backendPort = await freePort();
+    // All are awaited even when one fails, so that what has started is known and can be stopped.
+    const [backend, store] = await Promise.allSettled([
+      this.#startBackend(home, backendPort),
+      this.#startStore(home),
+    ]);
+    if (backend.status === 'fulfilled') this.#backend = backend.value;
+    if (store.status === 'fulfilled') this.#store = store.value;
+    if (backend.status === 'rejected') throw backend.reason;
+    if (store.status === 'rejected') throw store.reason;
+    this.#say('starting the collector and the sidecar …');
+    this.#collector = await this.#startCollector(
+      store.value,
+      await ca.issue('chaperone-collector'),
+    );
+    this.#sidecar = await this.#startSidecar(
+      new Map([
+        ['shop-db:5432', `127.0.0.1:${backendPort}`],
+        ['issuer.local:80', `127.0.0.1:${issuer.port}`],
+      ]),
+      await ca.issue('chaperone-sidecar'),
+    );
+    this.#ready = true;
+    this.#writeReadyFiles();
+    this.#say(`ready in ${((performance.now() - began) / 1000).toFixed(1)} s\n`);
+  }
+
+  /** Lets the demo's agent work, and tells what it did and what was recorded of it. */
+  async demo(signal: AbortSignal): Promise<void> {
+    await runDemo({
+      instance: this.#instance(),
+      say: this.#say,
+      signal,
+      logFile: this.#log('demo-agent'),
+    });
+  }
+
+  /** Stops what was started: agent, sidecar, collector, then the databases. */
+  async stop(): Promise<void> {
+    await this.#sidecar?.stop(sidecarStopMs);
+    await this.#collector?.stop(stopMs);
+    await Promise.all([this.#store?.stop(stopMs), this.#backend?.stop(stopMs)]);
+    this.#issuer?.stop();
+    rmSync(this.#sockets, { recursive: true, force: true });
+    const { data, readyFile } = this.#options;
+    for (const file of [instanceFile(data), join(data, 'read-token'), readyFile]) {
+      if (file !== undefined) rmSync(file, { force: true });
+    }
+  }
+
+  async #startBackend(home: PostgresHome, tcpPort: number): Promise<Part<PostgresServer>> {
+    return this.#part('demo backend', async () => {
+      const server = await startPostgres({
+        home,
+        name: 'backend',
+        socketDirectory: join(this.#sockets, 'backend'),
+        logFile: this.#log('backend'),
+        tcpPort,
+        // Every statement is in this log, to be compared with what was recorded.
+        settings: { log_statement: 'all', log_line_prefix: '%m [%p] ', synchronous_commit: 'off' },
+      });
+      await ensureDatabase(server, demoRole, demoDatabase, this.#passwords.backend);
+      await loadDemoData(server);
+      return server;
+    });
+  }
+
+  async #startStore(home: PostgresHome): Promise<Part<PostgresServer>> {
+    return this.#part('audit store', async () => {
+      const settings = { max_connections: '30', log_min_error_statement: 'panic' }; // statements there hold content
+      const server = await startPostgres({
+        home,
+        name: 'store',
+        socketDirectory: join(this.#sockets, 'store'),
+        logFile: this.#log('store'),
+        tcpPort: undefined,
+        settings,
+      });
+      await ensureDatabase(server, 'chaperone', 'chaperone', this.#passwords.store);
+      await server.administer('postgres', (client) =>
+        client.query('ALTER DATABASE chaperone OWNER TO chaperone'),
+      );
+      return server;
+    });
+  }
+
+  async #startCollector(
+    store: Part<PostgresServer>,
+    tls: ServerKeyPair,
+  ): Promise<Part<RunningCollector>> {
+    const { port } = this.#options;
+    let wanted = port === 0 ? 0 : port + collectorOffset;
+    return this.#part('collector', async () => {
+      const { socketDirectory } = store.current;
+      const secrets: CollectorSecrets = {
+        type: 'secrets',
+        tls,
+        store: {
+          host: socketDirectory,
+          port: store.current.port,
+          user: 'chaperone',
+          password: this.#passwords.store,
+          database: 'chaperone',
+        },
+        writers: [{ token: this.#ingestToken, identity: localPod }],
+        readToken: this.#readToken,
+      };
+      const running = await startCollector({
+        secrets,
+        logFile: this.#log('collector'),
+        env: {
+          ...baseEnvironment(readEnvironment()),
+          CHAPERONE_LISTEN: `127.0.0.1:${wanted}`,
+          CHAPERONE_METRICS_LISTEN: '127.0.0.1:0',
+        },
+      });
+      wanted = Number(new URL(running.url).port);
+      return running;
+    });
+  }
+
+  async #startSidecar(
+    connectTo: ReadonlyMap<string, string>,
+    tls: ServerKeyPair,
+  ): Promise<Part<RunningSidecar>> {
+    const { data, config, port } = this.#options;
+    const secrets: SidecarSecrets = {
+      type: 'secrets',
+      tls,
+      ingestToken: this.#ingestToken,
+      credentials: { [secretName]: { username: demoRole, password: this.#passwords.backend } },
+    };
+    const backends = new Map<string, Address>();
+    return this.#part('sidecar', () =>
+      startSidecar({
+        secrets,
+        logFile: this.#log('sidecar'),
+        backends,
+        say: this.#say,
+        onListening: () => this.#writeReadyFiles(),
+        env: {
+          ...baseEnvironment(readEnvironment()),
+          CHAPERONE_MODE: 'explicit',
+          CHAPERONE_POD_NAME: localPod.pod,
+          CHAPERONE_POD_NAMESPACE: localPod.namespace,
+          CHAPERONE_SERVICE_ACCOUNT: localPod.serviceAccount,
+          CHAPERONE_POD_LABELS: 'app=local',
+          CHAPERONE_CONFIG_DIR: config,
+          CHAPERONE_SPOOL_DIR: join(data, 'spool'),
+          CHAPERONE_COLLECTOR_URL: this.#collector?.current.url ?? '',
+          CHAPERONE_COLLECTOR_CA_FILE: join(data, 'ca.crt'),
+          CHAPERONE_METRICS_LISTEN: '127.0.0.1:0',
+          CHAPERONE_LISTEN_PORT: String(port),
+          CHAPERONE_LISTEN_PORTS: pairs(
+            [...backends].map(([name, address]) => [name, String(address.port)]),
+          ),
+          CHAPERONE_CONNECT_TO: pairs([...connectTo]),
+        },
+      }),
+    );
+  }
+
+  #part<T extends Running>(name: string, start: () => Promise<T>): Promise<Part<T>> {
+    return Part.start({ name, start, say: this.#say, onRestarted: () => this.#writeReadyFiles() });
+  }
+
+  #log(name: string): string {
+    return join(this.#options.data, 'log', `${name}.log`);
+  }
+
+  #instance(): Instance {
+    const { data } = this.#options;
+    const parts = {
+      sidecar: this.#sidecar,
+      collector: this.#collector,
+      store: this.#store,
+      backend: this.#backend,
+    };
+    const { sidecar, collector, store, backend } = parts;
+    if (!sidecar || !collector || !store || !backend)
+      throw new Error('asked before everything was started');
+    const caFile = join(data, 'ca.crt');
+    return {
+      backends: Object.fromEntries(sidecar.current.backends),
+      collector: { url: collector.current.url, caFile, readTokenFile: join(data, 'read-token') },
+      sidecar: { caFile, spoolDir: join(data, 'spool'), metricsUrl: sidecar.current.metricsUrl },
+      issuer: { tokenUrl: this.#issuer?.tokenUrl ?? '' },
+      pids: {
+        supervisor: process.pid,
+        sidecar: sidecar.current.pid,
+        collector: collector.current.pid,
+        store: store.current.pid,
+        backend: backend.current.pid,
+      },
+    };
+  }
+
+  #writeReadyFiles(): void {
+    if (!this.#ready) return;
+    const text = `${JSON.stringify(this.#instance(), null, 2)}\n`;
+    for (const file of [instanceFile(this.#options.data), this.#options.readyFile]) {
+      if (file === undefined) continue;
+      writeFileSync(`${file}.new`, text, { mode: 0o600 });
+      renameSync(`${file}.new`, file);
+    }
+  }
+}
+
+function createDirectories(data: string): void {
+  try {
+    accessSync(data, constants.W_OK);
+    mkdirSync(join(data, 'log'), { recursive: true, mode: 0o700 });
+    mkdirSync(join(data, 'spool'), { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    const message = `cannot write to ${data}: make it writable, or name another directory with --data`;
+    throw new ChaperoneError('config-invalid', message, { cause });
+  }
+}
+
+/** Finds a port that is free now. Between here and its use another program could take it; the start then fails. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo; // a TCP server's address is one
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+function pairs(entries: readonly (readonly [string, string])[]): string {
+  return entries.map(([name, value]) => `${name}=${value}`).join(',');
+}
+
+/** Settles at the first signal that asks to stop; later ones are answered with patience. */
+function listenForSignals(): { readonly signal: AbortSignal; readonly requested: Promise<void> } {
+  const abort = new AbortController();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(name, () => {
+      if (abort.signal.aborted) process.stdout.write('still stopping: at most 40 s more\n');
+      abort.abort();
+      resolve();
+    });
+  }
+  return { signal: abort.signal, requested: promise };
+}
