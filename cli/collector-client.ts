@@ -47,7 +47,7 @@ export class CollectorClient {
       (entry): entry is [string, string] => entry[1] !== undefined,
     );
     const answer = await this.json<{ sessions: SessionSummary[] }>(
-      `/v1/sessions?${new URLSearchParams(given)}`,
+      `/v1/sessions?${new URLSearchParams(given).toString()}`,
     );
     return answer.sessions;
   }

@@ -113,5 +113,5 @@ function print({ fields, rows, command, rowCount }: QueryArrayResult<unknown[]>)
 function cellText(value: unknown): string | null {
   if (value === null || value === undefined) return null;
   if (value instanceof Date) return value.toISOString();
-  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }

@@ -50,7 +50,7 @@ export function buildServer({
   app.setNotFoundHandler((_request, reply) =>
     sendProblem(reply, new HttpProblem('not-found', 'no such path')),
   );
-  registerIngest(app as unknown as FastifyInstance, { database, tokens, metrics });
-  registerQueries(app as unknown as FastifyInstance, { database, tokens, metrics });
-  return app as unknown as FastifyInstance; // the type of an HTTPS server differs in its generics alone
+  registerIngest(app, { database, tokens, metrics });
+  registerQueries(app, { database, tokens, metrics });
+  return app;
 }

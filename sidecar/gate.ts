@@ -143,9 +143,9 @@ class LivePermit {
   }
 
   /** Records what goes up after the request itself, such as COPY data. */
-  up(channel: Channel, content: Content): Ready {
+  up(channel: Channel, content: Content): void {
     this.#up += content.bytes.length;
-    if ((this.#context.policy?.record.requests ?? 'Full') !== 'Full') return undefined;
+    if ((this.#context.policy?.record.requests ?? 'Full') !== 'Full') return;
     for (let start = 0; start < content.bytes.length; start += maxPartBytes) {
       const payload = content.bytes.subarray(start, start + maxPartBytes);
       this.#context.writer.append({
@@ -158,28 +158,25 @@ class LivePermit {
         }),
       });
     }
-    return this.#context.writer.turn();
   }
 
-  /** Records a piece of the answer, which may be released when the returned value settles. */
-  down(bytes: Buffer, rows: number, type: PayloadType = 'postgres.messages'): Ready {
+  /** Records a piece of the answer, which may be released once it is in the spool. */
+  down(bytes: Buffer, rows: number, type: PayloadType = 'postgres.messages'): void {
     this.#down += bytes.length;
     this.#rows += rows;
     this.#digest?.update(bytes);
-    if (this.#responses !== 'Full' || this.finished) return undefined;
+    if (this.#responses !== 'Full' || this.finished) return;
     this.#answerType = type;
     const left = (this.#context.policy?.record.maxBytes ?? Infinity) - this.#recordedBytes;
     const kept = bytes.length > left ? bytes.subarray(0, left) : bytes;
     this.#recordedBytes += kept.length;
     for (let start = 0; start < kept.length;) start += this.#append(kept, start, rows);
-    return this.#context.writer.turn();
   }
 
   /** Counts bytes that are not recorded themselves: an opaque stream. */
-  count(up: number, down: number): Ready {
+  count(up: number, down: number): void {
     this.#up += up;
     this.#down += down;
-    return undefined;
   }
 
   /** Ends the operation, once: writes its result. A statement has one only if it failed. */

@@ -66,9 +66,7 @@ async function runAgent(
   if (!stdin || !stdout) throw new Error('the agent has no pipes'); // both are asked for above
   stdin.on('error', () => undefined); // it has ended; its exit code says so
   stdin.end(JSON.stringify({ ...backend, database: demoDatabase, token }));
-  createInterface({ input: stdout }).on('line', (line) =>
-    say(`  - ${String(JSON.parse(line))}`),
-  );
+  createInterface({ input: stdout }).on('line', (line) => say(`  - ${String(JSON.parse(line))}`));
   const code = await new Promise<number | null>((resolve, reject) => {
     agent.on('error', reject);
     agent.on('close', resolve);

@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import { ChaperoneError } from '#core/errors.ts';
 import { buildCopyFail, buildExecute, buildSync } from '#core/postgres/frontend.ts';
 import type { Permit } from '../gate.ts';
-import type { Outlet, Ready } from '../lane.ts';
+import type { Outlet } from '../lane.ts';
 
 /** Messages without content of their own: the only ones that go up under no permit. */
 export type Control =
@@ -19,7 +19,7 @@ export class PostgresOutlet implements Outlet<Buffer, Control> {
   }
 
   /** Sends an operation's message as the agent wrote it. */
-  send(under: Permit, message: Buffer): Ready {
+  send(under: Permit, message: Buffer): undefined {
     // The lane waits for the spool before it comes here; this is the wall behind that rule.
     if (under.ref.seq === undefined) {
       throw new ChaperoneError('audit-unavailable', 'an operation is not in the spool');
@@ -27,7 +27,7 @@ export class PostgresOutlet implements Outlet<Buffer, Control> {
     return this.#write(message);
   }
 
-  control(message: Control): Ready {
+  control(message: Control): undefined {
     switch (message.kind) {
       case 'poison':
         return this.#write(buildExecute(`chaperone_${randomBytes(16).toString('hex')}`, 0));
@@ -40,7 +40,7 @@ export class PostgresOutlet implements Outlet<Buffer, Control> {
     }
   }
 
-  #write(bytes: Buffer): Ready {
+  #write(bytes: Buffer): undefined {
     this.#upstream.write(bytes);
     return undefined;
   }

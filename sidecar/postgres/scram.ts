@@ -90,13 +90,18 @@ function parseServerFirst(text: string): { nonce: string; salt: Buffer; iteratio
  */
 function saslPrep(password: string): string {
   const mapped = password
-    .replaceAll(/[\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000]/g, ' ')
-    .replaceAll(/[\u00ad\u034f\u1806\u180b-\u180d\u200c\u200d\u2060\ufe00-\ufe0f\ufeff]/g, '')
+    .replaceAll(/[^\S\t\n\v\f\r]/gu, ' ')
+    .replaceAll(ignorable, '')
     .normalize('NFKC');
-  // eslint-disable-next-line no-control-regex
-  const prohibited = /[\u0000-\u001f\u007f-\u009f\ud800-\udfff\ue000-\uf8ff\ufff9-\ufffd]/u;
   return mapped === '' || prohibited.test(mapped) ? password : mapped;
 }
+
+// RFC 3454 tables B.1 (mapped to nothing) and C.2 to C.5 (prohibited), by the classes that cover them.
+const ignorable = new RegExp(
+  '\\u00AD|\\u034F|\\u1806|[\\u180B-\\u180D]|\\u2060|[\\uFE00-\\uFE0F]|\\uFEFF|[\\u200B-\\u200D]',
+  'gu',
+);
+const prohibited = /\p{Cc}|\p{Cs}|\p{Co}|[\uFFF9-\uFFFD]/u;
 
 function hmac(key: Buffer, data: string): Buffer {
   return createHmac('sha256', key).update(data, 'utf8').digest();
