@@ -1,9 +1,10 @@
 import type { AddressInfo } from 'node:net';
-import pino, { type Logger } from 'pino';
+import type { Logger } from 'pino';
 import { ChaperoneError } from '#core/errors.ts';
 import type { CollectorReport, CollectorSecrets } from '#core/control.ts';
 import { openControlPipe, stopRequest, type ControlPipe } from '../runtime/control-pipe.ts';
 import { startHealth } from '../runtime/health.ts';
+import { createLog } from '../runtime/log.ts';
 import { readConfig, type CollectorConfig } from './config.ts';
 import { createMetrics } from './metrics.ts';
 import { buildServer } from './server.ts';
@@ -14,10 +15,7 @@ type Control = ControlPipe<CollectorSecrets, CollectorReport>;
 
 async function main(): Promise<void> {
   const config = readConfig(process.env);
-  const log = pino(
-    { level: config.logLevel, base: { part: 'collector' } },
-    pino.destination({ fd: 2, sync: true }),
-  );
+  const log = createLog('collector', config.logLevel);
   const control: Control = await openControlPipe();
   try {
     await run(config, control, log);
@@ -54,8 +52,7 @@ async function run(config: CollectorConfig, control: Control, log: Logger): Prom
     metricsUrl: health.url,
   });
 
-  await stopped;
-  log.info('stopping');
+  log.info({ why: await stopped }, 'stopping');
   await server.close();
   await database.close();
   health.server.close();

@@ -57,10 +57,20 @@ function parseSecrets<Secrets extends { type: 'secrets' }>(line: string): Secret
   throw new ChaperoneError('config-invalid', 'the control pipe did not begin with the secrets');
 }
 
-/** Settles on SIGTERM and when the supervisor is gone. Ctrl-C in a terminal is the supervisor's business. */
-export async function stopRequest(control: { readonly closed: Promise<void> }): Promise<void> {
+/** Nobody waits for an orphan, and whoever starts next finds its ports taken: it has this long to end. */
+const orphanMs = 2_000;
+
+/**
+ * Settles on SIGTERM and when the supervisor is gone; then says whether it is. Ctrl-C in a terminal is the supervisor's
+ * business.
+ */
+export async function stopRequest(control: {
+  readonly closed: Promise<void>;
+}): Promise<'asked' | 'orphaned'> {
   process.on('SIGINT', () => undefined);
-  const { promise, resolve } = Promise.withResolvers<void>();
-  process.once('SIGTERM', () => resolve());
-  await Promise.race([promise, control.closed]);
+  const { promise, resolve } = Promise.withResolvers<'asked'>();
+  process.once('SIGTERM', () => resolve('asked'));
+  const why = await Promise.race([promise, control.closed.then(() => 'orphaned' as const)]);
+  if (why === 'orphaned') setTimeout(() => process.exit(1), orphanMs).unref();
+  return why;
 }

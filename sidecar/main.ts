@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import pino, { type Logger } from 'pino';
+import type { Logger } from 'pino';
 import { ChaperoneError } from '#core/errors.ts';
 import { BundleDirectory } from './bundle-directory.ts';
 import { readConfig, type SidecarConfig } from './config.ts';
@@ -8,6 +8,7 @@ import type { SidecarReport, SidecarSecrets } from '#core/control.ts';
 import { openControlPipe, stopRequest, type ControlPipe } from '../runtime/control-pipe.ts';
 import { Credentials } from './credentials.ts';
 import { startHealth } from '../runtime/health.ts';
+import { createLog } from '../runtime/log.ts';
 import { Host } from './host.ts';
 import { Listener } from './listener.ts';
 import { createMetrics } from './metrics.ts';
@@ -23,15 +24,13 @@ const version = '0.1.0';
 const reserveBytes = 4 * 1024 * 1024; // for the endings of operations that a full spool stops
 const drainMs = 7_000; // running statements have 5 s of it
 const shipMs = 10_000;
+const orphanDrainMs = 500;
 
 type Control = ControlPipe<SidecarSecrets, SidecarReport>;
 
 async function main(): Promise<void> {
   const config = readConfig(process.env);
-  const log = pino(
-    { level: config.logLevel, base: { part: 'sidecar' } },
-    pino.destination({ fd: 2, sync: true }),
-  );
+  const log = createLog('sidecar', config.logLevel);
   const control = await openControlPipe<SidecarSecrets, SidecarReport>();
   try {
     await run(config, control, log);
@@ -135,14 +134,17 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     },
   });
 
-  await stopped;
-  log.info('stopping');
+  const why = await stopped;
+  log.info({ why }, 'stopping');
   ending.abort();
   host.drain();
-  await Promise.race([listener.close(), delay(drainMs, undefined, { ref: false })]);
+  await Promise.race([
+    listener.close(),
+    delay(why === 'asked' ? drainMs : orphanDrainMs, undefined, { ref: false }),
+  ]);
   writer.append({ ending: true, seal: () => ({ fields: { kind: 'stream.end' } }) });
   if (!writer.close()) log.error('records were lost: the spool could not be written');
-  const shipped = await shipper.stop(shipMs);
+  const shipped = await shipper.stop(why === 'asked' ? shipMs : 0);
   log.info(
     { shipped },
     shipped ? 'stopped; the spool is shipped' : 'stopped; the spool is kept for the next start',

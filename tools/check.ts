@@ -12,7 +12,7 @@ const deployables = [
     never: [
       /^collector\//,
       /^cli\//,
-      /node_modules\/(fastify|pg|@kubernetes|@opentelemetry|@peculiar)\//,
+      /node_modules\/(fastify|pg|@kubernetes|@peculiar)\/|node_modules\/@opentelemetry\/sdk/,
     ],
   },
   {

@@ -38,6 +38,9 @@ export class Database {
   /** Runs `work` in one transaction. */
   async transaction<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
     const client = await this.#pool.connect();
+    // A connection that breaks while it is lent out fails the query under way; its event must not end the process too.
+    const onError = (): void => this.#log.warn('a database connection broke in a transaction');
+    client.on('error', onError);
     let broken = true;
     try {
       await client.query('BEGIN');
@@ -52,6 +55,7 @@ export class Database {
       );
       throw error;
     } finally {
+      client.off('error', onError);
       client.release(broken);
     }
   }

@@ -82,20 +82,21 @@ export class ReleaseQueue {
       this.#options.onWithheld(stop);
       if (this.#inside) return this.#options.onBroken(stop);
     }
-    this.#withholding = stop ?? this.#withholding;
     const { agent } = this.#options;
     agent.cork();
     for (const answer of answers) {
-      if (!this.#withholding) agent.write(answer.bytes);
-      else if (answer.ready) this.#closeWithheld(this.#withholding, answer, stop);
+      const held = this.#withholding ?? stop;
+      if (!held || (answer.ready && !this.#withholding)) agent.write(answer.bytes);
+      else if (answer.ready) this.#closeWithheld(held, answer);
+      else this.#withholding = held;
     }
     agent.uncork();
     if (!this.#withholding) this.#inside = endsInside;
   }
 
-  #closeWithheld(withheld: Stop, answer: Answer, stop: Stop | undefined): void {
-    this.#options.agent.write(buildRefusal({ ...withheld.refusal, message: withheldNote }));
+  #closeWithheld({ refusal }: Stop, answer: Answer): void {
+    this.#options.agent.write(buildRefusal({ ...refusal, message: withheldNote }));
     this.#options.agent.write(answer.bytes);
-    this.#withholding = stop; // the rest of this turn could not be recorded either
+    this.#withholding = undefined;
   }
 }

@@ -1,0 +1,137 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { chmodSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Client, type ClientConfig } from 'pg';
+import { verifySession } from '#core/record/verify.ts';
+import { CollectorClient } from '../../cli/collector-client.ts';
+import { projectDirectory, type Instance } from '../../cli/instance.ts';
+import { fetchToken } from '../../cli/token.ts';
+import { until } from './until.ts';
+
+/** A whole `chaperone dev` with its own configuration and data. */
+export interface TestInstance extends AsyncDisposable {
+  readonly config: string;
+  readonly data: string;
+  readonly process: ChildProcess;
+  /** As the ready file has it now: restarts change process ids. */
+  readonly instance: Instance;
+  /** All that was printed so far. */
+  readonly output: string;
+  collector(): CollectorClient;
+  token(claims?: Readonly<Record<string, string>>): Promise<string>;
+  /** An agent's connection settings, with a token as password. */
+  login(settings?: ClientConfig): Promise<ClientConfig>;
+  /** A connected agent. */
+  connect(settings?: ClientConfig): Promise<Client>;
+  /** What the demo backend has logged. */
+  backendLog(): string;
+  stop(signal?: NodeJS.Signals): Promise<void>;
+}
+
+export interface StartOptions {
+  /** Called before the start, to change the configuration. */
+  readonly prepare?: (config: string) => void;
+  readonly demo?: boolean;
+  readonly data?: string;
+}
+
+export async function startInstance({
+  prepare,
+  demo = false,
+  data,
+}: StartOptions = {}): Promise<TestInstance> {
+  const home = mkdtempSync(join(tmpdir(), 'chaperone-test-'));
+  chmodSync(home, 0o755); // root's PostgreSQL runs under an account of its own
+  const config = join(home, 'config');
+  cpSync(join(projectDirectory, 'examples/local'), config, { recursive: true });
+  prepare?.(config);
+  const dataDirectory = data ?? join(home, 'data');
+  const readyFile = join(home, 'ready.json');
+  const args = [
+    'dev',
+    '--config',
+    config,
+    '--data',
+    dataDirectory,
+    '--port',
+    '0',
+    '--ready-file',
+    readyFile,
+  ];
+  const child = spawn(
+    process.execPath,
+    [join(projectDirectory, 'cli/main.ts'), ...args, ...(demo ? [] : ['--no-demo'])],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    },
+  );
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (output += text));
+  await until('the instance is ready', () => {
+    if (child.exitCode !== null) throw new Error(`it ended:\n${output}`);
+    return existsSync(readyFile);
+  });
+  const read = (): Instance => JSON.parse(readFileSync(readyFile, 'utf8')) as Instance;
+  const started: TestInstance = {
+    config,
+    data: dataDirectory,
+    process: child,
+    get instance() {
+      return read();
+    },
+    get output() {
+      return output;
+    },
+    collector: () => new CollectorClient(read()),
+    token: (claims = {}) => fetchToken(read(), claims),
+    login: async (settings = {}) => ({
+      ...read().backends['shop'],
+      user: 'analyst',
+      database: 'shop',
+      password: settings.password ?? (await fetchToken(read(), {})),
+      ...settings,
+    }),
+    connect: async (settings) => {
+      const client = new Client(await started.login(settings));
+      client.on('error', () => undefined);
+      await client.connect();
+      return client;
+    },
+    backendLog: () => readFileSync(join(dataDirectory, 'log/backend.log'), 'utf8'),
+    stop: async (signal = 'SIGTERM') => {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      child.kill(signal);
+      await once(child, 'exit');
+    },
+    [Symbol.asyncDispose]: async () => {
+      await started.stop();
+      if (data === undefined) rmSync(home, { recursive: true, force: true });
+    },
+  };
+  return started;
+}
+
+/** Verifies every session that is stored, and returns the different verdicts that came out, sorted. */
+export async function verifyAll({ collector }: TestInstance): Promise<string[]> {
+  const client = collector();
+  const verdicts = new Set<string>();
+  for (const { id, stream } of await client.sessions({ limit: '1000' })) {
+    const head = await client.json<{ ackedSeq: number; headLink: string }>(`/v1/streams/${stream}`);
+    const verdict = await verifySession({
+      session: id,
+      stream,
+      frames: client.frames(id),
+      headerHashes: client.headerHashes(stream, head.ackedSeq),
+      ackedSeq: head.ackedSeq,
+      headLink: Buffer.from(head.headLink, 'hex'),
+    });
+    verdicts.add(
+      verdict.kind === 'broken' ? `broken at ${verdict.seq}: ${verdict.why}` : verdict.kind,
+    );
+  }
+  return [...verdicts].sort();
+}
