@@ -42,6 +42,14 @@ export interface SuperviseOptions {
   readonly readyFile: string | undefined;
 }
 
+/** Made anew at each start, and known to the processes that need them alone. The read token is in a 0600 file too. */
+export interface InstanceSecrets {
+  readonly backendPassword: string;
+  readonly storePassword: string;
+  readonly ingestToken: string;
+  readonly readToken: string;
+}
+
 type Say = (line: string) => void;
 
 const collectorOffset = 48; // 15432 + 48 = 15480
@@ -50,14 +58,27 @@ const secretName = 'shop-credential';
 const sidecarStopMs = 20_000; // 7 s for statements that run, 10 s to ship the spool
 const stopMs = 10_000;
 
+function createSecrets(): InstanceSecrets {
+  const secret = (): string => randomBytes(32).toString('base64url');
+  return {
+    backendPassword: secret(),
+    storePassword: secret(),
+    ingestToken: secret(),
+    readToken: secret(),
+  };
+}
+
 /** Starts everything, keeps it running until a signal comes, and stops it in order. Returns the exit code. */
-export async function supervise(options: SuperviseOptions): Promise<number> {
+export async function supervise(
+  options: SuperviseOptions,
+  secrets: InstanceSecrets = createSecrets(),
+): Promise<number> {
   const stopping = listenForSignals();
   const lock = await lockInstance(options.data);
   const say: Say = (line) => void process.stdout.write(`${line}\n`);
   const parts = new AsyncDisposableStack();
   try {
-    const supervisor = new Supervisor(options, say);
+    const supervisor = new Supervisor(options, secrets, say);
     parts.defer(() => supervisor.stop());
     // A start that was begun is finished before it is undone: only then is it known what has to be stopped.
     await supervisor.start();
@@ -71,16 +92,11 @@ export async function supervise(options: SuperviseOptions): Promise<number> {
   }
 }
 
-/** Everything that one start makes; secrets are new each time and live here alone. */
+/** Everything that one start makes. */
 class Supervisor {
   readonly #options: SuperviseOptions;
   readonly #say: Say;
-  readonly #readToken = randomBytes(32).toString('base64url');
-  readonly #ingestToken = randomBytes(32).toString('base64url');
-  readonly #passwords = {
-    backend: randomBytes(24).toString('base64url'),
-    store: randomBytes(24).toString('base64url'),
-  };
+  readonly #secrets: InstanceSecrets;
   readonly #sockets = mkdtempSync(join(tmpdir(), 'chaperone-'));
   #issuer: DemoIssuer | undefined;
   #backend: Part<PostgresServer> | undefined;
@@ -89,8 +105,9 @@ class Supervisor {
   #sidecar: Part<RunningSidecar> | undefined;
   #ready = false;
 
-  constructor(options: SuperviseOptions, say: Say) {
+  constructor(options: SuperviseOptions, secrets: InstanceSecrets, say: Say) {
     this.#options = options;
+    this.#secrets = secrets;
     this.#say = say;
   }
 
@@ -104,7 +121,7 @@ class Supervisor {
     this.#say('starting PostgreSQL, the demo backend and the audit store …');
     const ca = await createLocalCa(Date.now());
     writeFileSync(join(data, 'ca.crt'), ca.certificate);
-    writeFileSync(join(data, 'read-token'), this.#readToken, { mode: 0o600 });
+    writeFileSync(join(data, 'read-token'), this.#secrets.readToken, { mode: 0o600 });
     const issuer = (this.#issuer = await startDemoIssuer());
     const backendPort = await freePort();
     // All are awaited even when one fails, so that what has started is known and can be stopped.
@@ -167,7 +184,7 @@ class Supervisor {
         // Every statement is in this log, to be compared with what was recorded.
         settings: { log_statement: 'all', log_line_prefix: '%m [%p] ', synchronous_commit: 'off' },
       });
-      await ensureDatabase(server, demoRole, demoDatabase, this.#passwords.backend);
+      await ensureDatabase(server, demoRole, demoDatabase, this.#secrets.backendPassword);
       await loadDemoData(server);
       return server;
     });
@@ -184,7 +201,7 @@ class Supervisor {
         tcpPort: undefined,
         settings,
       });
-      await ensureDatabase(server, 'chaperone', 'chaperone', this.#passwords.store);
+      await ensureDatabase(server, 'chaperone', 'chaperone', this.#secrets.storePassword);
       await server.administer('postgres', (client) =>
         client.query('ALTER DATABASE chaperone OWNER TO chaperone'),
       );
@@ -207,11 +224,11 @@ class Supervisor {
           host: socketDirectory,
           port: store.current.port,
           user: 'chaperone',
-          password: this.#passwords.store,
+          password: this.#secrets.storePassword,
           database: 'chaperone',
         },
-        writers: [{ token: this.#ingestToken, identity: localPod }],
-        readToken: this.#readToken,
+        writers: [{ token: this.#secrets.ingestToken, identity: localPod }],
+        readToken: this.#secrets.readToken,
       };
       const running = await startCollector({
         secrets,
@@ -235,8 +252,10 @@ class Supervisor {
     const secrets: SidecarSecrets = {
       type: 'secrets',
       tls,
-      ingestToken: this.#ingestToken,
-      credentials: { [secretName]: { username: demoRole, password: this.#passwords.backend } },
+      ingestToken: this.#secrets.ingestToken,
+      credentials: {
+        [secretName]: { username: demoRole, password: this.#secrets.backendPassword },
+      },
     };
     const backends = new Map<string, Address>();
     return this.#part('sidecar', () =>

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { Client, type ClientConfig } from 'pg';
 import { verifySession } from '#core/record/verify.ts';
 import { CollectorClient } from '../../cli/collector-client.ts';
+import type { InstanceSecrets } from '../../cli/dev/supervisor.ts';
 import { projectDirectory, type Instance } from '../../cli/instance.ts';
 import { fetchToken } from '../../cli/token.ts';
 import { until } from './until.ts';
@@ -35,12 +36,15 @@ export interface StartOptions {
   readonly prepare?: (config: string) => void;
   readonly demo?: boolean;
   readonly data?: string;
+  /** Secrets that the test has to know; else they are drawn. */
+  readonly secrets?: InstanceSecrets;
 }
 
 export async function startInstance({
   prepare,
   demo = false,
   data,
+  secrets,
 }: StartOptions = {}): Promise<TestInstance> {
   const home = mkdtempSync(join(tmpdir(), 'chaperone-test-'));
   chmodSync(home, 0o755); // root's PostgreSQL runs under an account of its own
@@ -49,6 +53,7 @@ export async function startInstance({
   prepare?.(config);
   const dataDirectory = data ?? join(home, 'data');
   const readyFile = join(home, 'ready.json');
+  const options = { config, data: dataDirectory, port: 0, demo, readyFile };
   const args = [
     'dev',
     '--config',
@@ -60,14 +65,14 @@ export async function startInstance({
     '--ready-file',
     readyFile,
   ];
-  const child = spawn(
-    process.execPath,
-    [join(projectDirectory, 'cli/main.ts'), ...args, ...(demo ? [] : ['--no-demo'])],
-    {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true,
-    },
-  );
+  const program = secrets
+    ? [join(import.meta.dirname, 'dev-with-secrets.ts')]
+    : [join(projectDirectory, 'cli/main.ts'), ...args, ...(demo ? [] : ['--no-demo'])];
+  const child = spawn(process.execPath, program, {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    detached: true,
+  });
+  child.stdin.end(secrets ? JSON.stringify({ options, secrets }) : '');
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
   child.stderr.setEncoding('utf8').on('data', (text: string) => (output += text));
