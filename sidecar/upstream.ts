@@ -2,6 +2,7 @@ import { connect, type Socket } from 'node:net';
 import { ChaperoneError } from '#core/errors.ts';
 import type { ResolvedBackend } from '#core/policy/resolve.ts';
 import type { Address } from '../runtime/settings.ts';
+import { limitSignal } from './limited-signal.ts';
 
 const dialTimeoutMs = 10_000;
 
@@ -14,7 +15,11 @@ export async function dial(
   const { host, port } = backend.upstream;
   const address = connectTo.get(`${host}:${port}`) ?? { host, port };
   const socket = connect({ ...address, noDelay: true, keepAlive: true, allowHalfOpen: true });
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(dialTimeoutMs)]);
+  using limited = limitSignal([signal], {
+    timeoutMs: dialTimeoutMs,
+    reason: new Error('no connection in time'),
+  });
+  const limit = limited.signal;
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const abort = (): void => void socket.destroy(new Error('no connection in time'));
   limit.addEventListener('abort', abort, { once: true });

@@ -1,6 +1,5 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { once } from 'node:events';
 import { ChaperoneError } from '#core/errors.ts';
 import { isRefusal, type Refusal } from '#core/operation.ts';
 import type { Principal } from '#core/identity/principal.ts';
@@ -87,8 +86,22 @@ async function startTls(agent: Socket, host: LaneHost, signal: AbortSignal): Pro
   agent.write('S');
   const secure = host.secure(agent);
   secure.on('error', () => secure.destroy());
-  await once(secure, 'secure', { signal });
-  return secure;
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const abandoned = (): void =>
+    reject(violation('the end of the connection instead of a TLS handshake'));
+  const aborted = (): void => reject(signal.reason);
+  secure.once('secure', resolve).once('end', abandoned).once('close', abandoned);
+  signal.addEventListener('abort', aborted, { once: true });
+  try {
+    await promise;
+    return secure;
+  } catch (error) {
+    secure.destroy();
+    throw error;
+  } finally {
+    secure.off('end', abandoned).off('close', abandoned);
+    signal.removeEventListener('abort', aborted);
+  }
 }
 
 async function askForPassword(socket: Duplex, signal: AbortSignal): Promise<string> {

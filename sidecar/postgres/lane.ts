@@ -5,6 +5,7 @@ import type { EndReason } from '#core/record/kinds.ts';
 import { buildAuthenticationOk, buildBackendKeyData } from '#core/postgres/backend.ts';
 import { buildCancelRequest } from '#core/postgres/startup.ts';
 import type { CancelKey } from '../cancel-registry.ts';
+import { limitSignal } from '../limited-signal.ts';
 import type { Lane, LaneHost, Session, Target } from '../lane.ts';
 import { logInAgent, type AgentLogin } from './agent-login.ts';
 import { logInToBackend, type BackendLogin } from './backend-login.ts';
@@ -18,12 +19,15 @@ export const postgresLane: Lane = {
   protocol: 'Postgres',
   async serve(agent, target, host, signal) {
     agent.on('error', () => agent.destroy()); // 'close' follows, and ends the story
-    const deadline = AbortSignal.any([signal, loginDeadline(host.loginTimeoutMs)]);
+    using deadline = limitSignal([signal], {
+      timeoutMs: host.loginTimeoutMs,
+      reason: new ChaperoneError('login-timeout', 'the login took too long'),
+    });
     try {
-      const login = await logInAgent(agent, target, host, deadline);
+      const login = await logInAgent(agent, target, host, deadline.signal);
       if (login.kind === 'cancel') host.cancels.cancel(login.key);
       else if (login.kind === 'refused') refuse(login.socket, login.refusal);
-      else await serveSession(login, target, host, deadline);
+      else await serveSession(login, target, host, deadline.signal);
     } catch (error) {
       refuse(agent, asRefusal(error));
     } finally {
@@ -63,7 +67,11 @@ interface RelayContext {
 
 async function relay(session: Session, agent: Duplex, context: RelayContext): Promise<EndReason> {
   const { target, host, parameters, deadline } = context;
-  const signal = AbortSignal.any([session.signal, deadline]);
+  using limit = limitSignal([session.signal, deadline], {
+    timeoutMs: host.loginTimeoutMs,
+    reason: new ChaperoneError('login-timeout', 'the login at the backend took too long'),
+  });
+  const { signal } = limit;
   const upstream = await host.dial(target.backend, signal);
   upstream.on('error', () => upstream.destroy());
   try {
@@ -134,13 +142,4 @@ function endReasonOf(error: unknown): EndReason {
 /** A session's signal carries the Stop that says why. */
 function isStop(error: unknown): error is { refusal: Refusal; reason: EndReason } {
   return typeof error === 'object' && error !== null && 'refusal' in error && 'reason' in error;
-}
-
-function loginDeadline(timeoutMs: number): AbortSignal {
-  const abort = new AbortController();
-  const timer = setTimeout(() => {
-    abort.abort(new ChaperoneError('login-timeout', 'the login took too long'));
-  }, timeoutMs);
-  timer.unref();
-  return abort.signal;
 }

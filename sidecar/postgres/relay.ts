@@ -93,6 +93,11 @@ export class Relay {
     const stopped = (): void => this.#stop(signal.reason as Stop); // the only reason a session aborts with
     signal.addEventListener('abort', stopped, { once: true });
     if (signal.aborted) stopped();
+    // What happened while the login went on was said to listeners that are gone.
+    if (this.#agent.readableEnded) this.#agentEnd();
+    if (this.#agent.closed) this.#agentClose();
+    if (this.#upstream.readableEnded) this.#upstreamEnd();
+    if (this.#upstream.closed) this.#upstreamClose();
     const reason = await this.#done.promise;
     clearTimeout(this.#timer);
     signal.removeEventListener('abort', stopped);

@@ -5,7 +5,10 @@ import { ChaperoneError } from '#core/errors.ts';
 import { isRefusal } from '#core/operation.ts';
 import type { EndReason } from '#core/record/kinds.ts';
 import type { Permit } from '../gate.ts';
+import { limitSignal } from '../limited-signal.ts';
 import type { Lane, LaneHost, Outlet, Ready, Session, Stop, Target } from '../lane.ts';
+
+const maxTimerMs = 0x7fff_ffff; // 24 days: the longest that a timer can be
 
 /** An opaque stream has nothing that could go up without content. */
 type Nothing = never;
@@ -66,7 +69,11 @@ async function carry(
   if (isRefusal(permit)) return 'access-withdrawn';
   const stop = await permit.recorded;
   if (stop) return stop.reason;
-  const ended = AbortSignal.any([session.signal, signal]);
+  using limited = limitSignal([session.signal, signal], {
+    timeoutMs: maxTimerMs,
+    reason: new ChaperoneError('session-ended', 'the connection has reached its longest time'),
+  });
+  const ended = limited.signal;
   try {
     const upstream = await host.dial(target.backend, ended);
     upstream.on('error', () => upstream.destroy());
