@@ -121,8 +121,8 @@ export async function startInstance({
 }
 
 /** Verifies every session that is stored, and returns the different verdicts that came out, sorted. */
-export async function verifyAll({ collector }: TestInstance): Promise<string[]> {
-  const client = collector();
+export async function verifyAll(instance: TestInstance): Promise<string[]> {
+  const client = instance.collector();
   const verdicts = new Set<string>();
   for (const { id, stream } of await client.sessions({ limit: '1000' })) {
     const head = await client.json<{ ackedSeq: number; headLink: string }>(`/v1/streams/${stream}`);
