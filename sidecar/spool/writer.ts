@@ -139,7 +139,8 @@ export class SpoolWriter {
   close(): boolean {
     clearTimeout(this.#retry);
     this.#flush();
-    const written = this.#waiting.length === 0 && this.#endings.length === 0;
+    const written = this.#state.kind === 'open';
+    clearTimeout(this.#retry);
     for (const turn of this.#waiting) turn.settle(unrecordable);
     this.#waiting = [];
     this.#closeSegment();

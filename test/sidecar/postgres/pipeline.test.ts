@@ -1,0 +1,241 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { isRefusal } from '#core/operation.ts';
+import { BackendTag, buildErrorResponse } from '#core/postgres/backend.ts';
+import type { Permit } from '../../../sidecar/gate.ts';
+import {
+  Pipeline,
+  type Effect,
+  type Item,
+  type Reply,
+} from '../../../sidecar/postgres/pipeline.ts';
+import type { LiveSession } from '../../../sidecar/session.ts';
+import { openSession, openSpool } from '../../support/sidecar-session.ts';
+
+const refusal = { code: 'denied', message: 'no' } as const;
+const frame = (name: string): Buffer => Buffer.from(name);
+const error = buildErrorResponse({
+  severity: 'ERROR',
+  code: '22012',
+  message: 'division by zero',
+}).subarray(5);
+const bodies = new Map<string, Buffer>([
+  ['I', Buffer.from('I')],
+  ['T', Buffer.from('T')],
+  ['E', Buffer.from('E')],
+]);
+
+function permit(session: LiveSession, kind: 'request' | 'statement' = 'request'): Permit {
+  const answer = session.admit({ kind, facts: { protocol: 'Postgres' } });
+  assert.ok(!isRefusal(answer));
+  return answer;
+}
+
+/** One letter a message of the agent: Q P B E D S H C, and R (refused), r (refused Query). */
+function itemOf(session: LiveSession, letter: string, bound: Permit): Item {
+  const statement = { ref: undefined, layout: undefined };
+  switch (letter) {
+    case 'Q':
+      return { kind: 'query', permit: permit(session), frame: frame('Q') };
+    case 'P':
+      return { kind: 'parse', permit: permit(session, 'statement'), frame: frame('P') };
+    case 'B':
+      return { kind: 'bind', permit: bound, frame: frame('B') };
+    case 'E':
+      return { kind: 'execute', permit: bound, statement, frame: frame('E') };
+    case 'D':
+      return { kind: 'describe-portal', permit: bound, frame: frame('D') };
+    case 'S':
+      return { kind: 'sync', frame: frame('S') };
+    case 'H':
+      return { kind: 'flush', frame: frame('H') };
+    case 'C':
+      return { kind: 'close', frame: frame('C') };
+    case 'r':
+      return { kind: 'refused', simple: true, refusal };
+    default:
+      return { kind: 'refused', simple: false, refusal };
+  }
+}
+
+const shown = (effect: Effect): string => {
+  if (effect.kind === 'send') return effect.frame.toString();
+  if (effect.kind === 'control')
+    return 'frame' in effect.control ? effect.control.frame.toString() : effect.control.kind;
+  const tags = effect.bytes.toString('latin1');
+  return tags.startsWith('Z')
+    ? `answer Z${tags.at(-1)}`
+    : tags.includes('Z\0\0\0\x05')
+      ? 'answer error Z'
+      : 'answer error';
+};
+
+/** Runs a script: letters of the agent, and in brackets tags of the backend such as [1] [2] [C] [!] (error) [ZI]. */
+function play(script: string): { effects: string[]; replies: Reply[]; pipeline: Pipeline } {
+  using spool = openSpool();
+  const session = openSession(spool.writer);
+  const pipeline = new Pipeline();
+  const bound = permit(session);
+  const effects: string[] = [];
+  const replies: Reply[] = [];
+  for (const [, reply, letter] of script.matchAll(/\[([^\]]+)\]|(\S)/g)) {
+    if (letter !== undefined)
+      effects.push(...pipeline.forward(itemOf(session, letter, bound)).map(shown));
+    else if (reply === '!') replies.push(pipeline.reply(BackendTag.ErrorResponse, error));
+    else if (reply?.startsWith('Z'))
+      replies.push(pipeline.reply(BackendTag.ReadyForQuery, bodies.get(reply.slice(1))));
+    else
+      replies.push(
+        pipeline.reply(
+          reply?.charCodeAt(0) ?? 0,
+          reply === 'D' || reply === 'd' ? undefined : Buffer.from('x\0'),
+        ),
+      );
+  }
+  return { effects, replies, pipeline };
+}
+
+describe('Pipeline', () => {
+  const cases: [what: string, script: string, effects: string[]][] = [
+    ['sends a Query as it came', 'Q', ['Q']],
+    ['sends a pipeline as it came', 'P B D E S', ['P', 'B', 'D', 'E', 'S']],
+    ['answers a refused Query by itself when nothing is under way', 'r', ['answer error Z']],
+    ['goes on after a refused Query', 'r Q', ['answer error Z', 'Q']],
+    [
+      'answers a refused message by itself, and its Sync, when nothing went up',
+      'R S',
+      ['answer error', 'answer ZI'],
+    ],
+    [
+      'drops what follows a refused message up to its Sync',
+      'R P B E S Q',
+      ['answer error', 'answer ZI', 'Q'],
+    ],
+    [
+      'drops a Query behind a refused message, as the backend would',
+      'R Q S',
+      ['answer error', 'answer ZI'],
+    ],
+    [
+      'makes the backend fail in the place of a refused message',
+      'P B R E S',
+      ['P', 'B', 'poison', 'S'],
+    ],
+    [
+      'makes the backend fail for a refused Query behind others',
+      'Q r',
+      ['Q', 'poison', 'own-sync'],
+    ],
+    [
+      'makes the backend fail for a refused Query in a transaction',
+      'Q [C] [ZT] r',
+      ['Q', 'poison', 'own-sync'],
+    ],
+    [
+      'makes the backend fail for a refused message in a transaction',
+      'Q [C] [ZT] R S',
+      ['Q', 'poison', 'S'],
+    ],
+    ['drops what follows an error up to its Sync', 'P [!] B E S', ['P', 'S']],
+    ['does not drop what follows the Sync of an error', 'P S B [!] E S', ['P', 'S', 'B', 'E', 'S']],
+    ['is clean again after a Sync', 'P S [1] [ZI] r', ['P', 'S', 'answer error Z']],
+  ];
+  for (const [what, script, effects] of cases) {
+    test(`${what}: ${script}`, () => assert.deepEqual(play(script).effects, effects));
+  }
+
+  test('puts the refusal in the place of the error that it provoked', () => {
+    const { replies, pipeline } = play('P B R S [1] [2] [!] [ZI]');
+    assert.deepEqual(
+      replies.map(({ kind }) => kind),
+      ['acknowledgement', 'acknowledgement', 'replaced', 'ready'],
+    );
+    assert.equal(pipeline.idle, true);
+  });
+
+  test('lets the backend’s own error stand when it comes before the refused message', () => {
+    const { replies } = play('P B R S [1] [!] [ZI]');
+    assert.deepEqual(
+      replies.map(({ kind }) => kind),
+      ['acknowledgement', 'answer', 'ready'],
+    );
+  });
+
+  test('gives every row to the operation that asked for it', () => {
+    const { replies } = play('B D E S [2] [T] [D] [D] [C] [ZI]');
+    assert.deepEqual(
+      replies.map(({ kind }) => kind),
+      ['acknowledgement', 'answer', 'answer', 'answer', 'answer', 'ready'],
+    );
+  });
+
+  test('takes notices and parameters at any time', () => {
+    const { replies } = play('[N] [S] [A] Q [N] [S] [C] [ZI]');
+    assert.deepEqual(
+      replies.map(({ kind }) => kind),
+      ['aside', 'aside', 'aside', 'answer', 'aside', 'answer', 'ready'],
+    );
+  });
+
+  const violations = [
+    '[C]',
+    '[ZI]',
+    '[1]',
+    'Q [1]',
+    'P [2]',
+    'P S [1] [C]',
+    'B E [2] [ZI]',
+    'Q [W]',
+    'Q [s]',
+    'S [C]',
+  ];
+  for (const script of violations) {
+    test(`takes it as a broken protocol: ${script}`, () => {
+      assert.throws(() => play(script), { code: 'protocol-violation' });
+    });
+  }
+});
+
+describe('results', () => {
+  /** Plays a pipeline in one session and returns the results that were recorded, by the letter of their request. */
+  async function results(script: string): Promise<string[]> {
+    using spool = openSpool();
+    const session = openSession(spool.writer);
+    const pipeline = new Pipeline();
+    let bound = permit(session);
+    for (const [, reply, letter] of script.matchAll(/\[([^\]]+)\]|(\S)/g)) {
+      await spool.writer.turn();
+      if (letter === 'B') bound = permit(session);
+      if (letter !== undefined) pipeline.forward(itemOf(session, letter, bound));
+      else if (reply === '!') settle(pipeline.reply(BackendTag.ErrorResponse, error));
+      else if (reply?.startsWith('Z'))
+        settle(pipeline.reply(BackendTag.ReadyForQuery, bodies.get(reply.slice(1))));
+      else settle(pipeline.reply(reply?.charCodeAt(0) ?? 0, Buffer.from('x\0')));
+    }
+    pipeline.abandon();
+    await spool.writer.turn();
+    return spool
+      .frames()
+      .flatMap(({ header }) => (header.kind === 'result' ? [header.status] : []))
+      .sort();
+  }
+  const settle = (reply: Reply): void => {
+    if (reply.kind === 'answer' && reply.ends) reply.permit.finish(reply.ends);
+  };
+
+  const cases: [script: string, statuses: string[]][] = [
+    ['Q [C] [ZI]', ['ok']],
+    ['Q [!] [ZI]', ['error']],
+    ['P B E S [1] [2] [C] [ZI]', ['ok']],
+    ['P B S [1] [2] [ZI]', ['not-executed']],
+    ['P B E S [!] [ZI]', ['error', 'not-executed']],
+    ['B E B E S [2] [!] [ZI]', ['error', 'not-executed']],
+    ['B E S [2] [s] [ZI]', ['ok']],
+    ['Q', ['incomplete']],
+    ['B E S [2]', ['incomplete']],
+  ];
+  for (const [script, statuses] of cases) {
+    test(`every request has one: ${script}`, async () =>
+      assert.deepEqual(await results(script), statuses));
+  }
+});

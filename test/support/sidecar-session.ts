@@ -1,0 +1,88 @@
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseFrames, type Frame } from '#core/record/frame.ts';
+import { parseResource } from '#core/policy/parse.ts';
+import { resolve, type Bundle } from '#core/policy/resolve.ts';
+import { LiveSession, createSessionId } from '../../sidecar/session.ts';
+import { createClock } from '../../sidecar/spool/clock.ts';
+import { SpoolWriter, type WriterOptions } from '../../sidecar/spool/writer.ts';
+
+/** A real spool in a directory of its own. */
+export interface TestSpool extends Disposable {
+  readonly writer: SpoolWriter;
+  readonly directory: string;
+  /** What went wrong with it, in order; undefined where it worked again. */
+  readonly troubles: (Error | undefined)[];
+  /** Everything that is in its files. */
+  frames(): Frame[];
+}
+
+export function openSpool(options: Partial<WriterOptions> = {}): TestSpool {
+  const directory = mkdtempSync(join(tmpdir(), 'chaperone-spool-'));
+  const stream = createSessionId(Date.now());
+  const troubles: (Error | undefined)[] = [];
+  const writer = new SpoolWriter({
+    directory,
+    stream,
+    now: createClock(Date.now, () => performance.now()),
+    maxBytes: 1024 ** 3,
+    reserveBytes: 1024 ** 2,
+    waitMs: () => 0,
+    onWritten: () => undefined,
+    onTrouble: (error) => troubles.push(error),
+    ...options,
+  });
+  return {
+    writer,
+    directory,
+    troubles,
+    frames: () => {
+      const folder = join(directory, stream);
+      return readdirSync(folder)
+        .sort()
+        .flatMap((name) => [...parseFrames(readFileSync(join(folder, name)))]);
+    },
+    [Symbol.dispose]: () => {
+      writer.close();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A session of a pod with one policy. */
+export function openSession(writer: SpoolWriter, spec: object = {}): LiveSession {
+  const workload = {
+    pod: 'p',
+    namespace: 'n',
+    serviceAccount: 's',
+    labels: new Map<string, string>(),
+  };
+  const { resource } = parseResource({
+    apiVersion: 'chaperone.dev/v1alpha1',
+    kind: 'ClusterAuditPolicy',
+    metadata: { name: 'test' },
+    spec: { podSelector: {}, ...spec },
+  });
+  const { bundle } = resolve(resource ? [resource] : [], workload, new Set());
+  if (!bundle) throw new Error('the test has a wrong policy');
+  const current: Bundle = bundle;
+  return new LiveSession({
+    writer,
+    bundle: () => current,
+    who: { kind: 'workload', user: 'test' },
+    target: {
+      backend: {
+        name: 'b',
+        protocol: 'Postgres',
+        upstream: { host: 'h', port: 1 },
+        credential: undefined,
+      },
+      client: { address: '127.0.0.1', port: 2 },
+      server: { address: '127.0.0.1', port: 3 },
+    },
+    login: undefined,
+    onEnd: () => undefined,
+    onVerdict: () => undefined,
+  });
+}
