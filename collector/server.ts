@@ -31,6 +31,7 @@ export function buildServer({
     keepAliveTimeout: 75_000,
     forceCloseConnections: 'idle',
     return503OnClosing: true,
+    ajv: { customOptions: { removeAdditional: false } }, // what is not known is refused, never dropped
   });
   app.setErrorHandler((error: FastifyError | HttpProblem, _request, reply) => {
     if (error instanceof HttpProblem) return sendProblem(reply, error);

@@ -56,16 +56,26 @@ function float(value: number, digits: number): string {
   if (Number.isNaN(value)) return 'NaN';
   if (!Number.isFinite(value)) return value > 0 ? 'Infinity' : '-Infinity';
   if (Object.is(value, -0)) return '-0';
-  // The shortest text that reads back as the same number, as PostgreSQL writes it.
-  for (let precision = 1; precision < digits; precision += 1) {
-    const text = Number(value.toPrecision(precision));
-    if (digits === 9 ? Math.fround(text) === value : text === value) return exponent(text);
-  }
-  return exponent(value);
+  return scientific(shortest(value, digits), digits === 9 ? 6 : 15);
 }
 
-function exponent(value: number): string {
-  return value.toString().replace(/e([+-])(\d)$/, 'e$10$2');
+/** The shortest decimal that reads back as the same number, as PostgreSQL writes it. */
+function shortest(value: number, digits: number): number {
+  for (let precision = 1; precision < digits; precision += 1) {
+    const candidate = Number(value.toPrecision(precision));
+    if ((digits === 9 ? Math.fround(candidate) : candidate) === value) return candidate;
+  }
+  return value;
+}
+
+/** PostgreSQL writes exponents of at least two digits, below -4 and from `limit` on. */
+function scientific(value: number, limit: number): string {
+  const [mantissa = '', exponent = ''] = value.toExponential().split('e');
+  const power = Number(exponent);
+  if (power >= limit || power < -4) {
+    return `${mantissa}e${power < 0 ? '-' : '+'}${String(Math.abs(power)).padStart(2, '0')}`;
+  }
+  return value.toFixed(Math.max(0, mantissa.replace(/^-?\d\.?/, '').length - power));
 }
 
 function date(bytes: Buffer): string {

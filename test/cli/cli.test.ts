@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { promisify } from 'node:util';
+import { projectDirectory } from '../../cli/instance.ts';
+import { parseSince } from '../../cli/sessions.ts';
+import { printable, table } from '../../cli/terminal.ts';
+import { readConfig as readCollectorConfig } from '../../collector/config.ts';
+import { readConfig as readSidecarConfig } from '../../sidecar/config.ts';
+
+const run = promisify(execFile);
+const chaperone = (...args: string[]): Promise<{ stdout: string }> =>
+  run(process.execPath, [join(projectDirectory, 'cli/main.ts'), ...args]);
+
+function temporary(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'chaperone-cli-'));
+  chmodSync(directory, 0o755);
+  return directory;
+}
+
+describe('the command line', () => {
+  const wrong: [args: string[], code: number, message: RegExp][] = [
+    [[], 2, /^$/],
+    [['nonsense'], 2, /there is no command "nonsense"/],
+    [['dev'], 2, /dev needs --config and --data/],
+    [
+      ['dev', '--config', 'examples/local', '--data', 'x', '--port', 'many'],
+      2,
+      /--port: got "many"/,
+    ],
+    [['dev', '--nonsense'], 2, /unknown option '--nonsense'/],
+    [['dev', '--config', 'no-such-directory', '--data', 'x'], 1, /is not a directory/],
+    [['sessions', 'show'], 2, /needs the id/],
+    [['sessions', 'nonsense'], 2, /usage/],
+    [['verify'], 2, /needs the id of one session/],
+    [
+      ['sessions', '--data', '/nonexistent'],
+      1,
+      /nothing runs on \/nonexistent: start it with "npm start"/,
+    ],
+    [['token', '--data', '/nonexistent'], 1, /nothing runs on/],
+    [['sql', 'two', 'statements'], 2, /quote the statement/],
+  ];
+  for (const [args, code, message] of wrong) {
+    test(`says what is wrong with "${args.join(' ')}" in a sentence`, async () => {
+      await assert.rejects(chaperone(...args), { code, stderr: message });
+    });
+  }
+
+  test('helps with every command', async () => {
+    const { stdout } = await chaperone('--help');
+    for (const [, name = ''] of stdout.matchAll(/^ {2}(\w+) /gm)) {
+      assert.match(
+        (await chaperone(name, '--help')).stdout,
+        new RegExp(`usage: chaperone ${name}`),
+      );
+    }
+  });
+
+  test('says which port is in use, and leaves nothing running', async () => {
+    const taken = createServer();
+    taken.listen(0, '127.0.0.1');
+    await once(taken, 'listening');
+    const { port } = taken.address() as AddressInfo;
+    const data = temporary();
+    await assert.rejects(
+      chaperone(
+        'dev',
+        '--config',
+        'examples/local',
+        '--data',
+        data,
+        '--port',
+        String(port),
+        '--no-demo',
+      ),
+      {
+        code: 1,
+        stderr: new RegExp(`port ${port}.*--port`),
+      },
+    );
+    taken.close();
+    const { stdout } = await run('ps', ['-eo', 'args']);
+    assert.doesNotMatch(stdout, new RegExp(data));
+    rmSync(data, { recursive: true });
+  });
+
+  test('says what is wrong with the first configuration, and leaves nothing running', async () => {
+    const data = temporary();
+    const config = temporary();
+    writeFileSync(join(config, 'x.yaml'), 'kind: Nonsense\n');
+    await assert.rejects(
+      chaperone('dev', '--config', config, '--data', data, '--port', '0', '--no-demo'),
+      {
+        code: 1,
+        stdout: /x\.yaml:1: kind: got "Nonsense"/,
+      },
+    );
+    rmSync(data, { recursive: true });
+    rmSync(config, { recursive: true });
+  });
+
+  test('reads times of people', () => {
+    const now = Date.parse('2026-01-08T00:00:00Z');
+    assert.equal(parseSince('7d', now), '2026-01-01T00:00:00.000Z');
+    assert.equal(parseSince('15m', now), '2026-01-07T23:45:00.000Z');
+    assert.equal(parseSince('2026-01-01', now), '2026-01-01T00:00:00.000Z');
+    assert.throws(() => parseSince('soon', now), /--since/);
+  });
+});
+
+describe('what others wrote, on a terminal', () => {
+  test('cannot move the cursor, change a title, or reorder what is read', () => {
+    assert.equal(printable('\u001b[2Jgone\u0007'), '\\u{1b}[2Jgone\\u{7}');
+    assert.equal(printable('\u009b31m\u202eabc'), '\\u{9b}31m\\u{202e}abc');
+    assert.equal(printable('two\nlines\t'), 'two\\nlines\\t');
+  });
+
+  test('is laid out as a table, with NULL told from text', () => {
+    assert.deepEqual(table(['a', 'long name'], [['1', null], ['22', 'x']]), ['a  | long name', '---+----------', '1  | NULL', '22 | x']); // prettier-ignore
+  });
+});
+
+describe('the environment of a part', () => {
+  test('is refused with every mistake at once', () => {
+    const env = {
+      CHAPERONE_MODE: 'magic',
+      CHAPERONE_LISTEN_PORT: '70000',
+      CHAPERONE_NONSENSE: '1',
+      PATH: '/bin',
+    };
+    assert.throws(() => readSidecarConfig(env), (error) => {
+      assert.ok(error instanceof Error);
+      assert.match(error.message, /CHAPERONE_MODE: got "magic", want "explicit"/);
+      assert.match(error.message, /CHAPERONE_LISTEN_PORT: got "70000", want an integer from 0 to 65535/);
+      assert.match(error.message, /CHAPERONE_NONSENSE: got a variable of this name/);
+      assert.match(error.message, /CHAPERONE_SPOOL_DIR: got nothing/);
+      return true;
+    }); // prettier-ignore
+  });
+
+  test('has defaults where they are safe', () => {
+    assert.deepEqual(readCollectorConfig({}).listen, { host: '127.0.0.1', port: 15_480 });
+    assert.deepEqual(readCollectorConfig({ CHAPERONE_LISTEN: '[::1]:0' }).listen, {
+      host: '::1',
+      port: 0,
+    });
+  });
+});
