@@ -37,7 +37,7 @@ export async function runDemo(options: DemoOptions): Promise<void> {
     if (!session)
       return say('\nThe session is not stored yet: "npx chaperone sessions" shows it later.');
     say('\nWhat was recorded:');
-    const printer = new Printer((line) => say(`  ${line}`));
+    const printer = new Printer((line) => say(line === '' ? '' : `  ${line}`));
     for await (const line of transcribe(client.frames(session.id))) printer.print(line);
     printer.flush();
     return say(nextSteps(backend, session.id));

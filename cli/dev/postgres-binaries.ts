@@ -130,8 +130,10 @@ function reachable(path: string): boolean {
 }
 
 function copyBinaries(native: string, say: (line: string) => void): string {
-  const stat = statSync(join(native, 'bin', 'postgres'));
-  const copy = join(rootHome, `postgres-${stat.size}-${Math.trunc(stat.mtimeMs)}`);
+  const { version } = JSON.parse(readFileSync(join(native, '../package.json'), 'utf8')) as {
+    version: string;
+  }; // npm wrote it
+  const copy = join(rootHome, `postgres-${version}`);
   if (existsSync(copy)) return copy;
   say(`copying PostgreSQL to ${copy}: the user ${systemUser} cannot reach ${native}`);
   mkdirSync(rootHome, { recursive: true, mode: 0o711 });
