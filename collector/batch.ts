@@ -17,6 +17,9 @@ export interface Batch {
   readonly records: readonly VerifiedRecord[];
 }
 
+/** What a sidecar sends in 2 MiB is far below; checking this many takes the event loop about a third of a second. */
+const maxRecords = 50_000;
+
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /** Verifies what can be verified without the store. @throws HttpProblem `batch-invalid` that names the record. */
@@ -28,6 +31,9 @@ export function verifyBatch(bytes: Buffer): Batch {
       const { header } = frame;
       const first = records[0]?.frame.header;
       seq = header.seq;
+      if (records.length === maxRecords) {
+        throw new HttpProblem('too-large', `a batch has at most ${maxRecords} records`);
+      }
       if (!uuid.test(header.stream)) throw invalid(seq, 'its stream is not a UUID');
       if (header.session !== undefined && !uuid.test(header.session))
         throw invalid(seq, 'its session is not a UUID');

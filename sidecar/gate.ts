@@ -231,8 +231,7 @@ class LivePermit {
   }
 
   #resultFields(outcome: Outcome, hasPayload: boolean): RecordFields {
-    const truncated =
-      this.#responses === 'Full' && this.#recordedBytes < this.#down && this.#rows > 0;
+    const truncated = this.#responses === 'Full' && this.#recordedBytes < this.#down;
     return {
       kind: 'result',
       status: outcome.status,

@@ -11,7 +11,7 @@ import { CancelRegistry } from './cancel-registry.ts';
 import type { SidecarConfig } from './config.ts';
 import type { Credentials } from './credentials.ts';
 import type { LaneHost, Session, Stop, Target } from './lane.ts';
-import { LoginFailures } from './login-failures.ts';
+import { LoginFailures, type CountedFailure } from './login-failures.ts';
 import type { Metrics } from './metrics.ts';
 import { LiveSession } from './session.ts';
 import type { SpoolWriter } from './spool/writer.ts';
@@ -27,6 +27,8 @@ export interface HostOptions {
   /** Fetches an issuer's keys anew when a token names an unknown one; bounded. */
   readonly refreshKeys: (provider: string) => Promise<readonly ProviderKeys[] | undefined>;
 }
+
+const failuresMs = 60_000;
 
 const noPolicy: Refusal = {
   code: 'no-policy',
@@ -48,6 +50,7 @@ export class Host implements LaneHost {
   readonly #secureContext;
   readonly #sessions = new Set<LiveSession>();
   readonly #failures = new LoginFailures();
+  readonly #failureTimer: NodeJS.Timeout;
   readonly #workload: Workload;
   #bundle: Bundle | undefined;
   #draining = false;
@@ -55,6 +58,10 @@ export class Host implements LaneHost {
   constructor(options: HostOptions) {
     this.#options = options;
     this.#workload = options.config.workload;
+    this.#failureTimer = setInterval(
+      () => this.#recordFailures(this.#failures.due(Date.now())),
+      failuresMs,
+    );
     this.#secureContext = createSecureContext({ ...options.tls, minVersion: 'TLSv1.2' });
   }
 
@@ -136,8 +143,8 @@ export class Host implements LaneHost {
   drain(): void {
     this.#draining = true;
     for (const session of this.#sessions) session.stop(draining);
-    for (const failure of this.#failures.flush())
-      this.#appendFailure(failure.source, failure.attempts, '', 'held back');
+    clearInterval(this.#failureTimer);
+    this.#recordFailures(this.#failures.due());
   }
 
   async #verify(token: string): Promise<Principal | string> {
@@ -150,26 +157,23 @@ export class Host implements LaneHost {
     return second.ok ? second.principal : second.reason;
   }
 
-  #recordFailure(target: Target, reason: string): void {
-    for (const { source, attempts } of this.#failures.note(target.client.address, Date.now())) {
-      this.#appendFailure(source, attempts, target.backend.name, reason);
-    }
+  #recordFailure({ client, backend }: Target, reason: string): void {
+    const failure = {
+      source: client.address,
+      protocol: backend.protocol,
+      backend: backend.name,
+      reason,
+    };
+    this.#recordFailures(this.#failures.note(failure, Date.now()));
   }
 
-  #appendFailure(source: string, attempts: number, backend: string, reason: string): void {
-    this.#options.writer.append({
-      ending: false,
-      seal: () => ({
-        fields: {
-          kind: 'auth.failed',
-          protocol: 'Postgres',
-          backend,
-          'client.address': source,
-          reason,
-          attempts,
-        },
-      }),
-    });
+  #recordFailures(failures: readonly CountedFailure[]): void {
+    for (const { source, ...rest } of failures) {
+      this.#options.writer.append({
+        ending: false,
+        seal: () => ({ fields: { kind: 'auth.failed', 'client.address': source, ...rest } }),
+      });
+    }
   }
 }
 

@@ -1,7 +1,25 @@
+import type { Protocol } from '#core/policy/resources.ts';
+
 /** A failed login as it is recorded. */
 export interface LoginFailure {
+  /** The client's address. */
   readonly source: string;
+  readonly protocol: Protocol;
+  readonly backend: string;
+  /** Why, in one of a closed set of words. */
+  readonly reason: string;
+}
+
+/** A failure, and how many it stands for. */
+export interface CountedFailure extends LoginFailure {
   readonly attempts: number;
+}
+
+interface Source {
+  readonly sinceMs: number;
+  seen: number;
+  held: number;
+  last: LoginFailure;
 }
 
 const perMinute = 20;
@@ -13,32 +31,30 @@ const maxSources = 1_000;
  * one counted record. An attacker cannot fill the spool, and no attempt goes uncounted.
  */
 export class LoginFailures {
-  readonly #sources = new Map<string, { since: number; seen: number; held: number }>();
+  readonly #sources = new Map<string, Source>();
 
-  /** Notes a failure. Returns what is to be recorded now; `attempts` counts those held back before as well. */
-  note(source: string, nowMs: number): LoginFailure[] {
-    const due = this.#expire(nowMs);
+  /** Notes a failure. Returns what is to be recorded now. */
+  note(failure: LoginFailure, nowMs: number): CountedFailure[] {
+    const due = this.due(nowMs);
     // Past the limit of sources all further ones are counted together.
-    const key = this.#sources.has(source) || this.#sources.size < maxSources ? source : 'others';
-    const entry = this.#sources.get(key) ?? { since: nowMs, seen: 0, held: 0 };
-    this.#sources.set(key, entry);
-    entry.seen += 1;
-    if (entry.seen <= perMinute) due.push({ source: key, attempts: 1 });
-    else entry.held += 1;
+    const known = this.#sources.has(failure.source) || this.#sources.size < maxSources;
+    const last = known ? failure : { ...failure, source: 'others' };
+    const source = this.#sources.get(last.source) ?? { sinceMs: nowMs, seen: 0, held: 0, last };
+    this.#sources.set(last.source, source);
+    source.last = last;
+    source.seen += 1;
+    if (source.seen <= perMinute) due.push({ ...last, attempts: 1 });
+    else source.held += 1;
     return due;
   }
 
-  /** Returns what was held back and is due, when `nowMs` is past its minute; all of it at the end. */
-  flush(nowMs = Number.POSITIVE_INFINITY): LoginFailure[] {
-    return this.#expire(nowMs);
-  }
-
-  #expire(nowMs: number): LoginFailure[] {
-    const due: LoginFailure[] = [];
-    for (const [source, { since, held }] of this.#sources) {
-      if (nowMs - since < windowMs) continue;
-      this.#sources.delete(source);
-      if (held > 0) due.push({ source, attempts: held });
+  /** Returns what was held back and whose minute is over; all of it when no time is given. */
+  due(nowMs = Number.POSITIVE_INFINITY): CountedFailure[] {
+    const due: CountedFailure[] = [];
+    for (const [name, { sinceMs, held, last }] of this.#sources) {
+      if (nowMs - sinceMs < windowMs) continue;
+      this.#sources.delete(name);
+      if (held > 0) due.push({ ...last, attempts: held });
     }
     return due;
   }
