@@ -85,6 +85,11 @@ export class Pipeline {
     return this.#expected.length === 0;
   }
 
+  /** How many replies are still to come. */
+  get outstanding(): number {
+    return this.#expected.length;
+  }
+
   /** Takes the next message of the agent. */
   forward(item: Item): readonly Effect[] {
     if (item.kind === 'terminate')

@@ -17,6 +17,7 @@ import { ReleaseQueue, type Answer } from './release.ts';
 export const maxFrontendMessageBytes = 16 * 1024 * 1024;
 const maxBackendMessageBytes = 16 * 1024 * 1024; // errors, notices and descriptions; rows pass in runs
 const highWaterBytes = 262_144;
+const maxOutstanding = 1_000; // messages that wait for the spool or for their reply; each costs about a kilobyte
 const finishMs = 5_000; // a statement that runs when its session is stopped may still end
 const lingerMs = 5_000; // for the peer to close after we did
 
@@ -53,6 +54,7 @@ export class Relay {
   });
   readonly #inbox: Batch[] = [];
   readonly #done = Promise.withResolvers<EndReason>();
+  #inboxItems = 0;
   #pumping = false;
   #agentEnded = false;
   #upstreamEnded = false;
@@ -126,6 +128,7 @@ export class Relay {
     }
     if (items.length === 0) return;
     this.#inbox.push({ items, ready: this.#session.recorded() });
+    this.#inboxItems += items.length;
     if (!this.#pumping) void this.#pump();
     this.#progress();
   }
@@ -137,6 +140,7 @@ export class Relay {
       const stop = isPromise(batch.ready) ? await batch.ready : batch.ready;
       this.#inbox.shift();
       const { items } = batch;
+      this.#inboxItems -= items.length;
       if (!this.#reason) this.#guard(() => this.#forward(items, stop));
       else dropUnsent(items);
       this.#progress();
@@ -222,7 +226,9 @@ export class Relay {
 
   /** Reads from a side only while the other keeps up: this is all the buffering there is. */
   #progress(): void {
-    const waiting = this.#inbox.length > 64 || this.#upstream.writableLength > highWaterBytes;
+    const waiting =
+      this.#inboxItems + this.#pipeline.outstanding > maxOutstanding ||
+      this.#upstream.writableLength > highWaterBytes;
     if (waiting) this.#agent.pause();
     else if (this.#agent.isPaused()) this.#agent.resume();
     if (this.#release.backlogBytes > highWaterBytes) this.#upstream.pause();

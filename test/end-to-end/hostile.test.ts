@@ -2,8 +2,11 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { buildBind, hostileLogins } from '../support/hostile-bytes.ts';
-import { heapBytesOf, openFilesOf } from '../support/inspector.ts';
+import { buildPassword, buildQuery } from '#core/postgres/frontend.ts';
+import { buildStartup } from '#core/postgres/startup.ts';
+import { heapBytesOf, openFilesOf, pssOf } from '../support/inspector.ts';
 import { startInstance, type TestInstance } from '../support/instance.ts';
 import { Random, scaled } from '../support/random.ts';
 import { until } from '../support/until.ts';
@@ -113,6 +116,46 @@ describe('a hostile client', { skip: linux }, () => {
     assert.deepEqual((await client.query('SELECT 1 AS one')).rows, [{ one: 1 }]);
     await client.end();
   });
+
+  for (const [what, statement, times] of [
+    ['asks for two gigabytes', "SELECT repeat('x', 1000) FROM generate_series(1, 2000000)", 1],
+    ['sends a hundred thousand queries', "SELECT repeat('y', 10000)", 100_000],
+  ] as const) {
+    test(`an agent that ${what} and reads nothing holds little memory, and nobody else waits`, async () => {
+      const socket = await dial();
+      socket.pause();
+      const parameters = new Map([
+        ['user', 'analyst'],
+        ['database', 'shop'],
+      ]);
+      socket.write(
+        Buffer.concat([buildStartup(parameters), buildPassword(await instance.token())]),
+      );
+      const query = buildQuery(statement);
+      for (let sent = 0; sent < times; sent += 1) socket.write(query);
+      const written = async (): Promise<string> => {
+        const text = await (await fetch(instance.instance.sidecar.metricsUrl)).text();
+        return /^chaperone_spool_written_bytes_total (\d+)$/m.exec(text)?.[1] ?? '';
+      };
+      // It stands still once every buffer on the way is full.
+      let before = '';
+      await until('nothing moves any more', async () => {
+        const last = before;
+        before = await written();
+        await delay(200);
+        return last === before;
+      });
+      assert.ok(
+        pssOf(instance.instance.pids.sidecar) < 200 * 1024 * 1024,
+        `${pssOf(instance.instance.pids.sidecar)} bytes`,
+      );
+      const client = await instance.connect();
+      assert.deepEqual((await client.query('SELECT 1 AS one')).rows, [{ one: 1 }]);
+      await client.end();
+      socket.destroy();
+      await settled();
+    });
+  }
 
   test('bytes between SSLRequest and the TLS handshake end the connection', async () => {
     const socket = await dial();

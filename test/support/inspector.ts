@@ -1,9 +1,16 @@
 import { get } from 'node:http';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { until } from './until.ts';
 
 export function openFilesOf(pid: number): number {
   return readdirSync(`/proc/${pid}/fd`).length;
+}
+
+/** Memory of a process in bytes, with its part of what it shares. */
+export function pssOf(pid: number): number {
+  const [, kilobytes = '0'] =
+    /^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8')) ?? [];
+  return Number(kilobytes) * 1024;
 }
 
 /**
