@@ -3,25 +3,8 @@ import { request } from 'node:https';
 import type { IncomingMessage } from 'node:http';
 import { ChaperoneError } from '#core/errors.ts';
 import { tryParseFrame, type Frame } from '#core/record/frame.ts';
+import type { SessionSummary } from '#core/session-summary.ts';
 import type { Instance } from './instance.ts';
-
-/** A session as the collector lists it. */
-export interface SessionSummary {
-  readonly id: string;
-  readonly stream: string;
-  readonly protocol: string | null;
-  readonly backend: string | null;
-  readonly database: string | null;
-  readonly user: string | null;
-  readonly groups: readonly string[] | null;
-  readonly startedAt: string;
-  readonly endedAt: string | null;
-  readonly endReason: string | null;
-  readonly requests: number;
-  readonly denied: number;
-  readonly errors: number;
-  readonly rows: number;
-}
 
 const timeoutMs = 30_000;
 

@@ -1,4 +1,5 @@
-import { CollectorClient, type SessionSummary } from './collector-client.ts';
+import type { SessionSummary } from '#core/session-summary.ts';
+import { CollectorClient } from './collector-client.ts';
 import { readArguments, UsageError, type Command } from './command.ts';
 import { findInstance } from './instance.ts';
 import { printSession } from './show.ts';

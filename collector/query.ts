@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
+import type { SessionSummary } from '#core/session-summary.ts';
 import { framesType } from './ingest.ts';
 import type { Metrics } from './metrics.ts';
 import { HttpProblem } from './problem.ts';
@@ -10,7 +11,6 @@ import {
   listSessions,
   readFrames,
   readHashes,
-  type SessionRow,
   type StreamRow,
 } from './store/read.ts';
 import type { TokenReview } from './writers.ts';
@@ -105,7 +105,7 @@ export function registerQueries(
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const uuidPrefix = /^(?=.{6,36}$)[0-9a-f]{1,8}(-[0-9a-f]{0,4}){0,3}(-[0-9a-f]{0,12})?$/;
 
-async function oneSession(database: Database, id: string): Promise<SessionRow> {
+async function oneSession(database: Database, id: string): Promise<SessionSummary> {
   if (!uuidPrefix.test(id))
     throw new HttpProblem('not-found', 'want a session id, or its first 6 characters or more');
   const [session, another] = await findSessions(database, id);

@@ -36,7 +36,6 @@ export const errorCodes = {
   'login-failed': { sqlState: '28P01', exposed: false, summary: 'the login was not accepted' },
   'login-timeout': { sqlState: '08006', exposed: true, summary: 'the login took too long' },
   'no-policy': { sqlState: '42501', exposed: true, summary: 'no policy selects this pod' },
-  'policy-invalid': { sqlState: 'F0000', exposed: false, summary: 'a resource is invalid' },
   'protocol-violation': {
     sqlState: '08P01',
     exposed: true,

@@ -3,7 +3,7 @@ import { decide } from '#core/policy/decide.ts';
 import type { EffectivePolicy } from '#core/policy/resolve.ts';
 import type { Content, Operation, Outcome, RecordRef, Refusal } from '#core/operation.ts';
 import type { Channel, PayloadType, RecordedVerdict, RecordFields } from '#core/record/kinds.ts';
-import type { Ready } from './lane.ts';
+import type { Ready } from './ready.ts';
 import type { SessionLog, SpoolWriter } from './spool/writer.ts';
 
 /** Content of one record; what is longer goes on in parts. */

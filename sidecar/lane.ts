@@ -1,22 +1,14 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { Content, Operation, Outcome, RecordRef, Refusal } from '#core/operation.ts';
+import type { Content, Operation, RecordRef, Refusal } from '#core/operation.ts';
 import type { Channel, EndReason } from '#core/record/kinds.ts';
 import type { Principal } from '#core/identity/principal.ts';
 import type { ResolvedBackend } from '#core/policy/resolve.ts';
 import type { CancelRegistry } from './cancel-registry.ts';
 import type { Permit } from './gate.ts';
+import type { Ready } from './ready.ts';
 
 /** What every lane shares: the contract between a protocol and the rest of the sidecar. */
-
-/** Why nothing more may pass: the refusal for the peer and the reason for the record. */
-export interface Stop {
-  readonly refusal: Refusal;
-  readonly reason: EndReason;
-}
-
-/** Done at once; or when the promise settles; or not at all, with the reason. */
-export type Ready = undefined | Stop | Promise<undefined | Stop>;
 
 /** Where a connection is going. */
 export interface Target {
@@ -74,5 +66,3 @@ export interface Outlet<Message, Control> {
   /** Sends what has no content of its own. */
   control(message: Control): Ready;
 }
-
-export type { Outcome, Permit };

@@ -1,14 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { ChaperoneError } from '#core/errors.ts';
 import { BundleDirectory } from './bundle-directory.ts';
 import { readConfig, type SidecarConfig } from './config.ts';
 import type { SidecarReport, SidecarSecrets } from '#core/control.ts';
-import { openControlPipe, stopRequest, type ControlPipe } from '../runtime/control-pipe.ts';
+import { stopRequest, type ControlPipe } from '../runtime/control-pipe.ts';
 import { Credentials } from './credentials.ts';
 import { startHealth } from '../runtime/health.ts';
-import { createLog } from '../runtime/log.ts';
+import { runService } from '../runtime/service.ts';
 import { Host } from './host.ts';
 import { Listener } from './listener.ts';
 import { createMetrics } from './metrics.ts';
@@ -27,19 +26,6 @@ const shipMs = 10_000;
 const orphanDrainMs = 500;
 
 type Control = ControlPipe<SidecarSecrets, SidecarReport>;
-
-async function main(): Promise<void> {
-  const config = readConfig(process.env);
-  const log = createLog('sidecar', config.logLevel);
-  const control = await openControlPipe<SidecarSecrets, SidecarReport>();
-  try {
-    await run(config, control, log);
-    control.close();
-  } catch (error) {
-    control.report({ type: 'failed', message: error instanceof Error ? error.message : 'unknown' });
-    throw error;
-  }
-}
 
 /** Starts the parts in the order in which they need each other, and stops them in the opposite one. */
 async function run(config: SidecarConfig, control: Control, log: Logger): Promise<void> {
@@ -185,16 +171,4 @@ function recordStreamStart(writer: SpoolWriter, { workload }: SidecarConfig): vo
   });
 }
 
-main().then(
-  () => process.exit(0),
-  (error: unknown) => {
-    const text =
-      error instanceof ChaperoneError
-        ? error.message
-        : error instanceof Error
-          ? error.stack
-          : 'unknown';
-    process.stderr.write(`chaperone sidecar: ${text}\n`);
-    process.exit(1);
-  },
-);
+await runService({ name: 'sidecar', readConfig, run }, process.env);

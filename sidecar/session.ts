@@ -4,7 +4,8 @@ import type { Principal } from '#core/identity/principal.ts';
 import type { Bundle } from '#core/policy/resolve.ts';
 import type { Channel, EndReason, RecordedPrincipal } from '#core/record/kinds.ts';
 import { admit, type Permit } from './gate.ts';
-import type { Ready, Session, Stop, Target } from './lane.ts';
+import type { Session, Target } from './lane.ts';
+import type { Ready, Stop } from './ready.ts';
 import type { SessionLog, SpoolWriter } from './spool/writer.ts';
 
 export interface SessionOptions {

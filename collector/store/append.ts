@@ -3,7 +3,7 @@ import type { WriterIdentity } from '#core/control.ts';
 import { extendChain, type Batch, type VerifiedRecord } from '../batch.ts';
 import { HttpProblem } from '../problem.ts';
 import { bigintCell, copyRows, textCell, uuidCell } from './copy.ts';
-import { summarize, type SessionSummary } from './summary.ts';
+import { summarize, type SessionDelta } from './summary.ts';
 
 /** The highest seq up to which a stream is committed without a gap, and the link there. */
 export interface Head {
@@ -136,7 +136,7 @@ async function copyRecords(
 async function mergeSessions(
   client: PoolClient,
   stream: string,
-  sessions: readonly SessionSummary[],
+  sessions: readonly SessionDelta[],
 ): Promise<void> {
   if (sessions.length === 0) return;
   await client.query(

@@ -1,25 +1,6 @@
 import { encodeFrame } from '#core/record/frame.ts';
+import type { SessionSummary } from '#core/session-summary.ts';
 import type { Database } from './database.ts';
-
-/** A session as lists show it. */
-export interface SessionRow {
-  readonly id: string;
-  readonly stream: string;
-  readonly protocol: string | null;
-  readonly backend: string | null;
-  readonly database: string | null;
-  readonly user: string | null;
-  readonly groups: readonly string[] | null;
-  readonly pod: string;
-  readonly namespace: string;
-  readonly startedAt: string | null;
-  readonly endedAt: string | null;
-  readonly endReason: string | null;
-  readonly requests: number;
-  readonly denied: number;
-  readonly errors: number;
-  readonly rows: number;
-}
 
 export interface SessionFilter {
   readonly who?: string | undefined;
@@ -43,7 +24,7 @@ const columns = `
 export async function listSessions(
   database: Database,
   filter: SessionFilter,
-): Promise<SessionRow[]> {
+): Promise<SessionSummary[]> {
   const values: unknown[] = [];
   const bind = (value: unknown): string => `$${values.push(value)}`;
   const conditions = ['s.started_at IS NOT NULL'];
@@ -61,7 +42,7 @@ export async function listSessions(
       `(s.stream, s.id) IN (SELECT x.stream, x.session FROM statements x WHERE x.text ILIKE ${pattern})`,
     );
   }
-  return database.query<SessionRow>(
+  return database.query<SessionSummary>(
     `SELECT ${columns} FROM sessions s JOIN streams t USING (stream)
      WHERE ${conditions.join(' AND ')} ORDER BY s.started_at DESC, s.id DESC LIMIT ${bind(filter.limit)}`,
     values,
@@ -69,10 +50,10 @@ export async function listSessions(
 }
 
 /** Finds sessions whose id begins with `prefix`; two are enough to know that it is ambiguous. */
-export async function findSessions(database: Database, prefix: string): Promise<SessionRow[]> {
+export async function findSessions(database: Database, prefix: string): Promise<SessionSummary[]> {
   const low = padded(prefix, '0');
   const high = padded(prefix, 'f');
-  return database.query<SessionRow>(
+  return database.query<SessionSummary>(
     `SELECT ${columns} FROM sessions s JOIN streams t USING (stream)
      WHERE s.id BETWEEN $1::uuid AND $2::uuid AND s.id::text LIKE $3 LIMIT 2`,
     [low, high, `${prefix}%`],
@@ -88,7 +69,10 @@ function padded(prefix: string, digit: string): string {
 const pageRows = 64; // of at most about 70 KB each
 
 /** Yields a session's frames in order, byte for byte as they were sent. */
-export async function* readFrames(database: Database, session: SessionRow): AsyncGenerator<Buffer> {
+export async function* readFrames(
+  database: Database,
+  session: SessionSummary,
+): AsyncGenerator<Buffer> {
   interface Row {
     readonly seq: string;
     readonly header: Buffer;

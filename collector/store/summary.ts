@@ -3,7 +3,7 @@ import { parseParse } from '#core/postgres/frontend.ts';
 import type { VerifiedRecord } from '../batch.ts';
 
 /** What a batch adds to one session. */
-export interface SessionSummary {
+export interface SessionDelta {
   readonly id: string;
   protocol?: string;
   backend?: string;
@@ -28,10 +28,10 @@ export interface StatementText {
 
 /** Derives from records what lists and searches need; the records stay the truth. */
 export function summarize(records: readonly VerifiedRecord[]): {
-  sessions: SessionSummary[];
+  sessions: SessionDelta[];
   statements: StatementText[];
 } {
-  const sessions = new Map<string, SessionSummary>();
+  const sessions = new Map<string, SessionDelta>();
   const statements: StatementText[] = [];
   for (const { frame } of records) {
     const { session, seq } = frame.header;
@@ -51,7 +51,7 @@ export function summarize(records: readonly VerifiedRecord[]): {
   return { sessions: [...sessions.values()], statements };
 }
 
-function add(summary: SessionSummary, { header, payload }: Frame): void {
+function add(summary: SessionDelta, { header, payload }: Frame): void {
   switch (header.kind) {
     case 'session.start': {
       const database = databaseOf(payload);

@@ -185,7 +185,7 @@ export function buildReadyForQuery(status: TransactionStatus): Buffer {
 }
 
 export interface ErrorFields {
-  readonly severity: 'ERROR' | 'FATAL' | 'WARNING' | 'NOTICE';
+  readonly severity: 'ERROR' | 'FATAL';
   /** SQLSTATE. */
   readonly code: string;
   readonly message: string;
@@ -193,18 +193,12 @@ export interface ErrorFields {
   readonly hint?: string;
 }
 
-export function buildErrorResponse(fields: ErrorFields): Buffer {
-  return buildMessage('E', ...errorFields(fields));
-}
-
-export function buildNoticeResponse(fields: ErrorFields): Buffer {
-  return buildMessage('N', ...errorFields(fields));
-}
-
-function errorFields({ severity, code, message, detail, hint }: ErrorFields): (Buffer | string)[] {
+/** Builds an ErrorResponse. A NUL in a text would begin a field of the text's choice, so none is let through. */
+export function buildErrorResponse({ severity, code, message, detail, hint }: ErrorFields): Buffer {
   const field = (letter: string, text: string | undefined): string[] =>
-    text === undefined ? [] : [`${letter}${text.replaceAll('\0', ' ')}`]; // a NUL would begin a field of the text's choice
-  return [
+    text === undefined ? [] : [`${letter}${text.replaceAll('\0', ' ')}`];
+  return buildMessage(
+    'E',
     ...field('S', severity),
     ...field('V', severity),
     ...field('C', code),
@@ -212,5 +206,5 @@ function errorFields({ severity, code, message, detail, hint }: ErrorFields): (B
     ...field('D', detail),
     ...field('H', hint),
     Buffer.from([0]),
-  ];
+  );
 }

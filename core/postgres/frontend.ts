@@ -111,20 +111,12 @@ export function buildDescribe({ kind, name }: NamedObject): Buffer {
   return buildMessage('D', Buffer.from(kind === 'statement' ? 'S' : 'P'), name);
 }
 
-export function buildClose({ kind, name }: NamedObject): Buffer {
-  return buildMessage('C', Buffer.from(kind === 'statement' ? 'S' : 'P'), name);
-}
-
 export function buildSync(): Buffer {
   return buildMessage('S');
 }
 
 export function buildFlush(): Buffer {
   return buildMessage('H');
-}
-
-export function buildTerminate(): Buffer {
-  return buildMessage('X');
 }
 
 export function buildCopyFail(reason: string): Buffer {

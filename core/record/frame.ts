@@ -3,11 +3,9 @@ import { crc32 } from 'node:zlib';
 import { ChaperoneError } from '../errors.ts';
 import type { RecordHeader } from './kinds.ts';
 
-/** Largest payload of one record, in bytes: content past it goes into further parts. */
-export const maxPayloadBytes = 65_536 + 4_096;
 /** Largest header in bytes; an honest one has about 400. */
 export const maxHeaderBytes = 65_536;
-/** Largest request text in one record, in bytes; PostgreSQL's own limit on a message is 1 GiB. */
+/** Largest frame that a reader takes, in bytes; an honest one has at most 64 KiB of payload. */
 export const maxFrameBytes = 4 * 1024 * 1024;
 
 const saltBytes = 16;

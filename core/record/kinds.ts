@@ -10,12 +10,10 @@ export type PayloadType =
   | 'postgres.query' // body of a Query message, without the closing NUL
   | 'postgres.parse' // body of a Parse message
   | 'postgres.bind' // body of a Bind message
-  | 'postgres.messages' // backend messages as they came; consecutive parts and the result join seamlessly
-  | 'postgres.copy-data'; // contents of CopyData messages sent by the agent
+  | 'postgres.messages'; // backend messages as they came; consecutive parts and the result join seamlessly
 
 /** The part of a stream that a part record belongs to. */
-export type Channel =
-  'layout' | 'rows' | 'copy' | 'notice' | 'parameters' | 'stdin' | 'body' | 'message';
+export type Channel = 'layout' | 'rows' | 'notice' | 'parameters' | 'message';
 
 /** Verdict of the policies over one operation, as it is recorded. */
 export interface RecordedVerdict {
@@ -148,8 +146,6 @@ export interface PayloadDigest {
   readonly length: number;
 }
 
-export type RecordKind = RecordFields['kind'];
-
 /** What the writer adds to every record. */
 export interface Envelope {
   readonly v: 1;
@@ -170,6 +166,3 @@ export interface Envelope {
 
 /** A record's header as it stands in a frame. */
 export type RecordHeader = Envelope & RecordFields;
-
-/** The header of one kind of record. */
-export type HeaderOf<K extends RecordKind> = Envelope & Extract<RecordFields, { kind: K }>;

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { isPromise } from 'node:util/types';
-import type { Ready, Stop } from '../lane.ts';
+import type { Ready, Stop } from '../ready.ts';
 import { buildRefusal } from './refusal.ts';
 
 /** A piece of the answer stream, in the order of sending. */

@@ -3,7 +3,7 @@ import { encodeFrame, createSaltSource, hashPayload } from '#core/record/frame.t
 import { firstLink, hashHeader, nextLink } from '#core/record/chain.ts';
 import type { RecordFields } from '#core/record/kinds.ts';
 import type { RecordRef } from '#core/operation.ts';
-import type { Ready, Stop } from '../lane.ts';
+import type { Ready, Stop } from '../ready.ts';
 import type { Moment } from './clock.ts';
 import { createSegment, segmentBytes, type Segment } from './segment.ts';
 

@@ -6,7 +6,8 @@ import { isRefusal } from '#core/operation.ts';
 import type { EndReason } from '#core/record/kinds.ts';
 import type { Permit } from '../gate.ts';
 import { limitSignal } from '../limited-signal.ts';
-import type { Lane, LaneHost, Outlet, Ready, Session, Stop, Target } from '../lane.ts';
+import type { Lane, LaneHost, Outlet, Session, Target } from '../lane.ts';
+import type { Ready, Stop } from '../ready.ts';
 
 const maxTimerMs = 0x7fff_ffff; // 24 days: the longest that a timer can be
 

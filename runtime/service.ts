@@ -1,0 +1,52 @@
+import type { Logger } from 'pino';
+import { ChaperoneError } from '#core/errors.ts';
+import { openControlPipe, type ControlPipe } from './control-pipe.ts';
+import { createLog } from './log.ts';
+import type { Environment } from './settings.ts';
+
+/** What every report of a service has room for: a start that failed. */
+interface Failure {
+  readonly type: 'failed';
+  readonly message: string;
+}
+
+export interface Service<Config, Secrets, Report> {
+  readonly name: string;
+  /** @throws ChaperoneError `config-invalid`. */
+  readonly readConfig: (env: Environment) => Config;
+  /** Starts the parts, waits until it is asked to stop, and stops them. */
+  readonly run: (
+    config: Config,
+    control: ControlPipe<Secrets, Report>,
+    log: Logger,
+  ) => Promise<void>;
+}
+
+/** Runs a service as this process, and ends the process with it. What goes wrong is said to the supervisor as well. */
+export async function runService<
+  Config extends { logLevel: string },
+  Secrets extends { type: 'secrets' },
+  Report,
+>(
+  { name, readConfig, run }: Service<Config, Secrets, Report | Failure>,
+  env: Environment,
+): Promise<never> {
+  try {
+    const config = readConfig(env);
+    const control = await openControlPipe<Secrets, Report | Failure>();
+    await run(config, control, createLog(name, config.logLevel)).catch((error: unknown) => {
+      control.report({
+        type: 'failed',
+        message: error instanceof Error ? error.message : 'unknown',
+      });
+      throw error;
+    });
+    control.close();
+    process.exit(0);
+  } catch (error) {
+    const known = error instanceof ChaperoneError;
+    const text = known ? error.message : error instanceof Error ? error.stack : 'unknown';
+    process.stderr.write(`chaperone ${name}: ${text}\n`);
+    process.exit(1);
+  }
+}

@@ -1,0 +1,11 @@
+import type { Refusal } from '#core/operation.ts';
+import type { EndReason } from '#core/record/kinds.ts';
+
+/** Why nothing more may pass: the refusal for the peer and the reason for the record. */
+export interface Stop {
+  readonly refusal: Refusal;
+  readonly reason: EndReason;
+}
+
+/** Done at once; or when the promise settles; or not at all, with the reason. */
+export type Ready = undefined | Stop | Promise<undefined | Stop>;
