@@ -14,6 +14,8 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { Client } from 'pg';
+import { Gauge, Registry } from 'prom-client';
+import { startHealth } from '../../runtime/health.ts';
 import { findSecret } from '../support/secret-search.ts';
 import { startInstance, type TestInstance } from '../support/instance.ts';
 import { until } from '../support/until.ts';
@@ -146,6 +148,23 @@ describe('secrets', { skip: linux }, () => {
       hits.some((hit) => hit.includes('/spool/')),
       hits.join('\n'),
     );
+  });
+
+  test('the search finds a planted secret in a metric', async () => {
+    const registry = new Registry();
+    const gauge = new Gauge({
+      name: 'planted',
+      help: 'x',
+      labelNames: ['content'],
+      registers: [registry],
+    });
+    gauge.set({ content: planted }, 1);
+    const listen = { host: '127.0.0.1', port: 0 };
+    const { server, url } = await startHealth({ listen, registry, notReady: () => undefined });
+    const text = await (await fetch(url)).text();
+    server.close();
+    server.closeAllConnections();
+    assert.deepEqual(findSecret(Buffer.from(text), planted), ['plain']);
   });
 
   test('no password and no token is in any file, record, log, metric, argument or environment', async () => {
