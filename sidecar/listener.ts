@@ -59,7 +59,7 @@ export class Listener {
   async close(): Promise<void> {
     await this.#applying;
     for (const { server } of this.#doors.values()) server.close();
-    this.#closing.abort();
+    this.#closing.abort(new ChaperoneError('draining', 'the gateway is shutting down'));
     for (const socket of this.#pending) socket.destroy();
     await Promise.all(this.#connections);
   }

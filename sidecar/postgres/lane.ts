@@ -30,6 +30,7 @@ export const postgresLane: Lane = {
       else await serveSession(login, target, host, deadline.signal);
     } catch (error) {
       refuse(agent, asRefusal(error));
+      if (isDefect(error)) throw error; // to the log: a peer can do nothing about it
     } finally {
       agent.destroySoon();
     }
@@ -53,6 +54,7 @@ async function serveSession(
   } catch (error) {
     reason = endReasonOf(error);
     refuse(socket, asRefusal(error));
+    if (isDefect(error)) throw error;
   } finally {
     session.end(reason);
   }
@@ -137,6 +139,10 @@ function endReasonOf(error: unknown): EndReason {
     default:
       return 'internal-error';
   }
+}
+
+function isDefect(error: unknown): boolean {
+  return !(error instanceof ChaperoneError) && !isStop(error);
 }
 
 /** A session's signal carries the Stop that says why. */

@@ -61,7 +61,9 @@ export class Relay {
   #upstreamEnded = false;
   #reason: EndReason | undefined;
   #stopping: Stop | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  #stopTimer: NodeJS.Timeout | undefined;
+  #lingerTimer: NodeJS.Timeout | undefined;
+  #defect: unknown;
 
   constructor({ agent, upstream, session }: RelayOptions) {
     this.#agent = agent;
@@ -82,7 +84,10 @@ export class Relay {
     return !this.#pipeline.idle;
   }
 
-  /** Resolves with the reason when both sides are closed; every operation has its result by then. */
+  /**
+   * Resolves with the reason when both sides are closed; every operation has its result by then.
+   * @throws what is neither the agent's fault nor the backend's.
+   */
   async run(): Promise<EndReason> {
     this.#agent.on('data', (chunk: Buffer) => this.#guard(() => this.#fromAgentRead(chunk)));
     this.#agent.on('end', () => this.#agentEnd());
@@ -102,9 +107,11 @@ export class Relay {
     if (this.#upstream.readableEnded) this.#upstreamEnd();
     if (this.#upstream.closed) this.#upstreamClose();
     const reason = await this.#done.promise;
-    clearTimeout(this.#timer);
+    clearTimeout(this.#stopTimer);
+    clearTimeout(this.#lingerTimer);
     signal.removeEventListener('abort', stopped);
     this.#pipeline.abandon();
+    if (this.#defect !== undefined) throw this.#defect;
     return reason;
   }
 
@@ -113,6 +120,7 @@ export class Relay {
       step();
     } catch (error) {
       const known = error instanceof ChaperoneError;
+      if (!known) this.#defect = error;
       const refusal = known
         ? { code: error.code, message: error.peerMessage }
         : { code: 'protocol-violation' as const, message: 'an internal error ended the session' };
@@ -270,7 +278,7 @@ export class Relay {
   #stop(stop: Stop): void {
     this.#stopping = stop;
     if (this.#pipeline.idle && this.#inbox.length === 0) return this.#endWith(stop);
-    this.#timer = setTimeout(() => this.#endWith(stop), finishMs);
+    this.#stopTimer = setTimeout(() => this.#endWith(stop), finishMs);
     return undefined;
   }
 
@@ -291,13 +299,13 @@ export class Relay {
   }
 
   #linger(): void {
-    clearTimeout(this.#timer);
+    clearTimeout(this.#lingerTimer);
     const both = (): void => {
       if (!this.#upstreamEnded && !this.#reason) return; // half closed: the agent still awaits its answers
       this.#agent.destroy();
       this.#upstream.destroy();
     };
-    this.#timer = setTimeout(both, lingerMs);
+    this.#lingerTimer = setTimeout(both, lingerMs);
   }
 }
 
