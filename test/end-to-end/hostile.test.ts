@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { buildBind, hostileLogins } from '../support/hostile-bytes.ts';
@@ -184,5 +186,10 @@ describe('a hostile client', { skip: linux }, () => {
     connection.stream.write(buildBind(Buffer.from('\0\0\0\x01')));
     const [error] = (await once(client, 'error')) as [{ code: string }];
     assert.equal(error.code, '08P01');
+  });
+
+  test('none of that was a defect of the gateway', () => {
+    const log = readFileSync(join(instance.data, 'log/sidecar.log'), 'utf8');
+    assert.doesNotMatch(log, /a connection failed|unexpected/);
   });
 });
