@@ -126,6 +126,8 @@ export class Admission {
       ...(statement.ref ? { statement: statement.ref } : {}),
     });
     if (isRefusal(answer)) return this.#refused(FrontendTag.Bind, answer);
+    // Portals end with their transaction, which the agent need not say.
+    if (this.#portals.full) this.#portals.prune(({ permit }) => permit.finished);
     this.#portals.set(portal, { permit: answer, statement });
     return { kind: 'bind', permit: answer, frame };
   }

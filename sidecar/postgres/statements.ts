@@ -24,6 +24,10 @@ export class Names<T> {
   readonly #entries = new Map<string, T>();
   #bytes = 0;
 
+  get full(): boolean {
+    return this.#entries.size >= maxNames;
+  }
+
   get(name: string): T | undefined {
     return this.#entries.get(name);
   }
@@ -41,6 +45,11 @@ export class Names<T> {
       }
     }
     this.#entries.set(name, value);
+  }
+
+  /** Forgets what `isOver` says is over. */
+  prune(isOver: (value: T) => boolean): void {
+    for (const [name, value] of this.#entries) if (isOver(value)) this.delete(name);
   }
 
   delete(name: string): void {
