@@ -5,7 +5,7 @@ import type { Client } from 'pg';
 import { transcribe } from '#core/postgres/transcript.ts';
 import { isAlive } from '../../cli/instance.ts';
 import { Random, scaled } from '../support/random.ts';
-import { startInstance, verifyAll, type TestInstance } from '../support/instance.ts';
+import { allSessions, startInstance, verifyAll, type TestInstance } from '../support/instance.ts';
 import { until } from '../support/until.ts';
 
 /** The numbers of all marks in a text. */
@@ -16,7 +16,8 @@ function markers(text: string): Set<string> {
 async function recordedMarkers(instance: TestInstance): Promise<Set<string>> {
   const found = new Set<string>();
   const client = instance.collector();
-  for (const { id } of await client.sessions({ limit: '1000' })) {
+  for await (const { id, requests } of allSessions(client)) {
+    if (requests === 0) continue;
     for await (const line of transcribe(client.frames(id))) {
       if (line.kind === 'request' && line.text !== undefined)
         for (const marker of markers(line.text)) found.add(marker);

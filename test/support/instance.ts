@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client, type ClientConfig } from 'pg';
 import { verifySession } from '#core/record/verify.ts';
+import type { SessionSummary } from '#core/session-summary.ts';
 import { CollectorClient } from '../../cli/collector-client.ts';
 import type { InstanceSecrets } from '../../cli/dev/supervisor.ts';
 import { projectDirectory, type Instance } from '../../cli/instance.ts';
@@ -120,11 +121,23 @@ export async function startInstance({
   return started;
 }
 
+/** Lists every session that is stored, page by page. */
+export async function* allSessions(client: CollectorClient): AsyncGenerator<SessionSummary> {
+  for (let before: string | null = ''; before !== null;) {
+    const query: string = before === '' ? '' : `&before=${encodeURIComponent(before)}`;
+    const page: { sessions: SessionSummary[]; next: string | null } = await client.json(
+      `/v1/sessions?limit=1000${query}`,
+    );
+    yield* page.sessions;
+    before = page.next;
+  }
+}
+
 /** Verifies every session that is stored, and returns the different verdicts that came out, sorted. */
 export async function verifyAll(instance: TestInstance): Promise<string[]> {
   const client = instance.collector();
   const verdicts = new Set<string>();
-  for (const { id, stream } of await client.sessions({ limit: '1000' })) {
+  for await (const { id, stream } of allSessions(client)) {
     const head = await client.json<{ ackedSeq: number; headLink: string }>(`/v1/streams/${stream}`);
     const verdict = await verifySession({
       session: id,
