@@ -6,6 +6,8 @@ export interface Command {
   /** One line for the overview. */
   readonly summary: string;
   readonly usage: string;
+  /** Whether it goes on when nobody reads its output any more. */
+  readonly outlivesOutput?: true;
   /** Returns the exit code. @throws UsageError, ChaperoneError. */
   run(args: readonly string[]): Promise<number>;
 }

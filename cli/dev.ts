@@ -22,6 +22,7 @@ export const dev: Command = {
   name: 'dev',
   summary: 'runs everything on this machine, with a demo',
   usage,
+  outlivesOutput: true, // a terminal that is closed sends a signal; that is what stops it
   async run(args) {
     const { values } = readArguments({
       args: [...args],

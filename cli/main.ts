@@ -22,6 +22,9 @@ async function main(args: readonly string[]): Promise<number> {
     process.stdout.write(`${command.usage}\n`);
     return 0;
   }
+  process.stdout.on('error', () => {
+    if (!command.outlivesOutput) process.exit(0); // the reader of a pipe, such as `head`, has seen enough
+  });
   return command.run(rest);
 }
 
@@ -46,5 +49,4 @@ function report(error: unknown): number {
   return 1;
 }
 
-process.stdout.on('error', () => process.exit(0)); // the reader of a pipe, such as `head`, has seen enough
 process.exitCode = await main(process.argv.slice(2)).catch(report);

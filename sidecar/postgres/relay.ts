@@ -63,7 +63,7 @@ export class Relay {
   #stopping: Stop | undefined;
   #stopTimer: NodeJS.Timeout | undefined;
   #lingerTimer: NodeJS.Timeout | undefined;
-  #defect: unknown;
+  #defect: Error | undefined;
 
   constructor({ agent, upstream, session }: RelayOptions) {
     this.#agent = agent;
@@ -111,7 +111,7 @@ export class Relay {
     clearTimeout(this.#lingerTimer);
     signal.removeEventListener('abort', stopped);
     this.#pipeline.abandon();
-    if (this.#defect !== undefined) throw this.#defect;
+    if (this.#defect) throw this.#defect;
     return reason;
   }
 
@@ -120,7 +120,7 @@ export class Relay {
       step();
     } catch (error) {
       const known = error instanceof ChaperoneError;
-      if (!known) this.#defect = error;
+      if (!known) this.#defect = new Error('a connection met a defect', { cause: error });
       const refusal = known
         ? { code: error.code, message: error.peerMessage }
         : { code: 'protocol-violation' as const, message: 'an internal error ended the session' };
