@@ -19,8 +19,8 @@ export interface GateContext {
 
 /**
  * THE line: decides an operation, records it, and only then hands out the permit without which no outlet sends. The
- * request record is queued before the permit exists; `permit.recorded` tells when it is in the spool, and an outlet
- * lets nothing out before.
+ * request record is queued before the permit exists; lanes wait for the turn that writes it, and an outlet refuses what is
+ * not in the spool.
  */
 export function admit(context: GateContext, operation: Operation): Permit | Refusal {
   const verdict = decide(context.policy, operation.facts, context.revision);

@@ -3,7 +3,7 @@ import type { Content, Operation, RecordRef, Refusal } from '#core/operation.ts'
 import type { Principal } from '#core/identity/principal.ts';
 import type { Bundle } from '#core/policy/resolve.ts';
 import type { Channel, EndReason, RecordedPrincipal } from '#core/record/kinds.ts';
-import { admit, type Permit } from './gate.ts';
+import { admit, maxPartBytes, type Permit } from './gate.ts';
 import type { Session, Target } from './lane.ts';
 import type { Ready, Stop } from './ready.ts';
 import type { SessionLog, SpoolWriter } from './spool/writer.ts';
@@ -56,14 +56,18 @@ export class LiveSession implements Session {
   aside(channel: Channel, content: Content, of?: RecordRef): { ready: Ready; ref: RecordRef } {
     const level = this.#options.bundle().policy?.record.responses ?? 'Full';
     if (level !== 'Full') return { ready: undefined, ref: { seq: undefined } };
-    const ref = this.#options.writer.append({
-      session: this.#log,
-      request: of,
-      ending: false,
-      seal: () => ({
-        fields: { kind: 'part', direction: 'down', channel, payloadType: content.type },
-        payload: content.bytes,
-      }),
+    const pieces = Math.max(1, Math.ceil(content.bytes.length / maxPartBytes));
+    const [ref = { seq: undefined }] = Array.from({ length: pieces }, (_, index) => {
+      const payload = content.bytes.subarray(index * maxPartBytes, (index + 1) * maxPartBytes);
+      return this.#options.writer.append({
+        session: this.#log,
+        request: of,
+        ending: false,
+        seal: () => ({
+          fields: { kind: 'part', direction: 'down', channel, payloadType: content.type },
+          payload,
+        }),
+      });
     });
     return { ref, ready: this.#options.writer.turn() };
   }

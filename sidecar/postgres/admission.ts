@@ -12,15 +12,12 @@ import {
 } from '#core/postgres/frontend.ts';
 import type { Session } from '../lane.ts';
 import type { Item } from './pipeline.ts';
-import { Names, type Portal, type Statement } from './statements.ts';
+import { Names, Statements, type Portal } from './statements.ts';
 
 const facts = { protocol: 'Postgres' } as const;
 
 const unsupportedMessages = new Map<number, string>([
   [FrontendTag.FunctionCall, 'FunctionCall (the fast-path interface)'],
-  [FrontendTag.CopyData, 'COPY FROM STDIN'],
-  [FrontendTag.CopyDone, 'COPY FROM STDIN'],
-  [FrontendTag.CopyFail, 'COPY FROM STDIN'],
 ]);
 
 /**
@@ -29,13 +26,28 @@ const unsupportedMessages = new Map<number, string>([
  */
 export class Admission {
   readonly #session: Session;
-  readonly #statements = new Names<Statement>();
+  readonly #statements = new Statements();
   readonly #portals = new Names<Portal>();
   /** After a refusal PostgreSQL's rule holds: nothing before the next Sync is looked at. */
   #skipping = false;
 
   constructor(session: Session) {
     this.#session = session;
+  }
+
+  /** Whether the meaning of names depends on replies that are still to come. */
+  get uncertain(): boolean {
+    return this.#statements.uncertain;
+  }
+
+  /** Says that every reply has come. */
+  settle(): void {
+    this.#statements.settle();
+  }
+
+  /** Says that SQL has changed what the names of statements mean. */
+  forgetStatements(): void {
+    this.#statements.forget();
   }
 
   /** Returns the item for a piece, or undefined for what is skipped. @throws ChaperoneError `protocol-violation`. */
@@ -99,26 +111,30 @@ export class Admission {
       content: { type: 'postgres.query', bytes },
     });
     if (isRefusal(answer)) return { kind: 'refused', simple: true, refusal: answer };
-    this.#statements.delete(''); // a simple Query destroys the unnamed statement and portal
     this.#portals.delete('');
-    return { kind: 'query', permit: answer, frame };
+    // A simple Query destroys the unnamed statement as well.
+    return { kind: 'query', permit: answer, change: this.#statements.delete(''), frame };
   }
 
   #parse(frame: Buffer, body: Buffer): Item {
     const { name } = parseParse(body);
+    this.#statements.reserve(name);
     const answer = this.#decide({
       kind: 'statement',
       facts,
       content: { type: 'postgres.parse', bytes: body },
     });
     if (isRefusal(answer)) return this.#refused(FrontendTag.Parse, answer);
-    this.#statements.set(name, { ref: answer.ref, layout: undefined });
-    return { kind: 'parse', permit: answer, frame };
+    const change = this.#statements.set(name, { ref: answer.ref, layout: undefined });
+    return { kind: 'parse', permit: answer, change, frame };
   }
 
   #bind(frame: Buffer, body: Buffer): Item {
     const { portal, statement: name } = parseBind(body);
-    const statement = this.#statement(name);
+    // Portals end with their transaction, which the agent need not say.
+    if (this.#portals.full) this.#portals.prune(({ permit }) => permit.finished);
+    this.#portals.reserve(portal);
+    const statement = this.#statements.get(name);
     const answer = this.#decide({
       kind: 'request',
       facts,
@@ -126,8 +142,6 @@ export class Admission {
       ...(statement.ref ? { statement: statement.ref } : {}),
     });
     if (isRefusal(answer)) return this.#refused(FrontendTag.Bind, answer);
-    // Portals end with their transaction, which the agent need not say.
-    if (this.#portals.full) this.#portals.prune(({ permit }) => permit.finished);
     this.#portals.set(portal, { permit: answer, statement });
     return { kind: 'bind', permit: answer, frame };
   }
@@ -142,7 +156,7 @@ export class Admission {
   #describe(frame: Buffer, body: Buffer): Item {
     const { kind, name } = parseDescribe(body);
     if (kind === 'statement') {
-      return { kind: 'describe-statement', statement: this.#statement(name), frame };
+      return { kind: 'describe-statement', statement: this.#statements.get(name), frame };
     }
     const portal = this.#portals.get(name);
     if (portal) return { kind: 'describe-portal', permit: portal.permit, frame };
@@ -151,14 +165,10 @@ export class Admission {
 
   #close(frame: Buffer, body: Buffer): Item {
     const { kind, name } = parseClose(body);
-    if (kind === 'statement') this.#statements.delete(name);
-    else this.#portals.delete(name);
+    if (kind === 'statement')
+      return { kind: 'close', change: this.#statements.delete(name), frame };
+    this.#portals.delete(name);
     return { kind: 'close', frame };
-  }
-
-  /** A name that no Parse gave may be one that SQL's PREPARE made: the two share their names. */
-  #statement(name: string): Statement {
-    return this.#statements.get(name) ?? { ref: undefined, layout: undefined };
   }
 
   #unsupported(tag: number): Item {

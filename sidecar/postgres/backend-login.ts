@@ -82,7 +82,7 @@ async function authenticate(upstream: Duplex, options: BackendLoginOptions): Pro
     switch (asked.kind) {
       case 'ok':
         // A server that skips its proof may be another one: only SCRAM's last message says it knows the verifier.
-        if (scram && !scram.verified)
+        if (!scram?.verified)
           throw new ChaperoneError('backend-login-failed', 'no server signature');
         return;
       case 'sasl':

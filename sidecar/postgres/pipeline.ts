@@ -10,7 +10,7 @@ import {
 import type { Permit } from '../gate.ts';
 import { buildRefusal } from './refusal.ts';
 import type { Control } from './outlet.ts';
-import type { Statement } from './statements.ts';
+import type { Change, Statement } from './statements.ts';
 
 /**
  * What one connection may do next. PostgreSQL answers messages in their order, drops everything after an error up to
@@ -21,7 +21,12 @@ import type { Statement } from './statements.ts';
 
 /** A message of the agent, decided on and in the order of sending. */
 export type Item =
-  | { readonly kind: 'query' | 'parse'; readonly permit: Permit; readonly frame: Buffer }
+  | {
+      readonly kind: 'query' | 'parse';
+      readonly permit: Permit;
+      readonly change: Change;
+      readonly frame: Buffer;
+    }
   | { readonly kind: 'bind' | 'describe-portal'; readonly permit: Permit; readonly frame: Buffer }
   | {
       readonly kind: 'execute';
@@ -30,7 +35,8 @@ export type Item =
       readonly frame: Buffer;
     }
   | { readonly kind: 'describe-statement'; readonly statement: Statement; readonly frame: Buffer }
-  | { readonly kind: 'close' | 'flush' | 'sync' | 'terminate'; readonly frame: Buffer }
+  | { readonly kind: 'close'; readonly change?: Change; readonly frame: Buffer }
+  | { readonly kind: 'flush' | 'sync' | 'terminate'; readonly frame: Buffer }
   /** `simple`: a refused Query, which ends with a ReadyForQuery of its own. */
   | { readonly kind: 'refused'; readonly simple: boolean; readonly refusal: Refusal };
 
@@ -53,10 +59,12 @@ export type Reply =
 
 /** A reply that is still to come. */
 type Expected =
-  | { readonly kind: 'query' | 'parse' | 'bind' | 'describe-portal'; readonly permit: Permit }
+  | { readonly kind: 'query' | 'parse'; readonly permit: Permit; readonly change: Change }
+  | { readonly kind: 'bind' | 'describe-portal'; readonly permit: Permit }
   | { readonly kind: 'execute'; readonly permit: Permit; readonly statement: Statement }
   | { readonly kind: 'describe-statement'; readonly statement: Statement }
-  | { readonly kind: 'close' | 'sync' }
+  | { readonly kind: 'close'; readonly change: Change | undefined }
+  | { readonly kind: 'sync' }
   /** An Execute that must fail: its error becomes the refusal, so that the transaction fails as for any error. */
   | { readonly kind: 'poison'; readonly error: Buffer };
 
@@ -67,7 +75,7 @@ type Segment =
   | 'skipping' // after an error: dropped, as the backend would
   | 'skipping-here'; // refused before anything went up: the Sync is answered here as well
 
-/** A driver binds and executes at once; what binds this many without executing them is not served further records. */
+/** A driver binds and executes at once. Past this many the oldest is taken as never executed. */
 const maxPortals = 10_000;
 
 const backendMisbehaved = (tag: number): ChaperoneError =>
@@ -102,10 +110,13 @@ export class Pipeline {
         this.#segment = 'clean'; // answered with a ReadyForQuery of its own
         return this.#send(item);
       case 'parse':
+        this.#segment = 'open';
+        return this.#send(item);
       case 'bind':
       case 'describe-portal':
         this.#segment = 'open';
-        return this.#send(item);
+        this.#expected.push({ kind: item.kind, permit: item.permit });
+        return [{ kind: 'send', permit: item.permit, frame: item.frame }];
       case 'execute':
         this.#segment = 'open';
         this.#expected.push({ kind: item.kind, permit: item.permit, statement: item.statement });
@@ -116,7 +127,7 @@ export class Pipeline {
         return [{ kind: 'control', control: { kind: 'describe', frame: item.frame } }];
       case 'close':
         this.#segment = 'open';
-        this.#expected.push({ kind: 'close' });
+        this.#expected.push({ kind: 'close', change: item.change });
         return [{ kind: 'control', control: { kind: 'close', frame: item.frame } }];
       case 'flush':
         return [{ kind: 'control', control: { kind: 'flush', frame: item.frame } }];
@@ -139,11 +150,13 @@ export class Pipeline {
       case 'execute':
         return this.#answer(head.permit, head.statement, tag, body);
       case 'parse':
+        head.change.applied = true;
         return this.#shift(tag, BackendTag.ParseComplete);
       case 'bind':
         this.#hold(head.permit, 'bound');
         return this.#shift(tag, BackendTag.BindComplete);
       case 'close':
+        if (head.change) head.change.applied = true;
         return this.#shift(tag, BackendTag.CloseComplete);
       case 'describe-portal':
         if (tag !== BackendTag.RowDescription && tag !== BackendTag.NoData)
@@ -175,10 +188,8 @@ export class Pipeline {
     this.#closePortals();
   }
 
-  #send(
-    item: Extract<Item, { kind: 'query' | 'parse' | 'bind' | 'describe-portal' }>,
-  ): readonly Effect[] {
-    this.#expected.push({ kind: item.kind, permit: item.permit });
+  #send(item: Extract<Item, { kind: 'query' | 'parse' }>): readonly Effect[] {
+    this.#expected.push({ kind: item.kind, permit: item.permit, change: item.change });
     return [{ kind: 'send', permit: item.permit, frame: item.frame }];
   }
 
@@ -243,11 +254,7 @@ export class Pipeline {
       case BackendTag.CopyDone:
         return { kind: 'answer', permit };
       case BackendTag.CopyInResponse:
-        return {
-          kind: 'copy-in',
-          permit,
-          effects: [{ kind: 'control', control: { kind: 'copy-fail' } }],
-        };
+        return { kind: 'copy-in', permit, effects: this.#refuseCopyIn() };
       case BackendTag.CommandComplete:
       case BackendTag.EmptyQueryResponse:
         if (!statement) return { kind: 'answer', permit };
@@ -268,6 +275,13 @@ export class Pipeline {
     }
   }
 
+  /** A Sync that was sent already has been swallowed by the COPY, which ignores it: another one takes its place. */
+  #refuseCopyIn(): readonly Effect[] {
+    const fail: Effect = { kind: 'control', control: { kind: 'copy-fail' } };
+    const swallowed = this.#expected.some(({ kind }) => kind === 'sync');
+    return swallowed ? [fail, { kind: 'control', control: { kind: 'own-sync' } }] : [fail];
+  }
+
   #shift(tag: number, want: number): Reply {
     if (tag !== want) throw backendMisbehaved(tag);
     this.#expected.shift();
@@ -281,7 +295,8 @@ export class Pipeline {
   }
 
   #ready(body: Buffer): Reply {
-    this.#expected.shift();
+    const head = this.#expected.shift();
+    if (head?.kind === 'query') head.change.applied = true;
     this.#status = parseReadyForQuery(body);
     if (this.#status === 'I') this.#closePortals(); // portals end with their transaction
     return { kind: 'ready' };
@@ -289,7 +304,12 @@ export class Pipeline {
 
   #hold(permit: Permit, state: 'bound' | 'suspended'): void {
     this.#portals.set(permit, state);
-    if (this.#portals.size > maxPortals) this.#closePortals();
+    if (this.#portals.size <= maxPortals) return;
+    for (const oldest of this.#portals.keys()) {
+      oldest.finish({ status: 'not-executed' });
+      this.#portals.delete(oldest);
+      return;
+    }
   }
 
   #closePortals(): void {

@@ -28,6 +28,10 @@ export interface RelayOptions {
   readonly session: Session;
 }
 
+/** SQL that changes which text a statement's name stands for. */
+const renamesStatements = /^(?:DEALLOCATE|DISCARD|PREPARE)/;
+const betweenAnswers = { inside: false, idle: true };
+
 /** Admitted items of one turn, forwarded once they are in the spool. */
 interface Batch {
   readonly items: readonly Item[];
@@ -57,6 +61,10 @@ export class Relay {
   readonly #done = Promise.withResolvers<EndReason>();
   #inboxItems = 0;
   #pumping = false;
+  #pumped: Promise<void> = Promise.resolve();
+  /** What waits until it is known what the names of statements mean. */
+  #held: Piece[] = [];
+  #crossed = false;
   #agentEnded = false;
   #upstreamEnded = false;
   #reason: EndReason | undefined;
@@ -107,6 +115,7 @@ export class Relay {
     if (this.#upstream.readableEnded) this.#upstreamEnd();
     if (this.#upstream.closed) this.#upstreamClose();
     const reason = await this.#done.promise;
+    await this.#pumped; // what was admitted and is not forwarded any more ends before the session does
     clearTimeout(this.#stopTimer);
     clearTimeout(this.#lingerTimer);
     signal.removeEventListener('abort', stopped);
@@ -124,22 +133,48 @@ export class Relay {
       const refusal = known
         ? { code: error.code, message: error.peerMessage }
         : { code: 'protocol-violation' as const, message: 'an internal error ended the session' };
-      this.#endWith({ refusal, reason: known ? 'protocol-violation' : 'internal-error' });
+      const unrecorded = known && error.code === 'audit-unavailable';
+      const fault = unrecorded ? 'audit-unavailable' : 'protocol-violation';
+      this.#endWith({ refusal, reason: known ? fault : 'internal-error' });
     }
   }
 
   #fromAgentRead(chunk: Buffer): void {
-    if (this.#reason) return;
+    if (this.#reason || this.#stopping) return;
+    this.#admit(this.#fromAgent.push(chunk));
+  }
+
+  /**
+   * Admits messages as they come, also many at once. Only where a pipeline goes on behind a Sync while the backend has
+   * not said yet whether it made a statement does the rest wait: a Bind there could mean another text than it seems to.
+   */
+  #admit(pieces: readonly Piece[]): void {
     const items: Item[] = [];
-    for (const piece of this.#fromAgent.push(chunk)) {
+    for (const [index, piece] of pieces.entries()) {
+      if (this.#crossed || this.#held.length > 0) {
+        this.#held.push(...pieces.slice(index));
+        break;
+      }
       const item = this.#admission.admit(piece);
       if (item) items.push(item);
+      const ends = piece.tag === FrontendTag.Sync || piece.tag === FrontendTag.Query;
+      this.#crossed = ends && this.#admission.uncertain;
     }
     if (items.length === 0) return;
     this.#inbox.push({ items, ready: this.#session.recorded() });
     this.#inboxItems += items.length;
-    if (!this.#pumping) void this.#pump();
+    if (!this.#pumping) this.#pumped = this.#pump();
     this.#progress();
+  }
+
+  /** Every reply has come: names mean what the backend says, and what was held goes on. */
+  #settleNames(): void {
+    if (!this.#pipeline.idle || this.#inbox.length > 0) return;
+    this.#admission.settle();
+    this.#crossed = false;
+    const held = this.#held;
+    this.#held = [];
+    if (held.length > 0 && !this.#reason && !this.#stopping) this.#admit(held);
   }
 
   /** Forwards what is in the spool. Never rejects: turns settle with a Stop, and `#guard` takes the rest. */
@@ -152,10 +187,11 @@ export class Relay {
       this.#inboxItems -= items.length;
       if (!this.#reason) this.#guard(() => this.#forward(items, stop));
       else dropUnsent(items);
+      this.#guard(() => this.#settleNames());
       this.#progress();
     }
     this.#pumping = false;
-    if (this.#agentEnded) this.#upstream.end();
+    this.#endUpstream();
   }
 
   #forward(items: readonly Item[], stop: Stop | undefined): void {
@@ -177,7 +213,7 @@ export class Relay {
           this.#outlet.control(effect.control);
           break;
         case 'answer':
-          this.#release.push([{ bytes: effect.bytes, ready: false }], undefined, false);
+          this.#release.push([{ bytes: effect.bytes, ready: false }], undefined, betweenAnswers);
           break;
       }
     }
@@ -186,8 +222,12 @@ export class Relay {
   #fromBackendRead(chunk: Buffer): void {
     const answers: Answer[] = [];
     for (const piece of this.#fromBackend.push(chunk)) this.#take(piece, answers);
-    this.#release.push(answers, this.#session.recorded(), this.#fromBackend.inside);
+    const { inside } = this.#fromBackend;
+    const idle = this.#pipeline.idle;
+    if (answers.length > 0) this.#release.push(answers, this.#session.recorded(), { inside, idle });
     if (this.#stopping && this.#pipeline.idle) this.#endWith(this.#stopping);
+    this.#settleNames();
+    this.#endUpstream();
     this.#progress();
   }
 
@@ -201,6 +241,9 @@ export class Relay {
     const bytes = piece.kind === 'run' ? piece.bytes : piece.frame;
     const reply = this.#pipeline.reply(piece.tag, piece.kind === 'run' ? undefined : piece.body);
     this.#record(reply, bytes, piece.kind === 'run' ? piece.ended : 0);
+    if (piece.tag === BackendTag.CommandComplete && piece.kind === 'message') {
+      if (renamesStatements.test(piece.body.toString('latin1'))) this.#admission.forgetStatements();
+    }
     if (reply.kind === 'copy-in') this.#perform(reply.effects);
     else if (reply.kind === 'replaced') answers.push({ bytes: reply.bytes, ready: false });
     else answers.push({ bytes, ready: reply.kind === 'ready' });
@@ -236,6 +279,7 @@ export class Relay {
   /** Reads from a side only while the other keeps up: this is all the buffering there is. */
   #progress(): void {
     const waiting =
+      this.#held.length > 0 ||
       this.#inboxItems + this.#pipeline.outstanding > maxOutstanding ||
       this.#upstream.writableLength > highWaterBytes;
     if (waiting) this.#agent.pause();
@@ -247,8 +291,13 @@ export class Relay {
 
   #agentEnd(): void {
     this.#agentEnded = true;
-    if (!this.#pumping) this.#upstream.end();
+    this.#endUpstream();
     this.#linger();
+  }
+
+  /** Passes on that the agent has nothing more to say, once all that it said is passed on. */
+  #endUpstream(): void {
+    if (this.#agentEnded && !this.#pumping && this.#held.length === 0) this.#upstream.end();
   }
 
   #agentClose(): void {
@@ -287,7 +336,7 @@ export class Relay {
     if (this.#reason) return;
     this.#reason = reason;
     const fatal = { bytes: buildRefusal(refusal, 'FATAL'), ready: false };
-    if (!this.#fromBackend.inside) this.#release.push([fatal], undefined, false);
+    if (!this.#fromBackend.inside) this.#release.push([fatal], undefined, betweenAnswers);
     this.#upstream.destroy();
     this.#linger();
   }
@@ -316,5 +365,7 @@ function unrecorded(item: Item, { refusal }: Stop): Item {
 }
 
 function dropUnsent(items: readonly Item[]): void {
-  for (const item of items) if ('permit' in item) item.permit.finish({ status: 'not-executed' });
+  for (const item of items) {
+    if ('permit' in item && item.kind !== 'execute') item.permit.finish({ status: 'not-executed' });
+  }
 }

@@ -15,8 +15,15 @@ interface Batch {
   readonly answers: readonly Answer[];
   readonly ready: Ready;
   readonly length: number;
-  /** Whether the batch ends within a message: nothing of ours fits behind it. */
-  readonly endsInside: boolean;
+  readonly end: BatchEnd;
+}
+
+/** Where a batch of answers ends. */
+export interface BatchEnd {
+  /** Within a message: nothing of ours fits behind it. */
+  readonly inside: boolean;
+  /** With every answer given: there is nothing that could be withheld further. */
+  readonly idle: boolean;
 }
 
 export interface ReleaseOptions {
@@ -57,10 +64,10 @@ export class ReleaseQueue {
     return this.#queue.length === 0;
   }
 
-  push(answers: readonly Answer[], ready: Ready, endsInside: boolean): void {
+  push(answers: readonly Answer[], ready: Ready, end: BatchEnd): void {
     const length = answers.reduce((sum, { bytes }) => sum + bytes.length, 0);
     this.#heldBytes += length;
-    this.#queue.push({ answers, ready, length, endsInside });
+    this.#queue.push({ answers, ready, length, end });
     if (!this.#pumping) void this.#pump();
   }
 
@@ -77,7 +84,7 @@ export class ReleaseQueue {
     this.#pumping = false;
   }
 
-  #release({ answers, endsInside }: Batch, stop: Stop | undefined): void {
+  #release({ answers, end }: Batch, stop: Stop | undefined): void {
     if (stop && !this.#withholding) {
       this.#options.onWithheld(stop);
       if (this.#inside) return this.#options.onBroken(stop);
@@ -91,7 +98,8 @@ export class ReleaseQueue {
       else this.#withholding = held;
     }
     agent.uncork();
-    if (!this.#withholding) this.#inside = endsInside;
+    if (end.idle) this.#withholding = undefined;
+    if (!this.#withholding) this.#inside = end.inside;
   }
 
   #closeWithheld({ refusal }: Stop, answer: Answer): void {

@@ -10,6 +10,14 @@ export interface Statement {
   layout: RecordRef | undefined;
 }
 
+/**
+ * A change of a name's meaning that the backend has not confirmed yet: it may still fail, or be skipped after an earlier
+ * error, and then the name means what it meant before.
+ */
+export interface Change {
+  applied: boolean;
+}
+
 /** What a connection remembers of a bound portal: the operation that its Executes belong to. */
 export interface Portal {
   readonly permit: Permit;
@@ -24,6 +32,17 @@ export class Names<T> {
   readonly #entries = new Map<string, T>();
   #bytes = 0;
 
+  /** @throws ChaperoneError `too-large` when there is no room for a name; to be asked before anything is recorded. */
+  reserve(name: string): void {
+    if (this.#entries.has(name)) return;
+    if (this.#entries.size >= maxNames || this.#bytes + name.length > maxNameBytes) {
+      throw new ChaperoneError(
+        'too-large',
+        'this connection holds too many named statements or portals',
+      );
+    }
+  }
+
   get full(): boolean {
     return this.#entries.size >= maxNames;
   }
@@ -32,18 +51,9 @@ export class Names<T> {
     return this.#entries.get(name);
   }
 
-  /** @throws ChaperoneError `too-large` when the connection holds too many names. */
+  /** Room was reserved before. */
   set(name: string, value: T): void {
-    if (!this.#entries.has(name)) {
-      this.#bytes += name.length;
-      if (this.#entries.size >= maxNames || this.#bytes > maxNameBytes) {
-        this.#bytes -= name.length;
-        throw new ChaperoneError(
-          'too-large',
-          'this connection holds too many named statements or portals',
-        );
-      }
-    }
+    if (!this.#entries.has(name)) this.#bytes += name.length;
     this.#entries.set(name, value);
   }
 
@@ -54,5 +64,71 @@ export class Names<T> {
 
   delete(name: string): void {
     if (this.#entries.delete(name)) this.#bytes -= name.length;
+  }
+}
+
+/**
+ * Statements by name, as the backend will see them. Changes are made when they are admitted, since what follows in the
+ * same pipeline counts on them, and are taken back when the backend turns out not to have made them: a record must not
+ * name a text that did not run.
+ */
+export class Statements {
+  readonly #names = new Names<Statement>();
+  #pending: {
+    readonly name: string;
+    readonly before: Statement | undefined;
+    readonly change: Change;
+  }[] = [];
+
+  /** Whether changes wait for the backend's word. */
+  get uncertain(): boolean {
+    return this.#pending.length > 0;
+  }
+
+  /** A name that no Parse gave may be one that SQL's PREPARE made: the two share their names. */
+  get(name: string): Statement {
+    return this.#names.get(name) ?? { ref: undefined, layout: undefined };
+  }
+
+  reserve(name: string): void {
+    this.#names.reserve(name);
+  }
+
+  /** A name that is taken keeps its meaning: the backend refuses a second Parse under it. */
+  set(name: string, statement: Statement): Change {
+    const before = this.#names.get(name);
+    const change = this.#note(name, before);
+    if (name === '' || !before) this.#names.set(name, statement);
+    return change;
+  }
+
+  delete(name: string): Change {
+    const before = this.#names.get(name);
+    if (!before) return { applied: true };
+    const change = this.#note(name, before);
+    this.#names.delete(name);
+    return change;
+  }
+
+  /** SQL has changed what names mean (DEALLOCATE, DISCARD, PREPARE): what they mean is not known any more. */
+  forget(): void {
+    this.#names.prune(() => true);
+    this.#pending = [];
+  }
+
+  /** Every reply has come: takes back, last first, what was not done. */
+  settle(): void {
+    for (const { name, before, change } of this.#pending.toReversed()) {
+      if (change.applied) continue;
+      if (before) this.#names.set(name, before);
+      else this.#names.delete(name);
+    }
+    this.#pending = [];
+  }
+
+  #note(name: string, before: Statement | undefined): Change {
+    const change: Change = { applied: false };
+    this.#pending.push({ name, before, change });
+    return change;
   }
 }

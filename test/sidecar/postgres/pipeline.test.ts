@@ -36,9 +36,19 @@ function itemOf(session: LiveSession, letter: string, bound: Permit): Item {
   const statement = { ref: undefined, layout: undefined };
   switch (letter) {
     case 'Q':
-      return { kind: 'query', permit: permit(session), frame: frame('Q') };
+      return {
+        kind: 'query',
+        permit: permit(session),
+        change: { applied: false },
+        frame: frame('Q'),
+      };
     case 'P':
-      return { kind: 'parse', permit: permit(session, 'statement'), frame: frame('P') };
+      return {
+        kind: 'parse',
+        permit: permit(session, 'statement'),
+        change: { applied: false },
+        frame: frame('P'),
+      };
     case 'B':
       return { kind: 'bind', permit: bound, frame: frame('B') };
     case 'E':
