@@ -11,28 +11,44 @@ const maxBytes = 262_144;
 const maxKeys = 100;
 const publicMembers = new Set(['kty', 'kid', 'use', 'alg', 'crv', 'x', 'y', 'n', 'e']);
 
+/** Where names lead that exist on this machine only, and when to give up. */
+interface Way {
+  readonly connectTo: ReadonlyMap<string, Address>;
+  readonly signal: AbortSignal;
+}
+
 /**
- * Fetches an issuer's public signing keys, by discovery where no `jwksUri` is given. Plain HTTP is taken from loopback
- * alone: whoever could change the keys on the way could sign any token.
+ * Fetches an issuer's public signing keys, by discovery where no `jwksUri` is given; 5 s for all of it. Plain HTTP is
+ * taken from loopback alone: whoever could change the keys on the way could sign any token.
  * @throws ChaperoneError `config-invalid`.
  */
 export async function fetchKeys(
   provider: ResolvedProvider,
   connectTo: ReadonlyMap<string, Address>,
+  signal: AbortSignal,
 ): Promise<readonly JWK[]> {
-  const uri = provider.jwksUri ?? (await discover(provider, connectTo));
-  const document = await fetchJson(new URL(uri), connectTo);
-  const keys: unknown = isObject(document) ? document['keys'] : undefined;
-  if (!Array.isArray(keys)) throw failed('the answer holds no keys');
-  return keys.slice(0, maxKeys).filter(isObject).filter(isSigningKey).map(publicPart);
+  const deadline = AbortSignal.timeout(timeoutMs);
+  const way: Way = { connectTo, signal: AbortSignal.any([signal, deadline]) };
+  try {
+    return await fetchInTime(provider, way);
+  } catch (cause) {
+    if (cause instanceof ChaperoneError) throw cause;
+    throw failed(deadline.aborted ? `no answer within ${timeoutMs} ms` : reasonOf(cause), cause);
+  }
 }
 
-async function discover(
-  provider: ResolvedProvider,
-  connectTo: ReadonlyMap<string, Address>,
-): Promise<string> {
+async function fetchInTime(provider: ResolvedProvider, way: Way): Promise<readonly JWK[]> {
+  const uri = provider.jwksUri ?? (await discover(provider, way));
+  const document = await fetchJson(new URL(uri), way);
+  const keys: unknown = isObject(document) ? document['keys'] : undefined;
+  if (!Array.isArray(keys)) throw failed('the answer holds no keys');
+  if (keys.length > maxKeys) throw failed(`the answer holds more than ${maxKeys} keys`);
+  return keys.filter(isObject).filter(isSigningKey).map(publicPart);
+}
+
+async function discover(provider: ResolvedProvider, way: Way): Promise<string> {
   const base = provider.issuer.replace(/\/$/, '');
-  const document = await fetchJson(new URL(`${base}/.well-known/openid-configuration`), connectTo);
+  const document = await fetchJson(new URL(`${base}/.well-known/openid-configuration`), way);
   if (!isObject(document) || document['issuer'] !== provider.issuer)
     throw failed('the discovery document names another issuer');
   const uri = document['jwks_uri'];
@@ -41,7 +57,7 @@ async function discover(
   return uri;
 }
 
-async function fetchJson(url: URL, connectTo: ReadonlyMap<string, Address>): Promise<unknown> {
+async function fetchJson(url: URL, { connectTo, signal }: Way): Promise<unknown> {
   const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80));
   const host = url.hostname.replace(/^\[|\]$/g, '');
   const address = connectTo.get(`${host}:${port}`) ?? { host, port };
@@ -55,7 +71,7 @@ async function fetchJson(url: URL, connectTo: ReadonlyMap<string, Address>): Pro
       servername: isIP(host) ? '' : host,
       path: `${url.pathname}${url.search}`,
       headers: { host: url.host, accept: 'application/json' },
-      signal: AbortSignal.timeout(timeoutMs),
+      signal,
       agent: false,
     })
       .on('response', resolve)
@@ -84,8 +100,10 @@ function isLoopback(host: string): boolean {
 }
 
 function isSigningKey(key: Readonly<Record<string, unknown>>): boolean {
-  const { kty, use } = key;
-  return (kty === 'RSA' || kty === 'EC' || kty === 'OKP') && (use === undefined || use === 'sig');
+  const { kty, use, key_ops: operations } = key;
+  const verifies = !Array.isArray(operations) || operations.includes('verify');
+  const isAsymmetric = kty === 'RSA' || kty === 'EC' || kty === 'OKP';
+  return isAsymmetric && (use === undefined || use === 'sig') && verifies;
 }
 
 /** Keeps what verifying needs: a private part that an issuer publishes by mistake goes no further. */
@@ -97,6 +115,13 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function failed(why: string): ChaperoneError {
-  return new ChaperoneError('config-invalid', `cannot fetch the issuer's keys: ${why}`);
+/** What a system or a parser says, without the answer's content: an error page may hold anything. */
+function reasonOf(cause: unknown): string {
+  if (cause instanceof SyntaxError) return 'the answer is not JSON';
+  if (cause instanceof Error && 'code' in cause) return String(cause.code);
+  return 'the connection failed';
+}
+
+function failed(why: string, cause?: unknown): ChaperoneError {
+  return new ChaperoneError('config-invalid', `cannot fetch the issuer's keys: ${why}`, { cause });
 }

@@ -114,6 +114,8 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
         },
       );
     },
+    onKeysFailed: (provider, err) =>
+      log.warn({ provider, err }, "an issuer's keys cannot be fetched"),
     onRefused: (problems) => {
       metrics.bundles.inc({ outcome: 'refused' });
       control.report({ type: 'bundle-refused', problems });

@@ -13,8 +13,10 @@ import type { Principal } from './principal.ts';
 export type TokenFault =
   | 'too-long'
   | 'malformed'
+  | 'wrong-type'
   | 'unknown-issuer'
   | 'unknown-key'
+  | 'ambiguous-key'
   | 'bad-algorithm'
   | 'bad-signature'
   | 'wrong-audience'
@@ -35,8 +37,11 @@ export type TokenVerdict =
 const algorithms = [
   'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519',
 ]; // prettier-ignore
+/** What a token may say that it is: others of an issuer's tokens (a logout token, say) are no login (RFC 8725, 3.11). */
+const types = [undefined, 'jwt', 'at+jwt', 'application/jwt', 'application/at+jwt'];
+/** How far the issuer's clock and ours may differ; the session ends at `exp` without it. */
 const clockToleranceSeconds = 5;
-const maxTokenLength = 65_536;
+const maxTokenLength = 16_384; // far more than issuers make, far less than what would cost time to refuse
 const maxNameLength = 256;
 const maxGroups = 512;
 
@@ -53,6 +58,7 @@ export async function verifyToken(
   const claimed = tryDecode(token);
   if (!claimed) return { ok: false, reason: 'malformed' };
   if (!algorithms.includes(claimed.algorithm)) return { ok: false, reason: 'bad-algorithm' };
+  if (!types.includes(claimed.type)) return { ok: false, reason: 'wrong-type' };
   const provider = providers.find(({ issuer }) => issuer === claimed.issuer);
   if (!provider) return { ok: false, reason: 'unknown-issuer' };
   try {
@@ -85,10 +91,17 @@ function keySetOf(provider: ProviderKeys): ReturnType<typeof createLocalJWKSet> 
   return set;
 }
 
-function tryDecode(token: string): { algorithm: string; issuer: unknown } | undefined {
+interface ClaimedToken {
+  readonly algorithm: string;
+  readonly type: string | undefined;
+  readonly issuer: unknown;
+}
+
+function tryDecode(token: string): ClaimedToken | undefined {
   try {
-    const { alg } = decodeProtectedHeader(token);
-    return alg === undefined ? undefined : { algorithm: alg, issuer: decodeJwt(token).iss };
+    const { alg, typ } = decodeProtectedHeader(token);
+    if (alg === undefined) return undefined;
+    return { algorithm: alg, type: typ?.toLowerCase(), issuer: decodeJwt(token).iss };
   } catch {
     return undefined; // not a JWT; jose's message would quote what the agent sent
   }
@@ -97,6 +110,8 @@ function tryDecode(token: string): { algorithm: string; issuer: unknown } | unde
 function faultOf(error: unknown): TokenFault {
   if (error instanceof errors.JWTExpired) return 'expired';
   if (error instanceof errors.JWKSNoMatchingKey) return 'unknown-key';
+  // Trying them all would let whoever may knock make us verify a hundred times a token.
+  if (error instanceof errors.JWKSMultipleMatchingKeys) return 'ambiguous-key';
   if (error instanceof errors.JWSSignatureVerificationFailed) return 'bad-signature';
   if (error instanceof errors.JWTClaimValidationFailed) {
     if (error.claim === 'aud') return 'wrong-audience';
@@ -139,12 +154,15 @@ function claimAt(payload: JWTPayload, path: string): unknown {
   return value;
 }
 
-/** Names end up in records and on terminals: no control characters, and of bounded length. */
+/**
+ * Names end up in records and on terminals: of bounded length, and without control characters. Lone surrogates would
+ * all be written as the same U+FFFD, so that two users could share one name in the record.
+ */
 function isName(value: unknown): value is string {
   return (
     typeof value === 'string' &&
     value !== '' &&
     value.length <= maxNameLength &&
-    !/\p{Cc}|\p{Cf}/u.test(value)
+    !/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(value)
   );
 }

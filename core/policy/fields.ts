@@ -13,13 +13,20 @@ export class Problems {
 export type Read<T> = (value: unknown, path: string, problems: Problems) => T | undefined;
 
 const maxItems = 256;
+const maxShown = 57;
 
-/** A string that matches, of at most `max` characters. */
-export function text(want: string, pattern: RegExp, max = 253): Read<string> {
-  return (value, path, problems) =>
-    typeof value === 'string' && value.length <= max && pattern.test(value)
-      ? value
-      : problems.add(path, `got ${show(value)}, want ${want}`);
+/** A string that a pattern or a predicate accepts, of at most `max` characters. */
+export function text(
+  want: string,
+  accepts: RegExp | ((value: string) => boolean),
+  max = 253,
+): Read<string> {
+  const test = accepts instanceof RegExp ? (value: string) => accepts.test(value) : accepts;
+  return (value, path, problems) => {
+    if (typeof value !== 'string') return problems.add(path, `got ${show(value)}, want ${want}`);
+    if (value.length > max) return problems.add(path, `want at most ${max} characters`);
+    return test(value) ? value : problems.add(path, `got ${show(value)}, want ${want}`);
+  };
 }
 
 export function oneOf<const T extends string>(...allowed: readonly T[]): Read<T> {
@@ -57,15 +64,18 @@ export function list<T>(read: Read<T>, least = 0): Read<readonly T[]> {
   };
 }
 
-export function mapOf<T>(read: Read<T>): Read<ReadonlyMap<string, T>> {
+/** A mapping with keys of the author's choice, each of which `readKey` accepts. */
+export function mapOf<T>(readKey: Read<string>, read: Read<T>): Read<ReadonlyMap<string, T>> {
   return (value, path, problems) => {
     if (!isObject(value)) return problems.add(path, `got ${show(value)}, want a mapping`);
     const entries = Object.entries(value);
     if (entries.length > maxItems) return problems.add(path, `want at most ${maxItems} entries`);
     const map = new Map<string, T>();
-    for (const [key, item] of entries) {
-      const read1 = read(item, `${path}.${key}`, problems);
-      if (read1 !== undefined) map.set(key, read1);
+    for (const [name, item] of entries) {
+      const itemPath = child(path, name);
+      const key = readKey(name, itemPath, problems);
+      const known = read(item, itemPath, problems);
+      if (key !== undefined && known !== undefined) map.set(key, known);
     }
     return map;
   };
@@ -117,7 +127,7 @@ export class FieldReader {
   }
 
   path(name: string): string {
-    return this.#path === '' ? name : `${this.#path}.${name}`;
+    return child(this.#path, name);
   }
 }
 
@@ -136,8 +146,24 @@ export function isObject(value: unknown): value is Readonly<Record<string, unkno
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Quotes a value in a message, short and on one line. */
+/** Says what a value is in a message: short, on one line, and without what is inside lists and mappings. */
 export function show(value: unknown): string {
-  const json = JSON.stringify(value) ?? String(value);
-  return json.length > 60 ? `${json.slice(0, 57)}…` : json;
+  if (typeof value === 'string') return quote(value);
+  if (Array.isArray(value)) return 'a list';
+  return typeof value === 'object' && value !== null ? 'a mapping' : String(value);
+}
+
+/** Path of a field: `spec.mode`, or `labels["app.kubernetes.io/name"]` where a dot would say something else. */
+function child(path: string, name: string): string {
+  if (!/^[A-Za-z0-9_-]{1,63}$/.test(name)) return `${path}[${quote(name)}]`;
+  return path === '' ? name : `${path}.${name}`;
+}
+
+// JSON leaves alone what moves a terminal's cursor (C1) or reorders its text (U+202E).
+function quote(text: string): string {
+  const short = text.length > maxShown ? `${text.slice(0, maxShown)}…` : text;
+  return JSON.stringify(short).replace(
+    /[\u007f-\u009f\p{Cf}\p{Zl}\p{Zp}]/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }

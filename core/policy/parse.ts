@@ -31,26 +31,39 @@ export type Parsed =
 
 const name = text(
   'a name (RFC 1123: lower case, digits, "-" and ".")',
-  /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/,
+  /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/,
+);
+const namespace = text(
+  'a namespace (RFC 1123: lower case, digits and "-")',
+  /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/,
+  63,
+);
+const labelKey = text(
+  'a label key such as "app" or "example.com/app"',
+  /^([a-z0-9.-]{1,253}\/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/,
+  317,
 );
 const label = text('a label value', /^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$/, 63);
 const anyText = text('a string', /^[^]*$/, 65_536);
 const claimPath = text('a path of claims such as "act.sub"', /^[^\s.]+(\.[^\s.]+)*$/);
 const host = text('a host name or an address', /^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$/);
 const port = integer(1, 65_535);
-const url = text('an http or https URL', /^https?:\/\/[^\s/?#@]+[^\s#@]*$/, 2_048);
+const url = text(
+  'an http or https URL without user or fragment',
+  (value) => /^https?:\/\/[^\s/?#@]+[^\s#@]*$/.test(value) && URL.canParse(value),
+  2_048,
+);
+const issuer = text(
+  'an http or https URL without user, query or fragment', // OpenID Connect Discovery 1.0 section 3
+  (value) => /^https?:\/\/[^\s/?#@]+[^\s?#@]*$/.test(value) && URL.canParse(value),
+  2_048,
+);
 
-const parsers = new Map<
-  string,
-  (document: FieldReader, problems: Problems) => Resource | undefined
->([
+const parsers = new Map<string, (document: FieldReader) => Resource | undefined>([
   ['Backend', parseBackend],
   ['IdentityProvider', parseIdentityProvider],
-  ['AuditPolicy', (document, problems) => parseAuditPolicy('AuditPolicy', document, problems)],
-  [
-    'ClusterAuditPolicy',
-    (document, problems) => parseAuditPolicy('ClusterAuditPolicy', document, problems),
-  ],
+  ['AuditPolicy', (document) => parseAuditPolicy('AuditPolicy', document)],
+  ['ClusterAuditPolicy', (document) => parseAuditPolicy('ClusterAuditPolicy', document)],
 ]);
 const laterKinds = ['MaskRule', 'ClusterMaskRule', 'ApprovalRequest', 'ApprovalDecision'];
 
@@ -73,7 +86,7 @@ function parseDocument(
   const kind = fields.required('kind', applied([...parsers.keys()], laterKinds));
   const parse = kind === undefined ? undefined : parsers.get(kind);
   if (!parse) return undefined; // the fields of an unknown kind mean nothing
-  const resource = parse(fields, problems);
+  const resource = parse(fields);
   fields.refuseUnknown();
   return resource;
 }
@@ -81,13 +94,11 @@ function parseDocument(
 function metadataOf(namespaced: boolean): Read<Metadata> {
   return object((fields, problems) => {
     const named = fields.required('name', name);
-    fields.optional('labels', mapOf(label));
-    fields.optional('annotations', mapOf(anyText));
+    fields.optional('labels', mapOf(labelKey, label));
+    fields.optional('annotations', mapOf(labelKey, anyText));
     if (namespaced)
-      return { name: named ?? '', namespace: fields.required('namespace', name) ?? '' };
-    if (fields.has('namespace'))
-      problems.add(fields.path('namespace'), 'this kind has no namespace');
-    fields.optional('namespace', anyText);
+      return { name: named ?? '', namespace: fields.required('namespace', namespace) ?? '' };
+    fields.optional('namespace', (_, path) => problems.add(path, 'this kind has no namespace'));
     return { name: named ?? '', namespace: undefined };
   });
 }
@@ -149,7 +160,7 @@ function upstream(fields: FieldReader, problems: Problems): Backend['spec']['ups
 
 function consumer(fields: FieldReader): Backend['spec']['consumers'][number] {
   return {
-    namespace: fields.required('namespace', name) ?? '',
+    namespace: fields.required('namespace', namespace) ?? '',
     serviceAccounts: fields.optional('serviceAccounts', list(name, 1)),
   };
 }
@@ -170,7 +181,7 @@ function parseIdentityProvider(document: FieldReader): IdentityProvider | undefi
     'spec',
     object((fields) => {
       const spec = {
-        issuer: fields.required('issuer', url) ?? '',
+        issuer: fields.required('issuer', issuer) ?? '',
         audiences: fields.required('audiences', list(text('an audience', /^\S+$/), 1)) ?? [],
         jwksUri: fields.optional('jwksUri', url),
         claims: fields.optional('claims', object(claims)) ?? {
@@ -197,17 +208,13 @@ function claims(fields: FieldReader): IdentityProvider['spec']['claims'] {
 function parseAuditPolicy(
   kind: AuditPolicy['kind'],
   document: FieldReader,
-  problems: Problems,
 ): AuditPolicy | undefined {
   const metadata = document.required('metadata', metadataOf(kind === 'AuditPolicy'));
-  const spec = document.required(
-    'spec',
-    object((fields) => auditPolicySpec(fields, problems)),
-  );
+  const spec = document.required('spec', object(auditPolicySpec));
   return metadata && spec && { kind, metadata, spec };
 }
 
-function auditPolicySpec(fields: FieldReader, problems: Problems): AuditPolicy['spec'] {
+function auditPolicySpec(fields: FieldReader): AuditPolicy['spec'] {
   const mode = fields.optional('mode', oneOf('Observe', 'Enforce')) ?? 'Observe';
   const spec = {
     podSelector: fields.required('podSelector', object(labelSelector)) ?? {
@@ -228,7 +235,6 @@ function auditPolicySpec(fields: FieldReader, problems: Problems): AuditPolicy['
   } as const;
   fields.optional('delivery', applied(['Spool'], ['Acknowledged']));
   fields.unsupported('unknownHosts', 'inbound', 'limits', 'rules', 'maxBundleAge');
-  void problems;
   return spec;
 }
 
@@ -266,7 +272,7 @@ const duration: Read<number> = (value, path, problems) => {
 
 function labelSelector(fields: FieldReader): LabelSelector {
   return {
-    matchLabels: fields.optional('matchLabels', mapOf(label)) ?? new Map(),
+    matchLabels: fields.optional('matchLabels', mapOf(labelKey, label)) ?? new Map(),
     matchExpressions: fields.optional('matchExpressions', list(object(labelExpression))) ?? [],
   };
 }
@@ -282,5 +288,5 @@ function labelExpression(
   if (needsValues !== values.length > 0) {
     problems.add(fields.path('values'), needsValues ? 'missing' : `${operator} takes no values`);
   }
-  return { key: fields.required('key', text('a label key', /^\S+$/, 317)) ?? '', operator, values };
+  return { key: fields.required('key', labelKey) ?? '', operator, values };
 }

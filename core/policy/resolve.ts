@@ -91,17 +91,19 @@ export function resolve(
   const problems = [
     ...findDuplicates(resources),
     ...findDoubleAddresses(resources),
+    ...findDoubleIssuers(resources),
     ...findDangling(resources, workload, secretNames),
   ];
   if (problems.length > 0) return { problems };
-  const backends = resources
+  const ordered = inOrder(resources); // the same content has the same revision, whatever file it stands in
+  const backends = ordered
     .filter((resource) => resource.kind === 'Backend')
     .filter((backend) => mayUse(backend, workload))
     .map(resolveBackend);
-  const providers = resources
+  const providers = ordered
     .filter((resource) => resource.kind === 'IdentityProvider')
     .map(resolveProvider);
-  const policy = combine(selecting(resources, workload));
+  const policy = combine(selecting(ordered, workload));
   const content = JSON.stringify({ backends, providers, policy });
   return {
     bundle: {
@@ -167,11 +169,18 @@ export function matches(selector: LabelSelector, labels: ReadonlyMap<string, str
   });
 }
 
+function inOrder<T extends Resource>(resources: readonly T[]): T[] {
+  const byName = resources.map((resource) => ({ resource, name: nameOf(resource) }));
+  byName.sort((a, b) => (a.name < b.name ? -1 : 1));
+  return byName.map(({ resource }) => resource);
+}
+
 /**
- * Combines policies in no order. A policy binds in its own mode: with only Observe policies everything passes, whatever
+ * Combines policies; the order in which they are given does not matter. A policy binds in its own mode: with only Observe policies everything passes, whatever
  * they would do. Recorded is the most that any asks for; the wait is the least of those that bind.
  */
-export function combine(policies: readonly AuditPolicy[]): EffectivePolicy | undefined {
+export function combine(selected: readonly AuditPolicy[]): EffectivePolicy | undefined {
+  const policies = inOrder(selected);
   const enforcing = policies.filter(({ spec }) => spec.mode === 'Enforce');
   const binding = enforcing.length > 0 ? enforcing : policies;
   const [first] = binding;
@@ -231,6 +240,19 @@ function findDoubleAddresses(resources: readonly Resource[]): ResourceConflict[]
         { resource: index, path: 'spec.hosts', message: `${address} belongs to ${owner} already` },
       ];
     });
+  });
+}
+
+// A token names its issuer and nothing else: which of two providers vouches for it would be chance.
+function findDoubleIssuers(resources: readonly Resource[]): ResourceConflict[] {
+  const owners = new Map<string, string>();
+  return resources.flatMap((resource, index) => {
+    if (resource.kind !== 'IdentityProvider') return [];
+    const owner = owners.get(resource.spec.issuer);
+    owners.set(resource.spec.issuer, owner ?? nameOf(resource));
+    if (owner === undefined) return [];
+    const message = `${owner} has this issuer already; list all audiences there`;
+    return [{ resource: index, path: 'spec.issuer', message }];
   });
 }
 

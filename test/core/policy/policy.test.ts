@@ -66,6 +66,12 @@ describe('parseResource', () => {
     [backend, 'kind', 'ApprovalRequest', /unsupported/],
     [backend, 'metadata.name', 'Shop', /RFC 1123/],
     [backend, 'metadata.name', undefined, /missing/],
+    [backend, 'metadata.name', 'a..b', /RFC 1123/],
+    [backend, 'metadata.name', 'a.-b', /RFC 1123/],
+    [backend, 'metadata.name', 'a'.repeat(254), /at most 253/],
+    [backend, 'metadata.uid', 'x', /unknown field/],
+    [backend, 'metadata.labels', { 'a b': 'x' }, /label key/],
+    [backend, 'status', {}, /unknown field/],
     [backend, 'metadata.namespace', 'x', /no namespace/],
     [backend, 'metadata.annotations', { a: 1 }, /want a string/],
     [backend, 'spec', [], /want a mapping/],
@@ -82,14 +88,23 @@ describe('parseResource', () => {
     [backend, 'spec.upstream.hostKeys', ['x'], /unsupported/],
     [backend, 'spec.consumers', [], /at least 1/],
     [backend, 'spec.consumers', [{}], /missing/],
+    [backend, 'spec.consumers', [{ namespace: 'a.b' }], /namespace/],
+    [backend, 'spec.consumers', [{ namespace: 'a', serviceAccounts: [] }], /at least 1/],
+    [backend, 'spec.hosts', Array.from({ length: 257 }, () => 'h'), /at most 256/],
     [backend, 'spec.credential', undefined, /unsupported/],
     [backend, 'spec.credential.type', 'Token', /unsupported/],
     [backend, 'spec.credential.password', 'x', /unknown field/],
     [backend, 'spec.postgres', { settings: [] }, /unsupported/],
     [backend, 'spec.extra', 1, /unknown field/],
     [provider, 'spec.issuer', 'i.example', /URL/],
+    [provider, 'spec.issuer', 'https://i.example:99999', /URL/],
+    [provider, 'spec.issuer', 'https://i.example?x=1', /URL/],
+    [provider, 'spec.issuer', 'https://user@i.example', /URL/],
     [provider, 'spec.audiences', undefined, /missing/],
+    [provider, 'spec.audiences', [], /at least 1/],
     [provider, 'spec.jwksUri', 'ftp://x', /URL/],
+    [provider, 'spec.claims', { user: 'a..b' }, /path of claims/],
+    [provider, 'spec.claims', { email: 'x' }, /unknown field/],
     [provider, 'spec.claims', { user: '' }, /path of claims/],
     [provider, 'spec.kubernetesUsername', 'x', /unsupported/],
     [policy(), 'metadata.namespace', undefined, /missing/],
@@ -103,6 +118,10 @@ describe('parseResource', () => {
       /takes no values/,
     ],
     [policy(), 'spec.podSelector', { matchLabel: {} }, /unknown field/],
+    [policy(), 'spec.podSelector', { matchLabels: { 'app ': 'a' } }, /label key/],
+    [policy(), 'spec.podSelector', { matchExpressions: [{ key: 'a', operator: 'Gt' }] }, /one of/],
+    [policy(), 'spec.namespaceSelector', {}, /unknown field/],
+    [policy(), 'metadata.namespace', 'a.b', /namespace/],
     [policy(), 'spec.mode', 'enforce', /want one of/],
     [policy(), 'spec.identity', 'Password', /want one of/],
     [policy(), 'spec.defaultAction', 'Ask', /want one of/],
@@ -118,7 +137,7 @@ describe('parseResource', () => {
     [policy(), 'spec.inbound', {}, /unsupported/],
   ];
   for (const [document, path, value, message] of wrong) {
-    test(`refuses ${path} = ${JSON.stringify(value)}`, () => {
+    test(`refuses ${path} = ${JSON.stringify(value)?.slice(0, 60)}`, () => {
       const { problems = [] } = parseResource(change(document, path, value));
       assert.ok(
         problems.some((problem) => message.test(problem.message) && problem.path.startsWith(path)),
@@ -132,6 +151,60 @@ describe('parseResource', () => {
       change(change(backend, 'spec.hosts', []), 'spec.ports', [0]),
     );
     assert.equal(problems.length, 2);
+  });
+
+  test('refuses a credential that nothing would use', () => {
+    const { problems } = parseResource(change(backend, 'spec.protocol', 'TCP'));
+    assert.deepEqual(
+      problems?.map(({ path }) => path),
+      ['spec.credential'],
+    );
+  });
+
+  test('takes a query in jwksUri, which some issuers need', () => {
+    parsed(change(provider, 'spec.jwksUri', 'https://i.example/keys?p=login'));
+  });
+
+  test('takes the durations of GEP-2257, and no others', () => {
+    const waitOf = (wait: string): number | undefined => {
+      const { resource } = parseResource(policy({ onAuditUnavailable: { wait } }));
+      return resource?.kind === 'AuditPolicy' ? resource.spec.waitMs : undefined;
+    };
+    const table: [string, number | undefined][] = [
+      ['0s', 0], ['10s', 10_000], ['1m', 60_000], ['30s500ms', 30_500], ['1ms', 1],
+      ['', undefined], ['10', undefined], ['-1s', undefined], ['1.5s', undefined], ['1d', undefined],
+      ['61s', undefined], ['1h', undefined], ['100000s', undefined], ['1s1s1s1s1s', undefined], [' 1s', undefined],
+    ]; // prettier-ignore
+    for (const [wait, ms] of table) assert.equal(waitOf(wait), ms, wait);
+  });
+
+  test('says where a field is whose name has dots, and shows no control characters', () => {
+    const at = (field: string): string[] => {
+      const { problems = [] } = parseResource(policy({ [field]: 1 }));
+      return problems.map(({ path }) => path);
+    };
+    assert.deepEqual(at('a.b/c'), ['spec["a.b/c"]']);
+    assert.deepEqual(at('a\u001b[2J\u009b\u202e'), ['spec["a\\u001b[2J\\u009b\\u202e"]']);
+    assert.ok(JSON.stringify(at('x'.repeat(100_000))).length < 100);
+  });
+
+  test('is brief about what it does not want', () => {
+    const { problems = [] } = parseResource(
+      policy({ mode: ['secret'], record: 'x'.repeat(9_999) }),
+    );
+    assert.deepEqual(problems[0]?.message, 'got a list, want one of Observe, Enforce');
+    assert.ok((problems[1]?.message.length ?? 0) < 100);
+  });
+
+  test('does not lose itself in a document that contains itself', () => {
+    const loop: unknown[] = [];
+    loop.push(loop);
+    for (const document of [
+      loop,
+      policy({ podSelector: loop }),
+      policy({ record: { requests: loop } }),
+    ])
+      assert.ok(parseResource(document).problems);
   });
 
   test('is not impressed by names that objects inherit', () => {
@@ -294,6 +367,33 @@ describe('resolve', () => {
     ]);
     assert.deepEqual(problemsOf(policy({ identity: 'Token' })), ['0 spec.identity']);
     assert.deepEqual(problemsOf(policy({ identity: 'Token' }), provider), []);
+  });
+
+  test('finds an issuer that two providers claim', () => {
+    assert.deepEqual(problemsOf(provider, change(provider, 'metadata.name', 'other')), [
+      '1 spec.issuer',
+    ]);
+  });
+
+  test('asks for no credential of a backend that the pod may not use', () => {
+    const foreign = change(backend, 'spec.consumers', [{ namespace: 'elsewhere' }]);
+    assert.deepEqual(problemsOf(change(foreign, 'spec.credential.secretRef.name', 'none')), []);
+  });
+
+  test('asks for no provider on account of a policy that does not select the pod', () => {
+    assert.deepEqual(problemsOf(policy({ identity: 'Token' }, 'elsewhere')), []);
+  });
+
+  test('gives the same bundle in whatever order the resources come', () => {
+    const documents = [
+      backend,
+      change(change(backend, 'metadata.name', 'second'), 'spec.hosts', ['second']),
+      provider,
+      policy({ mode: 'Enforce' }, 'local', 'b'),
+      policy({ mode: 'Enforce' }, undefined, 'a'),
+      policy({ mode: 'Observe', defaultAction: 'Deny' }, 'local', 'c'),
+    ];
+    assert.deepEqual(bundleOf(...documents), bundleOf(...documents.toReversed()));
   });
 
   test('gives one revision to what means the same, and another to what does not', () => {
