@@ -33,7 +33,9 @@ type State =
   | { readonly kind: 'between' }
   | { readonly kind: 'gathering'; readonly tag: number; readonly frame: Buffer; filled: number }
   | { readonly kind: 'running'; readonly tag: number; left: number }
-  | { readonly kind: 'swallowing'; left: number };
+  | { readonly kind: 'swallowing'; left: number }
+  /** After a violation nobody knows where a message begins: what follows must not be taken for messages. */
+  | { readonly kind: 'broken' };
 
 /**
  * Splits a byte stream into PostgreSQL messages (`Byte1 tag · Int32 length · body`) without ever holding more than one
@@ -53,8 +55,25 @@ export class FrameSplitter {
     return this.#state.kind === 'running';
   }
 
-  /** @throws ChaperoneError `protocol-violation` for an impossible length, or one above the limit under `throw`. */
+  /** Whether the bytes pushed so far end where a message ends. */
+  get between(): boolean {
+    return this.#state.kind === 'between' && this.#held.length === 0;
+  }
+
+  /**
+   * @throws ChaperoneError `protocol-violation` for an impossible length, or one above the limit under `throw`; and from
+   * then on at every call.
+   */
   push(chunk: Buffer): Piece[] {
+    try {
+      return this.#split(chunk);
+    } catch (error) {
+      this.#state = { kind: 'broken' };
+      throw error;
+    }
+  }
+
+  #split(chunk: Buffer): Piece[] {
     const pieces: Piece[] = [];
     const bytes = this.#held.length > 0 ? Buffer.concat([this.#held, chunk]) : chunk;
     this.#held = Buffer.alloc(0);
@@ -79,6 +98,8 @@ export class FrameSplitter {
           at += taken;
           break;
         }
+        case 'broken':
+          throw violation('bytes behind a message that broke the stream');
       }
     }
     return pieces;

@@ -27,8 +27,24 @@ export function parseQuery(body: Buffer): Buffer {
   return text;
 }
 
+/** PostgreSQL keeps names of statements and portals in tables whose keys have this many bytes (NAMEDATALEN - 1). */
+const maxNameBytes = 63;
+
+/**
+ * Reads a name as the backend will look it up, a character a byte, so that two spellings which mean one statement are
+ * one name here too: a longer name is cut as the backend cuts it.
+ */
+function readName(reader: BodyReader): string {
+  return reader.cstringBytes().toString('latin1', 0, maxNameBytes);
+}
+
+/** Whether a name means the same under every client_encoding. */
+export function isAsciiName(name: string): boolean {
+  return /^[\x00-\x7f]*$/.test(name);
+}
+
 export interface ParseMessage {
-  /** Empty for the unnamed statement. */
+  /** As the backend looks it up: at most 63 bytes. Empty for the unnamed statement. */
   readonly name: string;
   readonly query: Buffer;
   /** OIDs of parameter types; 0 leaves the type to the backend. */
@@ -37,7 +53,7 @@ export interface ParseMessage {
 
 export function parseParse(body: Buffer): ParseMessage {
   const reader = new BodyReader(body);
-  const name = reader.cstring();
+  const name = readName(reader);
   const query = reader.cstringBytes();
   const parameterTypes = list(reader.count(), () => reader.uint32());
   reader.end();
@@ -56,8 +72,8 @@ export interface BindMessage {
 
 export function parseBind(body: Buffer): BindMessage {
   const reader = new BodyReader(body);
-  const portal = reader.cstring();
-  const statement = reader.cstring();
+  const portal = readName(reader);
+  const statement = readName(reader);
   const parameterFormats = list(reader.count(), () => reader.int16());
   const parameters = list(reader.count(), () => reader.value());
   const resultFormats = list(reader.count(), () => reader.int16());
@@ -74,7 +90,7 @@ export interface NamedObject {
 export function parseDescribe(body: Buffer): NamedObject {
   const reader = new BodyReader(body);
   const kind = reader.byte();
-  const name = reader.cstring();
+  const name = readName(reader);
   reader.end();
   if (kind === 0x53) return { kind: 'statement', name };
   if (kind === 0x50) return { kind: 'portal', name };
@@ -86,7 +102,7 @@ export const parseClose = parseDescribe;
 /** `maxRows` 0 means no limit. */
 export function parseExecute(body: Buffer): { readonly portal: string; readonly maxRows: number } {
   const reader = new BodyReader(body);
-  const portal = reader.cstring();
+  const portal = readName(reader);
   const maxRows = reader.int32();
   reader.end();
   return { portal, maxRows };

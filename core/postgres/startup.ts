@@ -88,9 +88,10 @@ export function buildCancelRequest(processId: number, secret: Buffer): Buffer {
   return buildMessage('', int32(codes.cancel), int32(processId), secret);
 }
 
+// A decoder takes away a byte order mark unless told otherwise, and with it the difference between two names.
 function utf8(bytes: Buffer): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {
     throw new ChaperoneError('protocol-violation', 'found a startup parameter that is not UTF-8', {
       cause,

@@ -1,24 +1,38 @@
 import type { Frame } from '../record/frame.ts';
-import type { RecordHeader } from '../record/kinds.ts';
+import type { PayloadDigest, RecordHeader } from '../record/kinds.ts';
+import { isReadable } from '../record/readable.ts';
+import { Recent } from '../record/recent.ts';
 import type { TranscriptLine } from '../record/transcript.ts';
 import {
+  answerLines,
+  asideLines,
+  formatAt,
+  messageSplitter,
+  note,
+  tryParse,
+  type Answer,
+} from './answer.ts';
+import {
   BackendTag,
-  parseCommandComplete,
-  parseDataRow,
-  parseErrorFields,
-  parseNotification,
   parseParameterDescription,
   parseRowDescription,
   type Field,
 } from './backend.ts';
-import { FrameSplitter, type Piece } from './frames.ts';
+import type { FrameSplitter } from './frames.ts';
 import { parseBind, parseParse, type BindMessage } from './frontend.ts';
 import { formatValue } from './values.ts';
 
-/** Text and parameters are put together again up to this many bytes. */
-const maxContentBytes = 4 * 1024 * 1024;
-const maxRowBytes = 1024 * 1024;
-const maxStatements = 10_000;
+/** As much as a sidecar admits in one message: text and parameters are put together again up to here. */
+const maxContentBytes = 16 * 1024 * 1024;
+/** Texts of statements that later requests may name, together. */
+const maxStatementBytes = 32 * 1024 * 1024;
+const maxLayoutColumns = 100_000;
+/** Requests that were made and have no result yet. A connection may hold 10 000 portals. */
+const maxOpenRequests = 20_000;
+/** Answers that end within a message at the same time; a backend ends one before it goes on with another. */
+const maxCutAnswers = 16;
+
+type HeaderOf<Kind extends RecordHeader['kind']> = Extract<RecordHeader, { kind: Kind }>;
 
 /** What is known of a statement that was parsed in this session. */
 interface Statement {
@@ -27,22 +41,34 @@ interface Statement {
   fields: readonly Field[] | undefined;
 }
 
-/** A request whose answer is being read. */
 interface OpenRequest {
-  readonly seq: number;
-  readonly splitter: FrameSplitter;
-  fields: readonly Field[] | undefined;
-  command: string | undefined;
+  readonly answer: Answer;
+  readonly statement: Statement | undefined;
+  /** Seq of the record that describes its rows. */
+  readonly layout: number | undefined;
 }
 
 /** A request or statement whose content may go on in the records that follow it. */
 interface Pending {
-  readonly header: Extract<RecordHeader, { kind: 'statement' | 'request' }>;
+  readonly header: HeaderOf<'statement' | 'request'>;
   readonly pieces: Buffer[];
   bytes: number;
+  /** Not all of it is there: erased, or more than is put together. */
+  partial: 'erased' | 'long' | undefined;
 }
 
-/** Turns the frames of one PostgreSQL session, in their order, into lines. Holds one row of an answer at a time. */
+/** The description of a statement, which may take several records. */
+interface OpenLayout {
+  /** Seq of the first record, by which results name it. */
+  readonly seq: number;
+  readonly of: number | undefined;
+  readonly splitter: FrameSplitter;
+}
+
+/**
+ * Turns the frames of one PostgreSQL session, in their order, into lines. Holds one row of an answer at a time. Never
+ * throws because of what was recorded: what cannot be read is said to be so.
+ */
 export async function* transcribe(frames: AsyncIterable<Frame>): AsyncGenerator<TranscriptLine> {
   const transcriber = new Transcriber();
   for await (const frame of frames) yield* transcriber.take(frame);
@@ -50,18 +76,22 @@ export async function* transcribe(frames: AsyncIterable<Frame>): AsyncGenerator<
 }
 
 class Transcriber {
-  readonly #statements = new Map<number, Statement>();
-  readonly #open = new Map<number, OpenRequest>();
-  readonly #layouts = splitter();
+  readonly #statements = new Recent<Statement>(maxStatementBytes);
+  readonly #layouts = new Recent<readonly Field[]>(maxLayoutColumns);
+  readonly #open = new Recent<OpenRequest>(maxOpenRequests);
+  readonly #cut = new Recent<Answer>(maxCutAnswers);
+  #asides = messageSplitter();
+  #layout: OpenLayout | undefined;
   #pending: Pending | undefined;
 
   *take(frame: Frame): Generator<TranscriptLine> {
     const { header, payload } = frame;
-    if (this.#continues(header)) {
-      this.#pending?.pieces.push(payload);
-      if (this.#pending) this.#pending.bytes += payload.length;
+    if (!isReadable(header)) {
+      yield* this.end();
+      yield note(undefined, `record ${header.seq} cannot be read`);
       return;
     }
+    if (this.#continues(frame)) return;
     yield* this.end();
     switch (header.kind) {
       case 'session.start':
@@ -69,13 +99,14 @@ class Transcriber {
         break;
       case 'statement':
       case 'request':
-        this.#pending = { header, pieces: [payload], bytes: payload.length };
+        this.#pending = { header, pieces: [], bytes: 0, partial: undefined };
+        addContent(this.#pending, frame);
         break;
       case 'part':
-        yield* this.#part(header, payload);
+        yield* this.#part(header, frame);
         break;
       case 'result':
-        yield* this.#result(header, payload);
+        yield* this.#result(header, frame);
         break;
       case 'session.end': {
         const { time, reason, count } = header;
@@ -92,231 +123,204 @@ class Transcriber {
     const pending = this.#pending;
     this.#pending = undefined;
     if (!pending) return;
+    const { header } = pending;
     const content = Buffer.concat(pending.pieces);
-    if (pending.header.kind === 'statement') this.#statement(pending.header, content);
-    else yield* this.#request(pending.header, content);
+    if (header.kind === 'statement') yield* this.#statement(header, content);
+    else yield* this.#request(header, content, pending);
+    const { seq } = header;
+    if (header.digest) yield digestNote(seq, 'the request', header.digest);
+    if (pending.partial === 'erased') yield note(seq, 'content of the request was erased');
+    if (pending.partial === 'long')
+      yield note(seq, `the request is longer than the ${maxContentBytes} bytes that are shown`);
   }
 
-  #continues(header: RecordHeader): boolean {
+  /** Whether the record goes on with the content of the last request, and was taken so. */
+  #continues(frame: Frame): boolean {
+    const { header } = frame;
     const pending = this.#pending;
-    return (
-      pending !== undefined &&
-      header.kind === 'part' &&
-      header.channel === 'message' &&
-      header.direction === 'up' &&
-      header.request === pending.header.seq &&
-      pending.bytes < maxContentBytes
-    );
+    if (
+      !pending ||
+      header.kind !== 'part' ||
+      header.channel !== 'message' ||
+      header.direction !== 'up' ||
+      header.request !== pending.header.seq
+    )
+      return false;
+    addContent(pending, frame);
+    return true;
   }
 
-  #statement({ seq }: Pending['header'], content: Buffer): void {
-    if (this.#statements.size >= maxStatements) {
-      for (const oldest of this.#statements.keys()) {
-        this.#statements.delete(oldest);
-        break;
-      }
-    }
+  /** A statement is shown with the requests that run it; one that was denied, at once. */
+  *#statement(header: HeaderOf<'statement'>, content: Buffer): Generator<TranscriptLine> {
+    const { seq, time, verdict } = header;
     const parsed = content.length > 0 ? tryParse(() => parseParse(content)) : undefined;
-    this.#statements.set(seq, {
-      text: parsed?.query.toString('utf8'),
-      parameterTypes: parsed?.parameterTypes ?? [],
-      fields: undefined,
-    });
+    const text = parsed?.query.toString('utf8');
+    if (verdict.action === 'Deny') {
+      yield { kind: 'request', seq, time, text, verdict };
+      return;
+    }
+    const parameterTypes = parsed?.parameterTypes ?? [];
+    this.#statements.set(seq, { text, parameterTypes, fields: undefined }, 1000 + content.length);
   }
 
-  *#request(header: Pending['header'], content: Buffer): Generator<TranscriptLine> {
-    const { seq, time, verdict, payloadType } = header;
-    const statement =
-      header.kind === 'request' ? this.#statements.get(header.statement ?? 0) : undefined;
-    const bind =
-      payloadType === 'postgres.bind' && content.length > 0
-        ? tryParse(() => parseBind(content))
-        : undefined;
-    const own =
-      payloadType === 'postgres.query' && content.length > 0 ? content.toString('utf8') : undefined;
-    yield { kind: 'request', seq, time, text: own ?? statement?.text, verdict };
-    if (bind)
-      yield {
-        kind: 'parameters',
-        seq,
-        values: parameterTexts(bind, statement?.parameterTypes ?? []),
-      };
-    if (verdict.action === 'Deny') return;
-    const fields =
-      statement?.fields && bind ? withFormats(statement.fields, bind.resultFormats) : undefined;
-    this.#open.set(seq, { seq, splitter: splitter(), fields, command: undefined });
-    if (fields) yield columnsLine(seq, fields);
-  }
-
-  *#part(
-    header: Extract<RecordHeader, { kind: 'part' }>,
-    payload: Buffer,
+  *#request(
+    header: HeaderOf<'request'>,
+    content: Buffer,
+    { partial }: Pending,
   ): Generator<TranscriptLine> {
-    if (header.direction === 'up') return;
-    const open = header.channel === 'rows' ? this.#open.get(header.request ?? 0) : undefined;
-    if (open) yield* answerLines(open, payload);
-    else if (header.channel === 'layout') this.#layout(header.request, payload);
-    else for (const piece of this.#layouts.push(payload)) yield* asideLines(header.request, piece);
+    const { seq, time, verdict, payloadType } = header;
+    const statement = this.#statements.get(header.statement);
+    const isQuery = payloadType === 'postgres.query' && content.length > 0;
+    const text = isQuery ? content.toString('utf8') : statement?.text;
+    yield { kind: 'request', seq, time, text, verdict };
+    if (header.statement !== undefined && !statement)
+      yield note(seq, `its text is that of record ${header.statement}, which is too far back`);
+    const isBind = payloadType === 'postgres.bind' && content.length > 0 && !partial;
+    const bind = isBind ? tryParse(() => parseBind(content)) : undefined;
+    if (bind)
+      yield { kind: 'parameters', seq, values: parameterTexts(bind, statement?.parameterTypes) };
+    else if (isBind) yield note(seq, 'its parameters cannot be read');
+    if (verdict.action === 'Deny') return;
+    const answer = newAnswer(seq, bind?.resultFormats);
+    this.#open.set(seq, { answer, statement, layout: header.layout });
   }
 
-  #layout(of: number | undefined, payload: Buffer): void {
-    const statement = this.#statements.get(of ?? 0);
-    if (!statement) return;
-    for (const piece of splitter().push(payload)) {
+  *#part(header: HeaderOf<'part'>, frame: Frame): Generator<TranscriptLine> {
+    if (header.direction === 'up') return; // without a request before it, nobody knows what it is
+    if (header.channel === 'layout') return this.#takeLayout(header, frame);
+    const open = header.channel === 'rows' ? this.#open.get(header.request) : undefined;
+    if (open) yield* this.#answer(open, frame);
+    else if (isErased(frame)) {
+      this.#asides = messageSplitter();
+      yield note(header.request, `a message of ${header.payload?.length ?? 0} bytes was erased`);
+    } else yield* this.#aside(header.request, frame.payload);
+  }
+
+  *#aside(seq: number | undefined, payload: Buffer): Generator<TranscriptLine> {
+    const pieces = tryParse(() => this.#asides.push(payload));
+    if (!pieces) this.#asides = messageSplitter();
+    for (const piece of pieces ?? []) {
+      const lines = tryParse(() => asideLines(seq, piece));
+      yield* lines ?? [note(seq, 'a message that cannot be read')];
+    }
+    if (!pieces) yield note(seq, 'a message that cannot be read');
+  }
+
+  #takeLayout(header: HeaderOf<'part'>, { payload }: Frame): void {
+    const { seq, request: of } = header;
+    const goesOn = this.#layout && !this.#layout.splitter.between && this.#layout.of === of;
+    const layout = goesOn && this.#layout ? this.#layout : { seq, of, splitter: messageSplitter() };
+    this.#layout = layout;
+    const statement = this.#statements.get(of);
+    for (const piece of tryParse(() => layout.splitter.push(payload)) ?? []) {
       if (piece.kind !== 'message') continue;
       const { tag, body } = piece;
-      if (tag === BackendTag.ParameterDescription) {
+      if (tag === BackendTag.ParameterDescription && statement) {
         statement.parameterTypes =
           tryParse(() => parseParameterDescription(body)) ?? statement.parameterTypes;
       }
-      if (tag === BackendTag.RowDescription)
-        statement.fields = tryParse(() => parseRowDescription(body));
+      if (tag !== BackendTag.RowDescription) continue;
+      const fields = tryParse(() => parseRowDescription(body));
+      if (!fields) continue;
+      this.#layouts.set(layout.seq, fields, 1 + fields.length);
+      if (statement) statement.fields = fields;
     }
   }
 
-  *#result(
-    header: Extract<RecordHeader, { kind: 'result' }>,
-    payload: Buffer,
-  ): Generator<TranscriptLine> {
+  *#answer({ answer, statement, layout }: OpenRequest, frame: Frame): Generator<TranscriptLine> {
+    if (isErased(frame)) {
+      if (!answer.lost) yield note(answer.seq, 'the answer, or a part of it, was erased');
+      answer.lost = true;
+      answer.splitter = undefined;
+    }
+    answer.describe = () => this.#layouts.get(layout) ?? statement?.fields;
+    yield* answerLines(answer, frame.payload);
+    // A portal that is described while it is bound describes its statement as well.
+    if (statement && answer.fields) statement.fields ??= answer.fields;
+    if (!answer.splitter) this.#cut.delete(answer.seq);
+    else {
+      for (const forgotten of this.#cut.set(answer.seq, answer)) {
+        forgotten.lost = true;
+        forgotten.splitter = undefined;
+      }
+    }
+  }
+
+  *#result(header: HeaderOf<'result'>, frame: Frame): Generator<TranscriptLine> {
     const seq = header.request ?? 0;
     // A failed Parse has a result of its own, and no request line before it.
-    const open = this.#open.get(seq) ?? {
-      seq,
-      splitter: splitter(),
-      fields: undefined,
-      command: undefined,
+    const { answer, statement, layout } = this.#open.get(seq) ?? {
+      answer: newAnswer(seq, undefined),
+      statement: undefined,
+      layout: undefined,
     };
-    const statement = this.#statements.get(seq);
+    const unprepared = this.#statements.get(seq)?.text;
+    if (unprepared !== undefined) yield note(seq, `not prepared: ${unprepared}`);
+    yield* this.#answer({ answer, statement, layout: header.layout ?? layout }, frame);
+    if (header.digest) yield digestNote(seq, 'the answer', header.digest);
+    if (header.truncated) yield note(seq, 'the record of the answer was cut short by policy');
+    else if (answer.splitter) yield note(seq, 'the answer ends within a message');
     this.#open.delete(seq);
-    if (statement?.text !== undefined)
-      yield { kind: 'note', seq, text: `not prepared: ${statement.text}` };
-    yield* answerLines(open, payload);
-    if (header.digest)
-      yield { kind: 'note', seq, text: 'the answer was recorded as a digest only' };
-    else if (header.payload && payload.length === 0)
-      yield { kind: 'note', seq, text: 'the answer was erased' };
-    if (header.truncated)
-      yield { kind: 'note', seq, text: 'the record of the answer was cut short by policy' };
+    this.#cut.delete(seq);
     yield {
       kind: 'outcome',
       seq,
       status: header.status,
-      command: open.command,
+      command: answer.command,
       rows: header['db.response.returned_rows'] ?? 0,
       durationUs: header.durationUs,
     };
   }
 }
 
-function splitter(): FrameSplitter {
-  return new FrameSplitter({
-    streamed: new Set(),
-    maxMessageBytes: maxRowBytes,
-    oversized: 'skip',
-  });
+function newAnswer(seq: number, resultFormats: readonly number[] | undefined): Answer {
+  return {
+    seq,
+    resultFormats,
+    fields: undefined,
+    describe: () => undefined,
+    binaryCopy: false,
+    command: undefined,
+    splitter: undefined,
+    lost: false,
+  };
 }
 
-function* answerLines(open: OpenRequest, payload: Buffer): Generator<TranscriptLine> {
-  for (const piece of tryParse(() => open.splitter.push(payload)) ?? []) {
-    const lines = tryParse(() => [...answerLine(open, piece)]);
-    yield* lines ?? [{ kind: 'note', seq: open.seq, text: 'a message that cannot be read' }];
-  }
+function addContent(pending: Pending, frame: Frame): void {
+  const { payload } = frame;
+  if (isErased(frame)) pending.partial = 'erased';
+  else if (pending.bytes + payload.length > maxContentBytes) pending.partial = 'long';
+  if (pending.partial) return; // what follows a gap would look as if it joined
+  pending.pieces.push(payload);
+  pending.bytes += payload.length;
 }
 
-function* answerLine(open: OpenRequest, piece: Piece): Generator<TranscriptLine> {
-  const { seq } = open;
-  if (piece.kind !== 'message') {
-    const length = piece.kind === 'oversized' ? piece.length : piece.bytes.length;
-    yield { kind: 'note', seq, text: `a message of ${length} bytes is not shown` };
-    return;
-  }
-  const { tag, body } = piece;
-  switch (tag) {
-    case BackendTag.RowDescription:
-      open.fields = parseRowDescription(body);
-      yield columnsLine(seq, open.fields);
-      break;
-    case BackendTag.DataRow:
-      yield { kind: 'row', seq, cells: cellTexts(body, open.fields ?? []) };
-      break;
-    case BackendTag.CommandComplete:
-      open.command = parseCommandComplete(body);
-      break;
-    case BackendTag.CopyData:
-      yield { kind: 'copy', seq, text: body.toString('utf8') };
-      break;
-    default:
-      yield* asideLines(seq, piece);
-  }
+/** Whether a record had a payload that is not there any more. */
+function isErased({ header, payload }: Frame): boolean {
+  return payload.length === 0 && (header.payload?.length ?? 0) > 0;
 }
 
-function* asideLines(seq: number | undefined, piece: Piece): Generator<TranscriptLine> {
-  if (piece.kind !== 'message') return;
-  const { tag, body } = piece;
-  if (tag === BackendTag.ErrorResponse || tag === BackendTag.NoticeResponse) {
-    const fields = parseErrorFields(body);
-    yield {
-      kind: tag === BackendTag.ErrorResponse ? 'error' : 'notice',
-      seq,
-      severity: fields.get('S') ?? '',
-      code: fields.get('C') ?? '',
-      message: fields.get('M') ?? '',
-      detail: fields.get('D'),
-      hint: fields.get('H'),
-    };
-  } else if (tag === BackendTag.NotificationResponse) {
-    const { channel, payload } = parseNotification(body);
-    yield { kind: 'note', seq, text: `notification on ${channel}: ${payload}` };
-  }
+function digestNote(seq: number, what: string, { sha256, length }: PayloadDigest): TranscriptLine {
+  return note(seq, `${what} was recorded as a digest only: SHA-256 ${sha256} of ${length} bytes`);
 }
 
-function columnsLine(seq: number, fields: readonly Field[]): TranscriptLine {
-  return { kind: 'columns', seq, names: fields.map(({ name }) => name) };
-}
-
-function cellTexts(body: Buffer, fields: readonly Field[]): (string | null)[] {
-  return parseDataRow(body).map((cell, index) => {
-    const field = fields[index];
-    return cell === undefined ? null : formatValue(field?.typeOid ?? 0, field?.format ?? 0, cell);
-  });
-}
-
-function parameterTexts(bind: BindMessage, types: readonly number[]): (string | null)[] {
+function parameterTexts(
+  bind: BindMessage,
+  types: readonly number[] | undefined,
+): (string | null)[] {
   return bind.parameters.map((value, index) =>
     value === undefined
       ? null
-      : formatValue(types[index] ?? 0, formatAt(bind.parameterFormats, index), value),
+      : formatValue(types?.[index] ?? 0, formatAt(bind.parameterFormats, index), value),
   );
 }
 
-function withFormats(fields: readonly Field[], formats: readonly number[]): Field[] {
-  return fields.map((field, index) => ({ ...field, format: formatAt(formats, index) }));
-}
-
-/** None: all text; one: for all; else one each. */
-function formatAt(formats: readonly number[], index: number): number {
-  return (formats.length === 1 ? formats[0] : formats[index]) ?? 0;
-}
-
-function sessionLine(
-  header: Extract<RecordHeader, { kind: 'session.start' }>,
-  payload: Buffer,
-): TranscriptLine {
-  const parsed =
-    payload.length > 0 ? tryParse((): unknown => JSON.parse(payload.toString('utf8'))) : undefined;
+function sessionLine(header: HeaderOf<'session.start'>, payload: Buffer): TranscriptLine {
+  const parsed = tryParse((): unknown => JSON.parse(payload.toString('utf8'))); // empty: no login
   const login = Object.entries(parsed ?? {}).map(([name, value]): [string, string] => [
     name,
-    String(value),
+    typeof value === 'string' ? value : JSON.stringify(value),
   ]);
   const { time, session = '', backend, principal } = header;
   return { kind: 'session', time, session, backend, principal, login: new Map(login) };
-}
-
-/** What was recorded may be anything: an agent wrote it. */
-function tryParse<T>(parse: () => T): T | undefined {
-  try {
-    return parse();
-  } catch {
-    return undefined;
-  }
 }

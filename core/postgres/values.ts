@@ -1,75 +1,110 @@
+import { formatDate, formatInterval, formatTime, formatTimestamp, formatZone } from './datetime.ts';
 import { BodyReader } from './reader.ts';
 
 /** 0 is PostgreSQL's text format, 1 its binary one. */
 export type Format = number;
 
 /**
- * Returns a value as text, as psql would show it. What is binary and of an unknown type is shown as `\x…`.
- * The text is hostile: whoever prints it escapes control characters.
+ * Returns a value as text, as psql would show it in UTC. What is binary and of an unknown type, or is not what its type
+ * says, is shown as `\x…`. The text is hostile: whoever prints it escapes control characters.
  */
 export function formatValue(typeOid: number, format: Format, bytes: Buffer): string {
-  if (format === 0) return bytes.toString('utf8');
-  const decode = binaryTypes.get(typeOid);
+  if (format === 0) return utf8(bytes);
+  const decode = scalarTypes.get(typeOid);
+  const element = arrayTypes.get(typeOid);
   try {
-    return decode ? decode(bytes) : hex(bytes);
+    if (decode) return decodeWhole(decode, bytes);
+    if (element !== undefined) return array(element, bytes);
   } catch {
-    return hex(bytes); // not what its type says: a client may send anything as a parameter
+    // Not what its type says: a client may send anything as a parameter.
   }
+  return hex(bytes);
 }
+
+type Decode = (reader: BodyReader) => string;
 
 const utf8 = (bytes: Buffer): string => bytes.toString('utf8');
 const hex = (bytes: Buffer): string => `\\x${bytes.toString('hex')}`;
-const microsPerDay = 86_400_000_000n;
-const postgresEpochDays = 10_957n; // from 1970-01-01 to 2000-01-01
+const text: Decode = (reader) => utf8(reader.rest());
+const oid: Decode = (reader) => String(reader.uint32());
+const int64 = (reader: BodyReader): bigint => reader.bytes(8).readBigInt64BE();
 
 /** Decoders of the binary format by the OID of the type (catalogue `pg_type`). */
-const binaryTypes = new Map<number, (bytes: Buffer) => string>([
-  [16, (bytes) => (bytes.readUInt8() === 0 ? 'f' : 't')], // bool
-  [17, hex], // bytea
-  [18, utf8], // "char"
-  [19, utf8], // name
-  [20, (bytes) => bytes.readBigInt64BE().toString()], // int8
-  [21, (bytes) => bytes.readInt16BE().toString()], // int2
-  [23, (bytes) => bytes.readInt32BE().toString()], // int4
-  [25, utf8], // text
-  [26, (bytes) => bytes.readUInt32BE().toString()], // oid
-  [114, utf8], // json
-  [142, utf8], // xml
-  [700, (bytes) => float(Math.fround(bytes.readFloatBE()), 9)], // float4
-  [701, (bytes) => float(bytes.readDoubleBE(), 17)], // float8
-  [1042, utf8], // bpchar
-  [1043, utf8], // varchar
-  [1082, date],
-  [1083, (bytes) => clock(bytes.readBigInt64BE())], // time
-  [1114, (bytes) => timestamp(bytes)],
-  [1184, (bytes) => `${timestamp(bytes)}+00`.replace(/infinity\+00$/, 'infinity')], // timestamptz, in UTC
+const scalarTypes = new Map<number, Decode>([
+  [16, (reader) => (reader.byte() === 0 ? 'f' : 't')], // bool
+  [17, (reader) => hex(reader.rest())], // bytea
+  [18, internalChar], // "char"
+  [19, text], // name
+  [20, (reader) => String(int64(reader))], // int8
+  [21, (reader) => String(reader.int16())], // int2
+  [23, (reader) => String(reader.int32())], // int4
+  [25, text],
+  [26, oid],
+  [28, oid], // xid
+  [114, text], // json
+  [142, text], // xml
+  [650, network], // cidr
+  [700, (reader) => float(shortestFloat4(reader.bytes(4).readFloatBE()), 6)], // float4
+  [701, (reader) => float(reader.bytes(8).readDoubleBE(), 15)], // float8
+  [705, text], // unknown
+  [829, macAddress], // macaddr
+  [869, network], // inet
+  [1042, text], // bpchar
+  [1043, text], // varchar
+  [1082, (reader) => formatDate(reader.int32())], // date
+  [1083, (reader) => formatTime(int64(reader))], // time
+  [1114, (reader) => formatTimestamp(int64(reader))], // timestamp
+  [1184, (reader) => formatTimestamp(int64(reader), '+00')], // timestamptz
+  [1186, interval],
+  [1266, (reader) => `${formatTime(int64(reader))}${formatZone(reader.int32())}`], // timetz
   [1700, numeric],
   [2950, uuid],
-  [3802, (bytes) => utf8(bytes.subarray(1))], // jsonb: a version byte, then text
-  ...[
-    [1000, 16], [1001, 17], [1005, 21], [1007, 23], [1009, 25], [1015, 1043], [1016, 20], [1021, 700],
-    [1022, 701], [1028, 26], [1115, 1114], [1182, 1082], [1185, 1184], [1231, 1700], [2951, 2950], [3807, 3802],
-  ].map(([oid = 0]): [number, (bytes: Buffer) => string] => [oid, array]), // prettier-ignore
+  [3802, jsonb],
 ]);
 
-function float(value: number, digits: number): string {
+/** OIDs of array types, and of their elements. */
+const arrayTypes = new Map<number, number>([
+  [143, 142], [199, 114], [651, 650], [1000, 16], [1001, 17], [1002, 18], [1003, 19], [1005, 21], [1007, 23],
+  [1009, 25], [1011, 28], [1014, 1042], [1015, 1043], [1016, 20], [1021, 700], [1022, 701], [1028, 26], [1040, 829],
+  [1041, 869], [1115, 1114], [1182, 1082], [1183, 1083], [1185, 1184], [1187, 1186], [1231, 1700], [1270, 1266],
+  [2951, 2950], [3807, 3802],
+]); // prettier-ignore
+
+/** @throws when bytes are missing, or are left: what is not shown must not be hidden behind what is. */
+function decodeWhole(decode: Decode, bytes: Buffer): string {
+  const reader = new BodyReader(bytes);
+  const shown = decode(reader);
+  reader.end();
+  return shown;
+}
+
+function notOfItsType(): RangeError {
+  return new RangeError('the value is not what its type says');
+}
+
+/** One byte; those that are not ASCII are written in octal (PostgreSQL's `charout`). */
+function internalChar(reader: BodyReader): string {
+  const byte = reader.byte();
+  if (byte > 0x7f) return `\\${byte.toString(8)}`;
+  return byte === 0 ? '' : String.fromCharCode(byte);
+}
+
+function shortestFloat4(value: number): number {
+  for (let digits = 1; digits < 9; digits += 1) {
+    const candidate = Number(value.toPrecision(digits));
+    if (Math.fround(candidate) === value) return candidate;
+  }
+  return Number(value.toPrecision(9));
+}
+
+/**
+ * The shortest digits that read back as the same number; with an exponent below -4 and from `limit` on. Where two texts
+ * are as good, PostgreSQL may write the other one.
+ */
+function float(value: number, limit: number): string {
   if (Number.isNaN(value)) return 'NaN';
   if (!Number.isFinite(value)) return value > 0 ? 'Infinity' : '-Infinity';
   if (Object.is(value, -0)) return '-0';
-  return scientific(shortest(value, digits), digits === 9 ? 6 : 15);
-}
-
-/** The shortest decimal that reads back as the same number, as PostgreSQL writes it. */
-function shortest(value: number, digits: number): number {
-  for (let precision = 1; precision < digits; precision += 1) {
-    const candidate = Number(value.toPrecision(precision));
-    if ((digits === 9 ? Math.fround(candidate) : candidate) === value) return candidate;
-  }
-  return value;
-}
-
-/** PostgreSQL writes exponents of at least two digits, below -4 and from `limit` on. */
-function scientific(value: number, limit: number): string {
   const [mantissa = '', exponent = ''] = value.toExponential().split('e');
   const power = Number(exponent);
   if (power >= limit || power < -4) {
@@ -78,94 +113,124 @@ function scientific(value: number, limit: number): string {
   return value.toFixed(Math.max(0, mantissa.replace(/^-?\d\.?/, '').length - power));
 }
 
-function date(bytes: Buffer): string {
-  const days = bytes.readInt32BE();
-  if (days === 0x7fff_ffff) return 'infinity';
-  if (days === -0x8000_0000) return '-infinity';
-  return day(BigInt(days));
+function interval(reader: BodyReader): string {
+  const micros = int64(reader);
+  const days = reader.int32();
+  return formatInterval(reader.int32(), days, micros);
 }
 
-/** `days` from 2000-01-01, in the proleptic Gregorian calendar. */
-function day(days: bigint): string {
-  const ms = Number((days + postgresEpochDays) * 86_400_000n);
-  const at = new Date(ms);
-  const year = at.getUTCFullYear();
-  const shown = String(year > 0 ? year : 1 - year).padStart(4, '0');
-  return `${shown}-${at.toISOString().slice(-19, -14)}${year > 0 ? '' : ' BC'}`;
-}
+const signs = { negative: 0x4000, nan: 0xc000, infinity: 0xd000, minusInfinity: 0xf000 };
 
-function clock(micros: bigint): string {
-  const pad = (value: bigint): string => value.toString().padStart(2, '0');
-  const seconds = micros / 1_000_000n;
-  const fraction = (micros % 1_000_000n).toString().padStart(6, '0').replace(/0+$/, '');
-  const time = `${pad(seconds / 3600n)}:${pad((seconds / 60n) % 60n)}:${pad(seconds % 60n)}`;
-  return fraction === '' ? time : `${time}.${fraction}`;
-}
-
-function timestamp(bytes: Buffer): string {
-  const micros = bytes.readBigInt64BE();
-  if (micros === 0x7fff_ffff_ffff_ffffn) return 'infinity';
-  if (micros === -0x8000_0000_0000_0000n) return '-infinity';
-  const rest = ((micros % microsPerDay) + microsPerDay) % microsPerDay;
-  const text = day((micros - rest) / microsPerDay);
-  const [plain = text, era = ''] = text.split(' ');
-  return `${plain} ${clock(rest)}${era === '' ? '' : ` ${era}`}`;
-}
-
-/** Base-10 000 digits with a weight and a display scale (PostgreSQL's `numeric_send`). */
-function numeric(bytes: Buffer): string {
-  const reader = new BodyReader(bytes);
+/** Digits to base 10 000 with a weight and a display scale (PostgreSQL's `numeric_send`). */
+function numeric(reader: BodyReader): string {
   const count = reader.count();
   const weight = reader.int16();
   const sign = reader.count();
   const scale = reader.count();
-  if (sign === 0xc000) return 'NaN';
-  if (sign === 0xd000) return 'Infinity';
-  if (sign === 0xf000) return '-Infinity';
-  const digits = Array.from({ length: count }, () => String(reader.count()).padStart(4, '0'));
+  if (sign === signs.nan) return 'NaN';
+  if (sign === signs.infinity) return 'Infinity';
+  if (sign === signs.minusInfinity) return '-Infinity';
+  if (sign !== 0 && sign !== signs.negative) throw notOfItsType();
+  const digits = Array.from({ length: count }, () => {
+    const digit = reader.count();
+    if (digit > 9999) throw notOfItsType();
+    return String(digit).padStart(4, '0');
+  });
   const at = (index: number): string => digits[index] ?? '0000';
   let whole = '';
   for (let index = 0; index <= weight; index += 1) whole += at(index);
   let fraction = '';
-  for (let index = weight + 1; fraction.length < scale; index += 1)
-    fraction += index < 0 ? '0000' : at(index);
+  for (let index = weight + 1; fraction.length < scale; index += 1) fraction += at(index);
   const shown = whole.replace(/^0+(?=\d)/, '') || '0';
-  return `${sign === 0x4000 ? '-' : ''}${shown}${scale > 0 ? `.${fraction.slice(0, scale)}` : ''}`;
+  const decimals = scale > 0 ? `.${fraction.slice(0, scale)}` : '';
+  return `${sign === signs.negative ? '-' : ''}${shown}${decimals}`;
 }
 
-function uuid(bytes: Buffer): string {
-  if (bytes.length !== 16) return hex(bytes);
-  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+function uuid(reader: BodyReader): string {
+  return reader
+    .bytes(16)
+    .toString('hex')
+    .replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
+/** A version byte, then text. */
+function jsonb(reader: BodyReader): string {
+  if (reader.byte() !== 1) throw notOfItsType();
+  return text(reader);
+}
+
+function macAddress(reader: BodyReader): string {
+  return Array.from(reader.bytes(6), (byte) => byte.toString(16).padStart(2, '0')).join(':');
+}
+
+const families = { ipv4: 2, ipv6: 3 };
+
+/** Family, prefix length, whether it is a cidr, the length of the address and the address (`network_send`). */
+function network(reader: BodyReader): string {
+  const family = reader.byte();
+  const prefix = reader.byte();
+  const isCidr = reader.byte() !== 0;
+  const address = reader.bytes(reader.byte());
+  const want = family === families.ipv4 ? 4 : 16;
+  if ((family !== families.ipv4 && family !== families.ipv6) || address.length !== want) {
+    throw notOfItsType();
+  }
+  if (prefix > want * 8) throw notOfItsType();
+  const shown = want === 4 ? address.join('.') : ipv6(address);
+  return isCidr || prefix < want * 8 ? `${shown}/${prefix}` : shown;
+}
+
+/** The longest run of zeros is left out, and an embedded IPv4 address is written as one (RFC 5952). */
+function ipv6(address: Buffer): string {
+  const words = Array.from({ length: 8 }, (_, index) => address.readUInt16BE(index * 2));
+  const bits = words.map((word) => (word === 0 ? '0' : '1')).join('');
+  const runs = [...bits.matchAll(/00+/g)].toSorted((a, b) => b[0].length - a[0].length);
+  const [longest] = runs;
+  const from = longest?.index ?? 8;
+  const length = longest?.[0].length ?? 0;
+  const mapped = length === 5 && words[5] === 0xffff;
+  const embedsIpv4 = from === 0 && (length === 6 || mapped);
+  const parts = words.map((word) => word.toString(16));
+  if (embedsIpv4) parts.splice(6, 2, address.subarray(12).join('.'));
+  if (length === 0) return parts.join(':');
+  return `${parts.slice(0, from).join(':')}::${parts.slice(from + length).join(':')}`;
+}
+
+const maxDimensions = 6; // MAXDIM of PostgreSQL
 const maxElements = 100_000;
 
-/** Dimensions, a flag, the element type, then the elements (PostgreSQL's `array_send`). */
-function array(bytes: Buffer): string {
+/** Dimensions, a flag, the element's type, then the elements (PostgreSQL's `array_send`). */
+function array(elementType: number, bytes: Buffer): string {
   const reader = new BodyReader(bytes);
   const dimensions = reader.int32();
-  reader.int32();
-  const element = reader.uint32();
-  if (dimensions === 0) return '{}';
-  if (dimensions < 0 || dimensions > 6) return hex(bytes);
-  const sizes = Array.from({ length: dimensions }, () => {
-    const size = reader.int32();
-    reader.int32(); // the lower bound, which is 1 but for arrays that say otherwise
-    return size;
-  });
-  if (sizes.reduce((product, size) => product * size, 1) > maxElements) return hex(bytes);
+  reader.int32(); // whether there are NULLs
+  if (reader.uint32() !== elementType || dimensions < 0 || dimensions > maxDimensions) {
+    throw notOfItsType();
+  }
+  const sizes = Array.from({ length: dimensions }, () => ({
+    size: reader.int32(),
+    lower: reader.int32(),
+  }));
+  // Each element has a length of four bytes: sizes that promise more elements than there are bytes are a lie.
+  const elements = sizes.reduce((product, { size }) => product * (size > 0 ? size : NaN), 1);
+  if (!(elements <= Math.min(maxElements, 1 + reader.left / 4))) throw notOfItsType();
   const read = (depth: number): string => {
-    const items = Array.from({ length: sizes[depth] ?? 0 }, () => {
+    const items = Array.from({ length: sizes[depth]?.size ?? 0 }, () => {
       if (depth < dimensions - 1) return read(depth + 1);
       const value = reader.value();
-      return value === undefined ? 'NULL' : quoted(formatValue(element, 1, value));
+      return value === undefined ? 'NULL' : quoted(formatValue(elementType, 1, value));
     });
     return `{${items.join(',')}}`;
   };
-  return read(0);
+  const shown = read(0);
+  reader.end();
+  const moved = sizes.some(({ lower }) => lower !== 1);
+  const bounds = sizes.map(({ size, lower }) => `[${lower}:${lower + size - 1}]`).join('');
+  return moved ? `${bounds}=${shown}` : shown;
 }
 
-function quoted(text: string): string {
-  const plain = text !== '' && !/[{}",\\\s]/.test(text) && text.toUpperCase() !== 'NULL';
-  return plain ? text : `"${text.replaceAll(/["\\]/g, String.raw`\$&`)}"`;
+function quoted(element: string): string {
+  const plain =
+    element !== '' && !/[{}",\\ \t\n\v\f\r]/.test(element) && element.toUpperCase() !== 'NULL';
+  return plain ? element : `"${element.replaceAll(/["\\]/g, String.raw`\$&`)}"`;
 }

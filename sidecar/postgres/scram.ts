@@ -18,12 +18,16 @@ export interface ScramOptions {
   readonly nonce: string;
 }
 
+/** How far the exchange has come; a message out of its turn ends it. */
+type State =
+  | { readonly kind: 'begun' | 'answering' | 'verified' | 'failed' }
+  | { readonly kind: 'answered'; readonly serverSignature: Buffer };
+
 /** The client's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), which proves the password without sending it. */
 export class ScramClient {
   readonly #password: string;
   readonly #nonce: string;
-  #serverSignature: Buffer | undefined;
-  #verified = false;
+  #state: State = { kind: 'begun' };
 
   constructor({ password, nonce }: ScramOptions) {
     this.#password = password;
@@ -32,7 +36,7 @@ export class ScramClient {
 
   /** Whether the server has proved that it knows the verifier. */
   get verified(): boolean {
-    return this.#verified;
+    return this.#state.kind === 'verified';
   }
 
   /** Returns client-first-message. PostgreSQL takes the user from the startup message. */
@@ -40,32 +44,42 @@ export class ScramClient {
     return `${gs2Header}${this.#firstBare()}`;
   }
 
-  /** Answers server-first-message with client-final-message. @throws ChaperoneError `backend-login-failed`. */
+  /**
+   * Answers server-first-message with client-final-message, once: a second answer would give away a second proof.
+   * @throws ChaperoneError `backend-login-failed`.
+   */
   async final(serverFirst: string): Promise<string> {
+    if (this.#state.kind !== 'begun') throw failed('it asks for a second proof');
+    this.#state = { kind: 'answering' };
     const { nonce, salt, iterations } = parseServerFirst(serverFirst);
     if (!nonce.startsWith(this.#nonce) || nonce.length === this.#nonce.length) {
       throw failed('its nonce does not continue ours');
     }
-    const normalized = saslPrep(this.#password);
-    const salted = await derive(normalized, salt, iterations, 32, 'sha256');
+    const salted = await derive(prepare(this.#password), salt, iterations, 32, 'sha256');
     const clientKey = hmac(salted, 'Client Key');
     const storedKey = createHash('sha256').update(clientKey).digest();
     const withoutProof = `c=${Buffer.from(gs2Header).toString('base64')},r=${nonce}`;
     const authMessage = `${this.#firstBare()},${serverFirst},${withoutProof}`;
     const signature = hmac(storedKey, authMessage);
     const proof = Buffer.from(clientKey.map((byte, index) => byte ^ (signature[index] ?? 0)));
-    this.#serverSignature = hmac(hmac(salted, 'Server Key'), authMessage);
+    const serverSignature = hmac(hmac(salted, 'Server Key'), authMessage);
+    this.#state = { kind: 'answered', serverSignature };
     return `${withoutProof},p=${proof.toString('base64')}`;
   }
 
   /** Checks server-final-message. @throws ChaperoneError `backend-login-failed` when the server is not the one. */
   verify(serverFinal: string): void {
+    const state = this.#state;
+    this.#state = { kind: 'failed' };
+    if (state.kind !== 'answered') throw failed('its signature comes out of turn');
+    const [, error] = /^e=([\w-]{1,64})/.exec(serverFinal) ?? [];
+    if (error !== undefined) throw failed(`it says ${error}`);
     const given = Buffer.from(/^v=([^,]+)/.exec(serverFinal)?.[1] ?? '', 'base64');
-    const want = this.#serverSignature;
-    if (!want || given.length !== want.length || !timingSafeEqual(given, want)) {
+    const want = state.serverSignature;
+    if (given.length !== want.length || !timingSafeEqual(given, want)) {
       throw failed('its signature is wrong');
     }
-    this.#verified = true;
+    this.#state = { kind: 'verified' };
   }
 
   #firstBare(): string {
@@ -85,23 +99,36 @@ function parseServerFirst(text: string): { nonce: string; salt: Buffer; iteratio
 }
 
 /**
- * Normalises as PostgreSQL does: NFKC with the mappings of RFC 4013, and the password as it is when it cannot be
- * prepared, for example because it holds a prohibited character.
+ * Prepares a password as PostgreSQL does (RFC 4013, `pg_saslprep`): it is mapped and normalised, or taken as it is when
+ * what was mapped holds something prohibited. (The RFC looks for that after normalising; PostgreSQL, before.)
+ * @throws ChaperoneError `backend-login-failed` when PostgreSQL's answer depends on tables that are not kept here.
  */
-function saslPrep(password: string): string {
-  const mapped = password
-    .replaceAll(/[^\S\t\n\v\f\r]/gu, ' ')
-    .replaceAll(ignorable, '')
-    .normalize('NFKC');
-  return mapped === '' || prohibited.test(mapped) ? password : mapped;
+export function prepare(password: string): string {
+  const mapped = password.replaceAll(spaces, ' ').replaceAll(ignored, '');
+  const prepared = mapped.normalize('NFKC');
+  // Where nothing changes it does not matter what the tables say.
+  if (prepared === password || mapped === '' || prohibited.test(mapped)) return password;
+  if (certain.test(mapped)) return prepared;
+  throw new ChaperoneError(
+    'backend-login-failed',
+    'the password of the backend holds characters whose preparation is uncertain: choose one of ASCII',
+  );
 }
 
-// RFC 3454 tables B.1 (mapped to nothing) and C.2 to C.5 (prohibited), by the classes that cover them.
-const ignorable = new RegExp(
-  '\\u00AD|\\u034F|\\u1806|[\\u180B-\\u180D]|\\u2060|[\\uFE00-\\uFE0F]|\\uFEFF|[\\u200B-\\u200D]',
+const spaces = /[\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000]/gu; // RFC 3454 table C.1.2
+const ignored = new RegExp(
+  '\\u00ad|\\u034f|\\u1806|[\\u180b-\\u180d]|[\\u200c\\u200d]|\\u2060|[\\ufe00-\\ufe0f]|\\ufeff', // table B.1
   'gu',
 );
-const prohibited = /\p{Cc}|\p{Cs}|\p{Co}|[\uFFF9-\uFFFD]/u;
+/** Tables C.2 to C.9: controls, private use, noncharacters, surrogates, changes of direction, tags. */
+const prohibited =
+  /[\p{Cc}\p{Co}\p{Cs}\p{Noncharacter_Code_Point}\u0340\u0341\u06dd\u070f\u180e\u200e\u200f\u2028-\u202e\u2061-\u2063\u206a-\u206f\u2ff0-\u2ffb\ufff9-\ufffd\u{1d173}-\u{1d17a}\u{e0001}\u{e0020}-\u{e007f}]/u;
+/**
+ * Latin, Greek, Cyrillic, kana, Han and Hangul, their ligatures and widths, so far as Unicode 3.2 has them: table A.1
+ * (unassigned) and section 6 (right to left) say nothing about them.
+ */
+const certain =
+  /^[\x20-\x7e\u00a1-\u021f\u0222-\u0233\u0250-\u02ad\u0300-\u033f\u0388-\u038a\u038e-\u03a1\u03a3-\u03ce\u0400-\u0482\u048a-\u04ce\u1e00-\u1e9b\u1ea0-\u1ef9\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fa5\uac00-\ud7a3\ufb00-\ufb06\uff01-\uff5e\uff66-\uff9d]*$/u;
 
 function hmac(key: Buffer, data: string): Buffer {
   return createHmac('sha256', key).update(data, 'utf8').digest();
