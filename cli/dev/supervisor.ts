@@ -48,6 +48,8 @@ export interface InstanceSecrets {
   readonly storePassword: string;
   readonly ingestToken: string;
   readonly readToken: string;
+  /** Logins of further backends, by the name that a Backend's `credential.secretRef` gives. */
+  readonly credentials: SidecarSecrets['credentials'];
 }
 
 type Say = (line: string) => void;
@@ -58,13 +60,15 @@ const secretName = 'shop-credential';
 const sidecarStopMs = 20_000; // 7 s for statements that run, 10 s to ship the spool
 const stopMs = 10_000;
 
-function createSecrets(): InstanceSecrets {
+/** Draws the secrets of one start. */
+export function createSecrets(): InstanceSecrets {
   const secret = (): string => randomBytes(32).toString('base64url');
   return {
     backendPassword: secret(),
     storePassword: secret(),
     ingestToken: secret(),
     readToken: secret(),
+    credentials: {},
   };
 }
 
@@ -254,6 +258,7 @@ class Supervisor {
       tls,
       ingestToken: this.#secrets.ingestToken,
       credentials: {
+        ...this.#secrets.credentials,
         [secretName]: { username: demoRole, password: this.#secrets.backendPassword },
       },
     };

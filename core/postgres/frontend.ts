@@ -40,7 +40,7 @@ function readName(reader: BodyReader): string {
 
 /** Whether a name means the same under every client_encoding. */
 export function isAsciiName(name: string): boolean {
-  return /^[\x00-\x7f]*$/.test(name);
+  return !/[\u0080-\u{10ffff}]/u.test(name);
 }
 
 export interface ParseMessage {

@@ -37,8 +37,8 @@ export interface StartOptions {
   readonly prepare?: (config: string) => void;
   readonly demo?: boolean;
   readonly data?: string;
-  /** Secrets that the test has to know; else they are drawn. */
-  readonly secrets?: InstanceSecrets;
+  /** Secrets that the test has to know; others are drawn. */
+  readonly secrets?: Partial<InstanceSecrets>;
 }
 
 export async function startInstance({
