@@ -28,6 +28,8 @@ export interface Operation {
   readonly kind: 'statement' | 'request' | 'connection';
   readonly facts: Facts | Unreadable;
   readonly content?: Content;
+  /** The content is the beginning: the rest is recorded by `permit.up` as it comes. */
+  readonly open?: boolean;
   /** For a request whose text was recorded earlier. */
   readonly statement?: RecordRef;
 }

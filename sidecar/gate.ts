@@ -31,6 +31,13 @@ export function admit(context: GateContext, operation: Operation): Permit | Refu
 
 /** What stops an operation, in words for people and with the next step. */
 function refusalFor(verdict: RecordedVerdict, session: string): Refusal {
+  if (verdict.reason === 'unreadable') {
+    return {
+      code: 'too-large',
+      message: `a statement this long cannot be judged (${verdict.policy ?? 'no policy'} enforces)`,
+      hint: 'Send large values as parameters, which have no limit, or the statement in smaller pieces.',
+    };
+  }
   const by =
     verdict.policy === undefined ? 'no policy selects this pod' : `denied by ${verdict.policy}`;
   return {
@@ -50,7 +57,7 @@ function recordRequest(
   const kind = operation.kind === 'statement' ? 'statement' : 'request';
   const described = content && {
     payloadType: content.type,
-    ...(level === 'Digest' ? { digest: digestOf(content.bytes) } : {}),
+    ...(level === 'Digest' && operation.open !== true ? { digest: digestOf(content.bytes) } : {}),
   };
   const full = content && level === 'Full' ? content.bytes : undefined;
   const ref = context.writer.append({
@@ -121,6 +128,7 @@ class LivePermit {
   readonly #responses: 'Full' | 'Digest' | 'None';
   readonly #digest: Hash | undefined;
   #part: OpenPart | undefined;
+  #upDigest: { readonly hash: Hash; length: number } | undefined;
   #recordedBytes = 0;
   #answerType: PayloadType = 'postgres.messages';
   #up = 0;
@@ -133,7 +141,12 @@ class LivePermit {
     this.#kind = operation.kind;
     this.ref = ref;
     this.recorded = context.writer.turn();
-    this.#up = operation.content?.bytes.length ?? 0;
+    const { content, open } = operation;
+    this.#up = content?.bytes.length ?? 0;
+    if (content && open === true && context.policy?.record.requests === 'Digest') {
+      const beginning = createHash('sha256').update(content.bytes);
+      this.#upDigest = { hash: beginning, length: content.bytes.length };
+    }
     this.#responses = context.policy?.record.responses ?? 'Full';
     this.#digest = this.#responses === 'Digest' ? createHash('sha256') : undefined;
   }
@@ -142,22 +155,49 @@ class LivePermit {
     return this.#durationUs !== undefined;
   }
 
-  /** Records what goes up after the request itself, such as COPY data. */
-  up(channel: Channel, content: Content): void {
-    this.#up += content.bytes.length;
-    if ((this.#context.policy?.record.requests ?? 'Full') !== 'Full') return;
-    for (let start = 0; start < content.bytes.length; start += maxPartBytes) {
-      const payload = content.bytes.subarray(start, start + maxPartBytes);
-      this.#context.writer.append({
-        session: this.#context.log,
-        request: this.ref,
-        ending: false,
-        seal: () => ({
-          fields: { kind: 'part', direction: 'up', channel, payloadType: content.type },
-          payload,
-        }),
-      });
+  /**
+   * Records what goes up after the request record: COPY data, and the rest of a message that is passed on piece by
+   * piece. `last` ends what a digest stands for.
+   */
+  up(channel: Channel, { type, bytes }: Content, last: boolean): void {
+    this.#up += bytes.length;
+    switch (this.#context.policy?.record.requests ?? 'Full') {
+      case 'None':
+        return;
+      case 'Digest':
+        this.#digestUp(channel, type, bytes, last);
+        return;
+      case 'Full':
+        for (let start = 0; start < bytes.length; start += maxPartBytes) {
+          const payload = bytes.subarray(start, start + maxPartBytes);
+          this.#appendUp({ channel, payloadType: type }, payload);
+        }
     }
+  }
+
+  #digestUp(channel: Channel, payloadType: PayloadType, bytes: Buffer, last: boolean): void {
+    this.#upDigest ??= { hash: createHash('sha256'), length: 0 };
+    this.#upDigest.hash.update(bytes);
+    this.#upDigest.length += bytes.length;
+    if (!last) return;
+    const { hash: digest, length } = this.#upDigest;
+    this.#upDigest = undefined;
+    this.#appendUp({ channel, payloadType, digest: { sha256: digest.digest('hex'), length } });
+  }
+
+  #appendUp(
+    fields: Pick<Extract<RecordFields, { kind: 'part' }>, 'channel' | 'payloadType' | 'digest'>,
+    payload?: Buffer,
+  ): void {
+    this.#context.writer.append({
+      session: this.#context.log,
+      request: this.ref,
+      ending: false,
+      seal: () => ({
+        fields: { kind: 'part', direction: 'up', ...fields },
+        ...(payload ? { payload } : {}),
+      }),
+    });
   }
 
   /** Records a piece of the answer, which may be released once it is in the spool. */

@@ -9,6 +9,8 @@ import {
   type Field,
 } from './backend.ts';
 import { FrameSplitter, type Piece } from './frames.ts';
+import { FrontendTag } from './frontend.ts';
+import { BodyReader } from './reader.ts';
 import { formatValue } from './values.ts';
 
 /** A row or another message up to this length is shown; of a longer one only its length. */
@@ -87,6 +89,15 @@ export function asideLines(seq: number | undefined, piece: Piece): readonly Tran
   }
 }
 
+/** Returns the text of CopyData, or of the reason in a CopyFail. */
+export function copyText(answer: Answer, piece: Piece): string | undefined {
+  if (piece.kind !== 'message') return undefined;
+  if (piece.tag === FrontendTag.CopyFail)
+    return `(given up: ${piece.body.toString('utf8', 0, piece.body.length - 1)})`;
+  if (piece.tag !== BackendTag.CopyData) return undefined;
+  return formatValue(0, answer.binaryCopy ? 1 : 0, piece.body);
+}
+
 function columnsLine(seq: number, fields: readonly Field[]): TranscriptLine {
   return { kind: 'columns', seq, names: fields.map(({ name }) => name) };
 }
@@ -123,10 +134,15 @@ function messageLines(answer: Answer, piece: Piece): readonly TranscriptLine[] {
       answer.command = parseCommandComplete(body);
       return [];
     case BackendTag.CopyOutResponse:
+    case BackendTag.CopyInResponse:
       answer.binaryCopy = body[0] === 1;
       return [];
     case BackendTag.CopyData:
-      return [{ kind: 'copy', seq, text: formatValue(0, answer.binaryCopy ? 1 : 0, body) }];
+      return [{ kind: 'copy', seq, text: copyText(answer, piece) ?? '' }];
+    case BackendTag.FunctionCallResponse: {
+      const value = new BodyReader(body).value();
+      return [{ kind: 'row', seq, cells: [value ? formatValue(0, 1, value) : null] }];
+    }
     default:
       return asideLines(seq, piece);
   }
@@ -154,6 +170,6 @@ function notShown(
   seq: number | undefined,
   piece: Exclude<Piece, { kind: 'message' }>,
 ): TranscriptLine {
-  const length = piece.kind === 'oversized' ? piece.length : piece.bytes.length;
+  const length = 'length' in piece ? piece.length : piece.bytes.length;
   return note(seq, `a message of ${length} bytes is not shown`);
 }

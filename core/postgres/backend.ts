@@ -147,6 +147,17 @@ export function parseErrorFields(body: Buffer): ReadonlyMap<string, string> {
   return fields;
 }
 
+/** Returns the SQLSTATE of an ErrorResponse, also when only the beginning of it is there. */
+export function tryParseErrorCode(body: Buffer): string | undefined {
+  for (let at = 0; at < body.length && body[at] !== 0;) {
+    const end = body.indexOf(0, at);
+    if (end < 0) return undefined;
+    if (body[at] === 0x43) return body.toString('latin1', at + 1, end); // C
+    at = end + 1;
+  }
+  return undefined;
+}
+
 export function parseNotification(body: Buffer): {
   readonly processId: number;
   readonly channel: string;

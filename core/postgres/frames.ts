@@ -10,18 +10,40 @@ export type Piece =
       readonly body: Buffer;
     }
   /** Bytes of streamed messages of one tag as they came, cut anywhere; `ended` of them end in it. */
-  | { readonly kind: 'run'; readonly tag: number; readonly bytes: Buffer; readonly ended: number }
-  /** A message above the limit: said once, then its body is swallowed. */
+  | {
+      readonly kind: 'run';
+      readonly tag: number;
+      readonly bytes: Buffer;
+      readonly ended: number;
+      /** Whether it ends within a message, so that nothing but more of it may follow. */
+      readonly inside: boolean;
+    }
+  /** The beginning of a message above the limit, under `stream`. */
+  | {
+      readonly kind: 'open';
+      readonly tag: number;
+      /** Its length field. */
+      readonly length: number;
+      /** Tag, length and as much of the body as `openBytes`, or all of it. */
+      readonly frame: Buffer;
+      readonly last: boolean;
+    }
+  /** More of the message that `open` began. */
+  | { readonly kind: 'more'; readonly tag: number; readonly bytes: Buffer; readonly last: boolean }
+  /** A message above the limit, under `skip`: said once, then its body is swallowed. */
   | { readonly kind: 'oversized'; readonly tag: number; readonly length: number };
 
 export interface SplitterOptions {
   /** Tags whose messages pass in runs and are never held. */
   readonly streamed: ReadonlySet<number>;
   /** Limit of every other message's length field, in bytes. */
-  readonly maxMessageBytes: number;
-  /** What happens to one above the limit: swallowed, or the end of the stream. */
-  readonly oversized: 'skip' | 'throw';
+  readonly maxMessageBytes: number | ((tag: number) => number);
+  /** What happens to one above the limit: it is swallowed, ends the stream, or is passed on piece by piece. */
+  readonly oversized: 'skip' | 'throw' | 'stream';
 }
+
+/** So much of a message above the limit comes with its first piece: names and the beginning of a text. */
+export const openBytes = 65_536;
 
 /** Tag and length. */
 const headerBytes = 5;
@@ -31,9 +53,16 @@ const maxLength = 0x3fff_ffff + 4;
 type State =
   /** Between messages; `held` are the first bytes of a header. */
   | { readonly kind: 'between' }
-  | { readonly kind: 'gathering'; readonly tag: number; readonly frame: Buffer; filled: number }
-  | { readonly kind: 'running'; readonly tag: number; left: number }
-  | { readonly kind: 'swallowing'; left: number }
+  | {
+      readonly kind: 'gathering';
+      readonly tag: number;
+      readonly frame: Buffer;
+      readonly filled: number;
+      /** All of the message, or as much as its first piece takes. */
+      readonly wanted: number;
+    }
+  | { readonly kind: 'running' | 'flowing'; readonly tag: number; readonly left: number }
+  | { readonly kind: 'swallowing'; readonly left: number }
   /** After a violation nobody knows where a message begins: what follows must not be taken for messages. */
   | { readonly kind: 'broken' };
 
@@ -52,7 +81,7 @@ export class FrameSplitter {
 
   /** Whether the bytes pushed so far end within a message that was passed on in part. */
   get inside(): boolean {
-    return this.#state.kind === 'running';
+    return this.#state.kind === 'running' || this.#state.kind === 'flowing';
   }
 
   /** Whether the bytes pushed so far end where a message ends. */
@@ -89,6 +118,9 @@ export class FrameSplitter {
         case 'running':
           at = this.#run(state.tag, state.left, bytes, { from: at, at }, pieces);
           break;
+        case 'flowing':
+          at = this.#flow(state, bytes, at, pieces);
+          break;
         case 'swallowing': {
           const taken = Math.min(state.left, bytes.length - at);
           this.#state =
@@ -113,22 +145,33 @@ export class FrameSplitter {
     const tag = bytes.readUInt8(at);
     const length = readLength(bytes, at + 1);
     if (this.#options.streamed.has(tag)) return this.#run(tag, 0, bytes, { from: at, at }, pieces);
-    if (length > this.#options.maxMessageBytes) {
-      if (this.#options.oversized === 'throw') throw violation(`a message of ${length} bytes`);
-      pieces.push({ kind: 'oversized', tag, length });
-      this.#state = length === 4 ? { kind: 'between' } : { kind: 'swallowing', left: length - 4 };
-      return at + headerBytes;
-    }
-    const end = at + 1 + length;
-    if (end <= bytes.length) {
-      const frame = bytes.subarray(at, end);
+    const total = 1 + length;
+    let wanted = total;
+    if (length > this.#limitOf(tag)) {
+      const { oversized } = this.#options;
+      if (oversized === 'throw') throw violation(`a message of ${length} bytes`);
+      if (oversized === 'skip') {
+        pieces.push({ kind: 'oversized', tag, length });
+        this.#state = length === 4 ? { kind: 'between' } : { kind: 'swallowing', left: length - 4 };
+        return at + headerBytes;
+      }
+      wanted = Math.min(total, headerBytes + openBytes);
+    } else if (at + total <= bytes.length) {
+      const frame = bytes.subarray(at, at + total);
       pieces.push({ kind: 'message', tag, frame, body: frame.subarray(headerBytes) });
-      return end;
+      return at + total;
     }
-    const frame = Buffer.allocUnsafe(Math.min(1 + length, 2 * (bytes.length - at) + 4096));
-    const filled = bytes.copy(frame, 0, at);
-    this.#state = { kind: 'gathering', tag, frame, filled };
-    return bytes.length;
+    const there = Math.min(wanted, bytes.length - at);
+    const frame = Buffer.allocUnsafe(Math.min(wanted, 2 * there + 4096));
+    const filled = bytes.copy(frame, 0, at, at + there);
+    if (filled === wanted) this.#gathered(tag, frame, pieces);
+    else this.#state = { kind: 'gathering', tag, frame, filled, wanted };
+    return at + there;
+  }
+
+  #limitOf(tag: number): number {
+    const { maxMessageBytes } = this.#options;
+    return typeof maxMessageBytes === 'number' ? maxMessageBytes : maxMessageBytes(tag);
   }
 
   // The buffer grows as bytes arrive, at most to twice what came: a length that lies costs its sender the bytes.
@@ -138,28 +181,40 @@ export class FrameSplitter {
     at: number,
     pieces: Piece[],
   ): number {
-    const total = 1 + readLength(state.frame, 1);
-    const taken = Math.min(total - state.filled, bytes.length - at);
-    const needed = state.filled + taken;
+    const { tag, wanted } = state;
+    const taken = Math.min(wanted - state.filled, bytes.length - at);
+    const filled = state.filled + taken;
     let { frame } = state;
-    if (needed > frame.length) {
-      frame = Buffer.allocUnsafe(Math.min(total, 2 * needed));
+    if (filled > frame.length) {
+      frame = Buffer.allocUnsafe(Math.min(wanted, 2 * filled));
       state.frame.copy(frame, 0, 0, state.filled);
     }
     bytes.copy(frame, state.filled, at, at + taken);
-    if (needed < total) {
-      this.#state = { kind: 'gathering', tag: state.tag, frame, filled: needed };
-      return at + taken;
-    }
-    const whole = frame.subarray(0, total);
-    pieces.push({
-      kind: 'message',
-      tag: state.tag,
-      frame: whole,
-      body: whole.subarray(headerBytes),
-    });
-    this.#state = { kind: 'between' };
+    if (filled < wanted) this.#state = { kind: 'gathering', tag, frame, filled, wanted };
+    else this.#gathered(tag, frame.subarray(0, wanted), pieces);
     return at + taken;
+  }
+
+  #gathered(tag: number, frame: Buffer, pieces: Piece[]): void {
+    const length = readLength(frame, 1);
+    const left = 1 + length - frame.length;
+    if (length > this.#limitOf(tag)) {
+      pieces.push({ kind: 'open', tag, length, frame, last: left === 0 });
+    } else pieces.push({ kind: 'message', tag, frame, body: frame.subarray(headerBytes) });
+    this.#state = left > 0 ? { kind: 'flowing', tag, left } : { kind: 'between' };
+  }
+
+  #flow(
+    { tag, left }: Extract<State, { left: number; tag: number }>,
+    bytes: Buffer,
+    at: number,
+    pieces: Piece[],
+  ): number {
+    const end = Math.min(at + left, bytes.length);
+    const rest = left - (end - at);
+    pieces.push({ kind: 'more', tag, bytes: bytes.subarray(at, end), last: rest === 0 });
+    this.#state = rest > 0 ? { kind: 'flowing', tag, left: rest } : { kind: 'between' };
+    return end;
   }
 
   /** Takes as many messages of one tag as follow each other, and the part of the last that is there, as one piece. */
@@ -186,7 +241,13 @@ export class FrameSplitter {
       at += headerBytes;
       if (open === 0) ended += 1;
     }
-    pieces.push({ kind: 'run', tag, bytes: bytes.subarray(start.from, at), ended });
+    pieces.push({
+      kind: 'run',
+      tag,
+      bytes: bytes.subarray(start.from, at),
+      ended,
+      inside: open > 0,
+    });
     this.#state = open > 0 ? { kind: 'running', tag, left: open } : { kind: 'between' };
     return at;
   }

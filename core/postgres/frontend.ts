@@ -60,6 +60,11 @@ export function parseParse(body: Buffer): ParseMessage {
   return { name, query, parameterTypes };
 }
 
+/** Returns the statement's name from the beginning of a Parse message. */
+export function parseParseName(body: Buffer): string {
+  return readName(new BodyReader(body));
+}
+
 export interface BindMessage {
   readonly portal: string;
   readonly statement: string;
@@ -82,6 +87,34 @@ export function parseBind(body: Buffer): BindMessage {
 }
 
 /** What Describe and Close name. */
+/** Returns the names from the beginning of a Bind message. */
+export function parseBindNames(body: Buffer): Pick<BindMessage, 'portal' | 'statement'> {
+  const reader = new BodyReader(body);
+  return { portal: readName(reader), statement: readName(reader) };
+}
+
+/** A call by the fast-path interface. */
+export interface FunctionCallMessage {
+  /** OID of the function. */
+  readonly function: number;
+  readonly argumentFormats: readonly number[];
+  /** Undefined is NULL. */
+  readonly arguments: readonly (Buffer | undefined)[];
+  readonly resultFormat: number;
+}
+
+export function parseFunctionCall(body: Buffer): FunctionCallMessage {
+  const reader = new BodyReader(body);
+  const message = {
+    function: reader.uint32(),
+    argumentFormats: list(reader.count(), () => reader.int16()),
+    arguments: list(reader.count(), () => reader.value()),
+    resultFormat: reader.int16(),
+  };
+  reader.end();
+  return message;
+}
+
 export interface NamedObject {
   readonly kind: 'statement' | 'portal';
   readonly name: string;
@@ -124,7 +157,7 @@ export function buildExecute(portal: string, maxRows: number): Buffer {
 }
 
 export function buildDescribe({ kind, name }: NamedObject): Buffer {
-  return buildMessage('D', Buffer.from(kind === 'statement' ? 'S' : 'P'), name);
+  return buildMessage('D', Buffer.from(`${kind === 'statement' ? 'S' : 'P'}${name}\0`, 'latin1'));
 }
 
 export function buildSync(): Buffer {

@@ -1,11 +1,12 @@
 import type { Frame } from '../record/frame.ts';
-import type { PayloadDigest, RecordHeader } from '../record/kinds.ts';
+import type { PayloadDigest, PayloadType, RecordHeader } from '../record/kinds.ts';
 import { isReadable } from '../record/readable.ts';
 import { Recent } from '../record/recent.ts';
 import type { TranscriptLine } from '../record/transcript.ts';
 import {
   answerLines,
   asideLines,
+  copyText,
   formatAt,
   messageSplitter,
   note,
@@ -19,7 +20,14 @@ import {
   type Field,
 } from './backend.ts';
 import type { FrameSplitter } from './frames.ts';
-import { parseBind, parseParse, type BindMessage } from './frontend.ts';
+import {
+  parseBind,
+  parseExecute,
+  parseFunctionCall,
+  parseParse,
+  type BindMessage,
+  type FunctionCallMessage,
+} from './frontend.ts';
 import { formatValue } from './values.ts';
 
 /** As much as a sidecar admits in one message: text and parameters are put together again up to here. */
@@ -46,6 +54,8 @@ interface OpenRequest {
   readonly statement: Statement | undefined;
   /** Seq of the record that describes its rows. */
   readonly layout: number | undefined;
+  /** Of what the agent sends for a COPY. */
+  data?: FrameSplitter | undefined;
 }
 
 /** A request or statement whose content may go on in the records that follow it. */
@@ -170,15 +180,17 @@ class Transcriber {
   ): Generator<TranscriptLine> {
     const { seq, time, verdict, payloadType } = header;
     const statement = this.#statements.get(header.statement);
-    const isQuery = payloadType === 'postgres.query' && content.length > 0;
-    const text = isQuery ? content.toString('utf8') : statement?.text;
-    yield { kind: 'request', seq, time, text, verdict };
+    const text = content.length > 0 ? requestText(payloadType, content) : undefined;
+    yield { kind: 'request', seq, time, text: text ?? statement?.text, verdict };
     if (header.statement !== undefined && !statement)
       yield note(seq, `its text is that of record ${header.statement}, which is too far back`);
     const isBind = payloadType === 'postgres.bind' && content.length > 0 && !partial;
     const bind = isBind ? tryParse(() => parseBind(content)) : undefined;
+    const call = payloadType === 'postgres.function-call' && content.length > 0 && !partial;
+    const called = call ? tryParse(() => parseFunctionCall(content)) : undefined;
     if (bind)
       yield { kind: 'parameters', seq, values: parameterTexts(bind, statement?.parameterTypes) };
+    else if (called) yield { kind: 'parameters', seq, values: argumentTexts(called) };
     else if (isBind) yield note(seq, 'its parameters cannot be read');
     if (verdict.action === 'Deny') return;
     const answer = newAnswer(seq, bind?.resultFormats);
@@ -186,7 +198,10 @@ class Transcriber {
   }
 
   *#part(header: HeaderOf<'part'>, frame: Frame): Generator<TranscriptLine> {
-    if (header.direction === 'up') return; // without a request before it, nobody knows what it is
+    if (header.direction === 'up') {
+      yield* this.#copyIn(header, frame);
+      return;
+    }
     if (header.channel === 'layout') return this.#takeLayout(header, frame);
     const open = header.channel === 'rows' ? this.#open.get(header.request) : undefined;
     if (open) yield* this.#answer(open, frame);
@@ -194,6 +209,29 @@ class Transcriber {
       this.#asides = messageSplitter();
       yield note(header.request, `a message of ${header.payload?.length ?? 0} bytes was erased`);
     } else yield* this.#aside(header.request, frame.payload);
+  }
+
+  /** Data that the agent sent for a COPY. */
+  *#copyIn(header: HeaderOf<'part'>, frame: Frame): Generator<TranscriptLine> {
+    const { request: seq } = header;
+    const open = this.#open.get(seq);
+    if (header.channel !== 'copy' || seq === undefined || !open) return;
+    if (header.digest) yield digestNote(seq, 'the data', header.digest);
+    if (isErased(frame)) {
+      yield note(seq, 'data of the COPY were erased');
+      open.data = undefined;
+      return;
+    }
+    open.data ??= messageSplitter();
+    const { data, answer } = open;
+    const pieces = tryParse(() => data.push(frame.payload));
+    if (!pieces) yield note(seq, 'data of the COPY cannot be read');
+    for (const piece of pieces ?? []) {
+      const text = copyText(answer, piece);
+      if (text !== undefined) yield { kind: 'copy', seq, text };
+      else if (piece.kind !== 'message')
+        yield note(seq, 'data of the COPY are too long to be shown');
+    }
   }
 
   *#aside(seq: number | undefined, payload: Buffer): Generator<TranscriptLine> {
@@ -302,6 +340,30 @@ function isErased({ header, payload }: Frame): boolean {
 
 function digestNote(seq: number, what: string, { sha256, length }: PayloadDigest): TranscriptLine {
   return note(seq, `${what} was recorded as a digest only: SHA-256 ${sha256} of ${length} bytes`);
+}
+
+/** What a request asks for, where it is not the text of a statement before it. */
+function requestText(type: PayloadType | undefined, content: Buffer): string | undefined {
+  switch (type) {
+    case 'postgres.query':
+      return content.toString('utf8');
+    case 'postgres.function-call': {
+      const oid = content.length >= 4 ? content.readUInt32BE() : 0;
+      return `fast-path call of the function with OID ${oid}`;
+    }
+    case 'postgres.execute': {
+      const { portal = '', maxRows = 0 } = tryParse(() => parseExecute(content)) ?? {};
+      return `fetch ${maxRows === 0 ? 'all' : maxRows} from the cursor "${portal}"`;
+    }
+    default:
+      return undefined;
+  }
+}
+
+function argumentTexts(call: FunctionCallMessage): (string | null)[] {
+  return call.arguments.map((value, index) =>
+    value === undefined ? null : formatValue(0, formatAt(call.argumentFormats, index), value),
+  );
 }
 
 function parameterTexts(

@@ -10,10 +10,13 @@ export type PayloadType =
   | 'postgres.query' // body of a Query message, without the closing NUL
   | 'postgres.parse' // body of a Parse message
   | 'postgres.bind' // body of a Bind message
+  | 'postgres.function-call' // body of a FunctionCall message
+  | 'postgres.execute' // body of an Execute of a cursor that SQL declared
+  | 'postgres.copy' // CopyData, CopyDone and CopyFail messages of an agent, as they came
   | 'postgres.messages'; // backend messages as they came; consecutive parts and the result join seamlessly
 
 /** The part of a stream that a part record belongs to. */
-export type Channel = 'layout' | 'rows' | 'notice' | 'parameters' | 'message';
+export type Channel = 'layout' | 'rows' | 'notice' | 'parameters' | 'message' | 'copy';
 
 /** Verdict of the policies over one operation, as it is recorded. */
 export interface RecordedVerdict {
@@ -121,6 +124,10 @@ export type RecordFields =
       readonly direction: 'up' | 'down';
       readonly channel: Channel;
       readonly payloadType: PayloadType;
+      /** Of all that went up on the channel, with the request's own beginning; in place of payloads. */
+      readonly digest?: PayloadDigest;
+      /** Process id of the backend that serves the session, as the server's own logs name it. */
+      readonly backendPid?: number;
     }
   | {
       readonly kind: 'result';

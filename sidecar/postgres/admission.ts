@@ -3,22 +3,33 @@ import { isRefusal, type Operation, type Refusal } from '#core/operation.ts';
 import type { Piece } from '#core/postgres/frames.ts';
 import {
   FrontendTag,
+  isAsciiName,
   parseBind,
+  parseBindNames,
   parseClose,
   parseDescribe,
   parseExecute,
+  parseFunctionCall,
   parseParse,
+  parseParseName,
   parseQuery,
 } from '#core/postgres/frontend.ts';
+import type { PayloadType } from '#core/record/kinds.ts';
+import type { Permit } from '../gate.ts';
 import type { Session } from '../lane.ts';
-import type { Item } from './pipeline.ts';
-import { Names, Statements, type Portal } from './statements.ts';
+import type { Item } from './items.ts';
+import { Names, Statements, unknownStatement, type Portal } from './statements.ts';
+
+/** A message as far as it is there: whole, or `open` when the rest follows. */
+interface Message {
+  readonly tag: number;
+  readonly frame: Buffer;
+  readonly body: Buffer;
+  readonly open: boolean;
+}
 
 const facts = { protocol: 'Postgres' } as const;
-
-const unsupportedMessages = new Map<number, string>([
-  [FrontendTag.FunctionCall, 'FunctionCall (the fast-path interface)'],
-]);
+const headerBytes = 5;
 
 /**
  * Turns the agent's messages into items of the pipeline: each operation is decided and its record queued, in the order
@@ -30,6 +41,8 @@ export class Admission {
   readonly #portals = new Names<Portal>();
   /** After a refusal PostgreSQL's rule holds: nothing before the next Sync is looked at. */
   #skipping = false;
+  /** The operation whose message goes on in the pieces that follow. */
+  #flowing: { readonly permit: Permit; readonly type: PayloadType } | undefined;
 
   constructor(session: Session) {
     this.#session = session;
@@ -52,39 +65,45 @@ export class Admission {
 
   /** Returns the item for a piece, or undefined for what is skipped. @throws ChaperoneError `protocol-violation`. */
   admit(piece: Piece): Item | undefined {
-    if (piece.kind === 'message' && piece.tag === FrontendTag.Terminate) {
+    if (piece.kind === 'more') return this.#more(piece);
+    if (piece.tag === FrontendTag.Terminate && piece.kind === 'message')
       return { kind: 'terminate', frame: piece.frame };
-    }
     if (this.#skipping) {
-      if (piece.kind !== 'message' || piece.tag !== FrontendTag.Sync) return undefined;
+      if (piece.tag !== FrontendTag.Sync) return undefined;
       this.#skipping = false;
     }
+    if (piece.kind !== 'message' && piece.kind !== 'open') throw impossible(piece.tag);
+    const { kind, tag, frame } = piece;
+    if (kind === 'open' && !mayBeLong.has(tag)) throw impossible(tag);
+    const open = kind === 'open' && !piece.last;
     try {
-      return this.#admitPiece(piece);
+      return this.#admitMessage({ tag, frame, body: frame.subarray(headerBytes), open });
     } catch (error) {
-      if (!(error instanceof ChaperoneError) || error.code !== 'too-large') throw error;
-      return this.#refused(piece.tag, { code: error.code, message: error.message });
+      if (!(error instanceof ChaperoneError) || !isRefusable(error)) throw error;
+      return this.#refused(tag, { code: error.code, message: error.message });
     }
   }
 
-  #admitPiece(piece: Piece): Item | undefined {
-    if (piece.kind !== 'message') {
-      // COPY data that no COPY awaits: PostgreSQL ignores it, and so do we, since none was let through.
-      if (piece.tag === FrontendTag.CopyData) return undefined;
-      return this.#refused(piece.tag, {
-        code: 'too-large',
-        message: `a message of ${piece.kind === 'oversized' ? piece.length : 'too many'} bytes is too large to judge`,
-        hint: 'Send large values in smaller pieces.',
-      });
-    }
-    const { tag, frame, body } = piece;
+  /** Admits a piece of the COPY that `permit` takes data for. */
+  admitCopy(piece: Extract<Piece, { kind: 'message' | 'run' }>, permit: Permit): Item {
+    const ends = piece.kind === 'message';
+    const frame = ends ? piece.frame : piece.bytes;
+    permit.up('copy', { type: 'postgres.copy', bytes: frame }, ends);
+    if (ends) return { kind: 'copy-end', permit, frame };
+    return { kind: 'copy-data', permit, frame, inside: piece.inside };
+  }
+
+  #admitMessage(message: Message): Item {
+    const { tag, frame, body } = message;
     switch (tag) {
       case FrontendTag.Query:
-        return this.#query(frame, body);
+        return this.#query(message);
       case FrontendTag.Parse:
-        return this.#parse(frame, body);
+        return this.#parse(message);
       case FrontendTag.Bind:
-        return this.#bind(frame, body);
+        return this.#bind(message);
+      case FrontendTag.FunctionCall:
+        return this.#functionCall(message);
       case FrontendTag.Execute:
         return this.#execute(frame, body);
       case FrontendTag.Describe:
@@ -95,72 +114,71 @@ export class Admission {
         return { kind: 'flush', frame };
       case FrontendTag.Sync:
         return { kind: 'sync', frame };
-      case FrontendTag.CopyDone:
-      case FrontendTag.CopyFail:
-        return undefined; // see above
       default:
-        return this.#unsupported(tag);
+        throw impossible(tag);
     }
   }
 
-  #query(frame: Buffer, body: Buffer): Item {
-    const bytes = parseQuery(body);
-    const answer = this.#decide({
-      kind: 'request',
-      facts,
-      content: { type: 'postgres.query', bytes },
-    });
-    if (isRefusal(answer)) return { kind: 'refused', simple: true, refusal: answer };
+  #query({ tag, frame, body, open }: Message): Item {
+    const bytes = open ? body : parseQuery(body);
+    const answer = this.#decide('request', 'postgres.query', bytes, open);
+    if (isRefusal(answer)) return this.#refused(tag, answer);
     this.#portals.delete('');
     // A simple Query destroys the unnamed statement as well.
-    return { kind: 'query', permit: answer, change: this.#statements.delete(''), frame };
+    const change = this.#statements.delete('');
+    return { kind: 'query', permit: answer, change, frame, open };
   }
 
-  #parse(frame: Buffer, body: Buffer): Item {
-    const { name } = parseParse(body);
+  #parse({ tag, frame, body, open }: Message): Item {
+    const name = open ? parseParseName(body) : parseParse(body).name;
     this.#statements.reserve(name);
-    const answer = this.#decide({
-      kind: 'statement',
-      facts,
-      content: { type: 'postgres.parse', bytes: body },
-    });
-    if (isRefusal(answer)) return this.#refused(FrontendTag.Parse, answer);
+    const answer = this.#decide('statement', 'postgres.parse', body, open);
+    if (isRefusal(answer)) return this.#refused(tag, answer);
     const change = this.#statements.set(name, { ref: answer.ref, layout: undefined });
-    return { kind: 'parse', permit: answer, change, frame };
+    return { kind: 'parse', permit: answer, change, frame, open };
   }
 
-  #bind(frame: Buffer, body: Buffer): Item {
-    const { portal, statement: name } = parseBind(body);
+  #bind({ tag, frame, body, open }: Message): Item {
+    const { portal, statement: name } = open ? parseBindNames(body) : parseBind(body);
+    if (!isAsciiName(portal)) throw unnamable;
     // Portals end with their transaction, which the agent need not say.
     if (this.#portals.full) this.#portals.prune(({ permit }) => permit.finished);
     this.#portals.reserve(portal);
     const statement = this.#statements.get(name);
-    const answer = this.#decide({
-      kind: 'request',
-      facts,
-      content: { type: 'postgres.bind', bytes: body },
-      ...(statement.ref ? { statement: statement.ref } : {}),
-    });
-    if (isRefusal(answer)) return this.#refused(FrontendTag.Bind, answer);
+    const answer = this.#decide('request', 'postgres.bind', body, open, statement.ref);
+    if (isRefusal(answer)) return this.#refused(tag, answer);
     this.#portals.set(portal, { permit: answer, statement });
-    return { kind: 'bind', permit: answer, frame };
+    return { kind: 'bind', permit: answer, frame, open };
   }
 
+  #functionCall({ tag, frame, body, open }: Message): Item {
+    if (!open) parseFunctionCall(body);
+    const answer = this.#decide('request', 'postgres.function-call', body, open);
+    if (isRefusal(answer)) return this.#refused(tag, answer);
+    return { kind: 'function-call', permit: answer, frame, open };
+  }
+
+  /** A portal that no Bind made, or that has run to its end, may be a cursor that SQL declared. */
   #execute(frame: Buffer, body: Buffer): Item {
-    const portal = this.#portals.get(parseExecute(body).portal);
-    if (portal)
-      return { kind: 'execute', permit: portal.permit, statement: portal.statement, frame };
-    return this.#refused(FrontendTag.Execute, unknownPortal);
+    const { portal } = parseExecute(body);
+    const bound = this.#portals.get(portal);
+    if (bound && !bound.permit.finished) {
+      const { permit, statement } = bound;
+      return { kind: 'execute', permit, statement, portal, cursor: false, frame };
+    }
+    const answer = this.#decide('request', 'postgres.execute', body, false);
+    if (isRefusal(answer)) return this.#refused(FrontendTag.Execute, answer);
+    const statement = unknownStatement();
+    return { kind: 'execute', permit: answer, statement, portal, cursor: true, frame };
   }
 
   #describe(frame: Buffer, body: Buffer): Item {
     const { kind, name } = parseDescribe(body);
-    if (kind === 'statement') {
+    if (kind === 'statement')
       return { kind: 'describe-statement', statement: this.#statements.get(name), frame };
-    }
     const portal = this.#portals.get(name);
-    if (portal) return { kind: 'describe-portal', permit: portal.permit, frame };
-    return this.#refused(FrontendTag.Describe, unknownPortal);
+    const permit = portal && !portal.permit.finished ? portal.permit : undefined;
+    return { kind: 'describe-portal', permit, frame };
   }
 
   #close(frame: Buffer, body: Buffer): Item {
@@ -171,17 +189,34 @@ export class Admission {
     return { kind: 'close', frame };
   }
 
-  #unsupported(tag: number): Item {
-    const what = unsupportedMessages.get(tag) ?? `a message of type ${tag}`;
-    return this.#refused(tag, {
-      code: 'unsupported',
-      message: `${what} is not supported`,
-      hint: 'Use the simple or the extended query protocol.',
-    });
+  /** More of a message that was too long to be held: recorded and passed on, or dropped with its beginning. */
+  #more({ tag, bytes, last }: Extract<Piece, { kind: 'more' }>): Item | undefined {
+    const flowing = this.#flowing;
+    if (last) this.#flowing = undefined;
+    if (!flowing) return undefined;
+    const { permit, type } = flowing;
+    const text = last && tag === FrontendTag.Query ? bytes.subarray(0, -1) : bytes; // without the closing NUL
+    permit.up('message', { type, bytes: text }, last);
+    return { kind: 'more', frame: bytes, last };
   }
 
-  #decide(operation: Operation): ReturnType<Session['admit']> {
-    return this.#session.admit(operation);
+  #decide(
+    kind: 'statement' | 'request',
+    type: PayloadType,
+    bytes: Buffer,
+    open: boolean,
+    statement?: Operation['statement'],
+  ): Permit | Refusal {
+    const answer = this.#session.admit({
+      kind,
+      // Nobody can judge a text that is not all there.
+      facts: open && isText(type) ? tooLong : facts,
+      content: { type, bytes },
+      ...(open ? { open } : {}),
+      ...(statement ? { statement } : {}),
+    });
+    if (open && !isRefusal(answer)) this.#flowing = { permit: answer, type };
+    return answer;
   }
 
   #refused(tag: number, refusal: Refusal): Item {
@@ -191,8 +226,28 @@ export class Admission {
   }
 }
 
-const unknownPortal: Refusal = {
-  code: 'unsupported',
-  message: 'this portal was not made by a Bind of this connection',
-  hint: 'Use FETCH for cursors that DECLARE made.',
-};
+const mayBeLong: ReadonlySet<number> = new Set([
+  FrontendTag.Query,
+  FrontendTag.Parse,
+  FrontendTag.Bind,
+  FrontendTag.FunctionCall,
+]);
+
+const tooLong = { protocol: 'Unreadable', because: 'too long' } as const;
+
+function isText(type: PayloadType): boolean {
+  return type === 'postgres.query' || type === 'postgres.parse';
+}
+
+const unnamable = new ChaperoneError(
+  'unsupported',
+  'names of portals have to be ASCII: what others mean changes with client_encoding',
+);
+
+function isRefusable({ code }: ChaperoneError): boolean {
+  return code === 'too-large' || code === 'unsupported';
+}
+
+function impossible(tag: number): ChaperoneError {
+  return new ChaperoneError('protocol-violation', `the agent sent a message of type ${tag}`);
+}

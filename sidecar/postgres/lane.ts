@@ -81,7 +81,7 @@ async function relay(session: Session, agent: Duplex, context: RelayContext): Pr
     const backend = await logInToBackend(upstream, { ...credential, parameters, signal });
     const carried = new Relay({ agent, upstream, session });
     const { key, withdraw } = host.cancels.register(4, () => {
-      if (carried.busy) cancelAtBackend(target, host, backend.cancelKey);
+      carried.cancel(() => cancelAtBackend(target, host, backend.cancelKey));
     });
     try {
       agent.write(greeting(backend, key));
@@ -103,17 +103,23 @@ function greeting(backend: BackendLogin, key: CancelKey): Buffer {
   ]);
 }
 
-/** Cancels as a client would: on a connection of its own, which the backend closes when the signal is sent. */
-function cancelAtBackend(target: Target, host: LaneHost, key: CancelKey | undefined): void {
+/**
+ * Cancels as a client would, on a connection of its own. Resolves when the backend has closed it, which it does once the
+ * signal is sent, or after a while.
+ */
+async function cancelAtBackend(
+  target: Target,
+  host: LaneHost,
+  key: CancelKey | undefined,
+): Promise<void> {
   if (!key) return;
-  host.dial(target.backend, AbortSignal.timeout(cancelTimeoutMs)).then(
-    (socket) => {
-      socket.on('error', () => socket.destroy());
-      socket.setTimeout(cancelTimeoutMs, () => socket.destroy());
-      socket.resume().end(buildCancelRequest(key.processId, key.secret));
-    },
-    () => undefined, // a cancel is never answered: the query goes on, as when PostgreSQL drops one
-  );
+  const socket = await host.dial(target.backend, AbortSignal.timeout(cancelTimeoutMs));
+  const { promise, resolve } = Promise.withResolvers<void>();
+  socket.on('error', () => socket.destroy());
+  socket.on('close', () => resolve());
+  socket.setTimeout(cancelTimeoutMs, () => socket.destroy());
+  socket.resume().end(buildCancelRequest(key.processId, key.secret));
+  await promise;
 }
 
 function refuse(socket: Duplex, refusal: Refusal): void {

@@ -1,14 +1,22 @@
 import { randomBytes } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import { ChaperoneError } from '#core/errors.ts';
-import { buildCopyFail, buildExecute, buildSync } from '#core/postgres/frontend.ts';
+import {
+  buildCopyFail,
+  buildDescribe,
+  buildExecute,
+  buildFlush,
+  buildSync,
+} from '#core/postgres/frontend.ts';
 import type { Permit } from '../gate.ts';
 import type { Outlet } from '../lane.ts';
 
 /** Messages without content of their own: the only ones that go up under no permit. */
 export type Control =
   | { readonly kind: 'sync' | 'flush' | 'describe' | 'close' | 'terminate'; readonly frame: Buffer }
-  | { readonly kind: 'poison' | 'own-sync' | 'copy-fail' };
+  | { readonly kind: 'poison' | 'own-sync' | 'own-flush' }
+  | { readonly kind: 'own-describe'; readonly portal: string }
+  | { readonly kind: 'copy-fail'; readonly reason: string };
 
 /** The only way to the backend after login. */
 export class PostgresOutlet implements Outlet<Buffer, Control> {
@@ -33,8 +41,12 @@ export class PostgresOutlet implements Outlet<Buffer, Control> {
         return this.#write(buildExecute(`chaperone_${randomBytes(16).toString('hex')}`, 0));
       case 'own-sync':
         return this.#write(buildSync());
+      case 'own-flush':
+        return this.#write(buildFlush());
+      case 'own-describe':
+        return this.#write(buildDescribe({ kind: 'portal', name: message.portal }));
       case 'copy-fail':
-        return this.#write(buildCopyFail('chaperone: COPY FROM STDIN is not supported yet'));
+        return this.#write(buildCopyFail(message.reason));
       default:
         return this.#write(message.frame);
     }

@@ -1,16 +1,17 @@
 import { ChaperoneError } from '#core/errors.ts';
-import type { Outcome, Refusal } from '#core/operation.ts';
+import type { Outcome } from '#core/operation.ts';
 import {
   BackendTag,
   buildReadyForQuery,
-  parseErrorFields,
   parseReadyForQuery,
+  tryParseErrorCode,
   type TransactionStatus,
 } from '#core/postgres/backend.ts';
 import type { Permit } from '../gate.ts';
+import { CopyIn } from './copy-in.ts';
+import type { Effect, Execute, Expected, Item, Reply } from './items.ts';
 import { buildRefusal } from './refusal.ts';
-import type { Control } from './outlet.ts';
-import type { Change, Statement } from './statements.ts';
+import type { Statement } from './statements.ts';
 
 /**
  * What one connection may do next. PostgreSQL answers messages in their order, drops everything after an error up to
@@ -19,61 +20,15 @@ import type { Change, Statement } from './statements.ts';
  * Transitions return what is to be done; decisions, records and sockets are elsewhere.
  */
 
-/** A message of the agent, decided on and in the order of sending. */
-export type Item =
-  | {
-      readonly kind: 'query' | 'parse';
-      readonly permit: Permit;
-      readonly change: Change;
-      readonly frame: Buffer;
-    }
-  | { readonly kind: 'bind' | 'describe-portal'; readonly permit: Permit; readonly frame: Buffer }
-  | {
-      readonly kind: 'execute';
-      readonly permit: Permit;
-      readonly statement: Statement;
-      readonly frame: Buffer;
-    }
-  | { readonly kind: 'describe-statement'; readonly statement: Statement; readonly frame: Buffer }
-  | { readonly kind: 'close'; readonly change?: Change; readonly frame: Buffer }
-  | { readonly kind: 'flush' | 'sync' | 'terminate'; readonly frame: Buffer }
-  /** `simple`: a refused Query, which ends with a ReadyForQuery of its own. */
-  | { readonly kind: 'refused'; readonly simple: boolean; readonly refusal: Refusal };
-
-/** What is to be done after a transition. */
-export type Effect =
-  | { readonly kind: 'send'; readonly permit: Permit; readonly frame: Buffer }
-  | { readonly kind: 'control'; readonly control: Control }
-  | { readonly kind: 'answer'; readonly bytes: Buffer };
-
-/** What a backend's message means to us, and what becomes of it. */
-export type Reply =
-  | { readonly kind: 'answer'; readonly permit: Permit; readonly ends?: Outcome }
-  | { readonly kind: 'layout'; readonly statement: Statement }
-  | { readonly kind: 'acknowledgement' }
-  | { readonly kind: 'aside'; readonly channel: 'notice' | 'parameters' | 'message' }
-  | { readonly kind: 'replaced'; readonly bytes: Buffer }
-  | { readonly kind: 'ready' }
-  /** COPY FROM STDIN: not carried yet, so the agent's data is refused to the backend. */
-  | { readonly kind: 'copy-in'; readonly permit: Permit; readonly effects: readonly Effect[] };
-
-/** A reply that is still to come. */
-type Expected =
-  | { readonly kind: 'query' | 'parse'; readonly permit: Permit; readonly change: Change }
-  | { readonly kind: 'bind' | 'describe-portal'; readonly permit: Permit }
-  | { readonly kind: 'execute'; readonly permit: Permit; readonly statement: Statement }
-  | { readonly kind: 'describe-statement'; readonly statement: Statement }
-  | { readonly kind: 'close'; readonly change: Change | undefined }
-  | { readonly kind: 'sync' }
-  /** An Execute that must fail: its error becomes the refusal, so that the transaction fails as for any error. */
-  | { readonly kind: 'poison'; readonly error: Buffer };
-
 /** What becomes of messages up to the next Sync. */
 type Segment =
   | 'clean' // nothing was sent since the last Sync
   | 'open'
   | 'skipping' // after an error: dropped, as the backend would
   | 'skipping-here'; // refused before anything went up: the Sync is answered here as well
+
+/** What passes whatever the messages before it have led to. */
+type Passing = 'terminate' | 'copy-data' | 'copy-end' | 'more' | 'own-flush';
 
 /** A driver binds and executes at once. Past this many the oldest is taken as never executed. */
 const maxPortals = 10_000;
@@ -85,6 +40,11 @@ export class Pipeline {
   readonly #expected: Expected[] = [];
   /** Portals that exist at the backend and have not run to their end, by their operation. */
   readonly #portals = new Map<Permit, 'bound' | 'suspended'>();
+  /** Portals whose rows the agent has asked about itself. */
+  readonly #described = new WeakSet<Permit>();
+  readonly #copyIn = new CopyIn();
+  /** A message of which more is to come. */
+  #flowing: Permit | undefined;
   #segment: Segment = 'clean';
   #status: TransactionStatus = 'I';
 
@@ -98,45 +58,70 @@ export class Pipeline {
     return this.#expected.length;
   }
 
+  /** The operation that takes the agent's COPY data now. */
+  get copyIn(): Permit | undefined {
+    return this.#copyIn.taking;
+  }
+
+  /** Whether what was sent ends within a message, so that only more of it may follow. */
+  get inside(): boolean {
+    return this.#flowing !== undefined || this.#copyIn.inside;
+  }
+
   /** Takes the next message of the agent. */
   forward(item: Item): readonly Effect[] {
-    if (item.kind === 'terminate')
-      return [{ kind: 'control', control: { kind: 'terminate', frame: item.frame } }];
-    if (this.#segment === 'skipping' || this.#segment === 'skipping-here') return this.#skip(item);
     switch (item.kind) {
-      case 'refused':
-        return this.#refuse(item.simple, buildRefusal(item.refusal));
-      case 'query':
-        this.#segment = 'clean'; // answered with a ReadyForQuery of its own
-        return this.#send(item);
-      case 'parse':
-        this.#segment = 'open';
-        return this.#send(item);
-      case 'bind':
-      case 'describe-portal':
-        this.#segment = 'open';
-        this.#expected.push({ kind: item.kind, permit: item.permit });
-        return [{ kind: 'send', permit: item.permit, frame: item.frame }];
-      case 'execute':
-        this.#segment = 'open';
-        this.#expected.push({ kind: item.kind, permit: item.permit, statement: item.statement });
-        return [{ kind: 'send', permit: item.permit, frame: item.frame }];
-      case 'describe-statement':
-        this.#segment = 'open';
-        this.#expected.push({ kind: item.kind, statement: item.statement });
-        return [{ kind: 'control', control: { kind: 'describe', frame: item.frame } }];
-      case 'close':
-        this.#segment = 'open';
-        this.#expected.push({ kind: 'close', change: item.change });
-        return [{ kind: 'control', control: { kind: 'close', frame: item.frame } }];
-      case 'flush':
-        return [{ kind: 'control', control: { kind: 'flush', frame: item.frame } }];
-      case 'sync':
-        return this.#sync(item.frame);
+      case 'terminate':
+        return [{ kind: 'control', control: { kind: 'terminate', frame: item.frame } }];
+      case 'copy-data':
+      case 'copy-end':
+        return this.#copyIn.forward(item);
+      case 'more':
+        return this.#more(item.frame, item.last);
+      case 'own-flush':
+        return [{ kind: 'control', control: { kind: 'own-flush' } }];
+      default:
+        if (this.#copyIn.taking) return this.#duringCopy(item);
+        if (this.#segment === 'skipping' || this.#segment === 'skipping-here')
+          return this.#skip(item);
+        return this.#take(item);
     }
   }
 
-  /** Takes a message of the backend; `body` is undefined for the runs of rows and COPY data. */
+  #take(item: Exclude<Item, { kind: Passing }>): readonly Effect[] {
+    if (item.kind === 'refused') return this.#refuse(item.simple, buildRefusal(item.refusal));
+    if (item.kind === 'sync') return this.#sync(item.frame);
+    if (item.kind === 'flush') return [control('flush', item.frame)];
+    const simple = item.kind === 'query' || item.kind === 'function-call';
+    this.#segment = simple ? 'clean' : 'open'; // the first is answered with a ReadyForQuery of its own
+    switch (item.kind) {
+      case 'query':
+      case 'parse':
+        this.#expected.push({ kind: item.kind, permit: item.permit, change: item.change });
+        return this.#send(item);
+      case 'function-call':
+        this.#expected.push({ kind: 'query', permit: item.permit, change: undefined });
+        return this.#send(item);
+      case 'bind':
+        this.#expected.push({ kind: 'bind', permit: item.permit });
+        return this.#send(item);
+      case 'execute':
+        return this.#execute(item);
+      case 'describe-portal':
+        if (item.permit) this.#described.add(item.permit);
+        this.#expected.push({ kind: item.kind, permit: item.permit });
+        return [control('describe', item.frame)];
+      case 'describe-statement':
+        item.statement.layout ??= 'asked';
+        this.#expected.push({ kind: item.kind, statement: item.statement });
+        return [control('describe', item.frame)];
+      case 'close':
+        this.#expected.push({ kind: 'close', change: item.change });
+        return [control('close', item.frame)];
+    }
+  }
+
+  /** Takes a message of the backend; `body` is undefined for runs of rows and data, and may be a beginning of errors. */
   reply(tag: number, body: Buffer | undefined): Reply {
     if (tag === BackendTag.NoticeResponse) return this.#notice();
     if (tag === BackendTag.ParameterStatus) return { kind: 'aside', channel: 'parameters' };
@@ -148,7 +133,7 @@ export class Pipeline {
       case 'query':
         return this.#answer(head.permit, undefined, tag, body);
       case 'execute':
-        return this.#answer(head.permit, head.statement, tag, body);
+        return this.#answer(head.permit, head, tag, body);
       case 'parse':
         head.change.applied = true;
         return this.#shift(tag, BackendTag.ParseComplete);
@@ -162,9 +147,11 @@ export class Pipeline {
         if (tag !== BackendTag.RowDescription && tag !== BackendTag.NoData)
           throw backendMisbehaved(tag);
         this.#expected.shift();
+        if (!head.permit) return { kind: 'aside', channel: 'layout' };
         return { kind: 'answer', permit: head.permit };
       case 'describe-statement':
-        return this.#layout(head.statement, tag);
+      case 'own-describe':
+        return this.#layout(head.statement, tag, head.kind === 'own-describe');
       case 'sync':
         if (tag !== BackendTag.ReadyForQuery || !body) throw backendMisbehaved(tag);
         return this.#ready(body);
@@ -176,27 +163,59 @@ export class Pipeline {
   /** The answer under way cannot be recorded, and so not be released: its operation is incomplete. */
   interrupt(): void {
     const head = this.#expected[0];
-    if (head && 'permit' in head) head.permit.finish({ status: 'incomplete' });
+    if (head && 'permit' in head) head.permit?.finish({ status: 'incomplete' });
   }
 
   /** Ends the operations whose answers will not come, for the end of the session. */
   abandon(): void {
     for (const expected of this.#expected) {
-      if ('permit' in expected) expected.permit.finish({ status: 'incomplete' });
+      if ('permit' in expected) expected.permit?.finish({ status: 'incomplete' });
     }
     this.#expected.length = 0;
     this.#closePortals();
   }
 
-  #send(item: Extract<Item, { kind: 'query' | 'parse' }>): readonly Effect[] {
-    this.#expected.push({ kind: item.kind, permit: item.permit, change: item.change });
-    return [{ kind: 'send', permit: item.permit, frame: item.frame }];
+  #send(item: Extract<Item, { open: boolean }>): readonly Effect[] {
+    const { permit, frame } = item;
+    this.#flowing = item.open ? permit : undefined;
+    return [{ kind: 'send', permit, frame }];
+  }
+
+  /** More of the message before: a message that was not sent, or not wholly admitted, has no more. */
+  #more(frame: Buffer, last: boolean): readonly Effect[] {
+    const permit = this.#flowing;
+    if (!permit) return [];
+    if (last) this.#flowing = undefined;
+    return [{ kind: 'send', permit, frame }];
+  }
+
+  /** Rows that nobody described could not be read in the record: then the lane asks, and keeps the reply to itself. */
+  #execute({ permit, statement, cursor, portal, frame }: Execute): readonly Effect[] {
+    const send: Effect = { kind: 'send', permit, frame };
+    const asks = statement.layout === undefined && !this.#described.has(permit);
+    if (asks) {
+      statement.layout = 'asked';
+      this.#expected.push({ kind: 'own-describe', permit, statement });
+    }
+    this.#expected.push({ kind: 'execute', permit, statement, cursor });
+    if (!asks) return [send];
+    return [{ kind: 'control', control: { kind: 'own-describe', portal } }, send];
+  }
+
+  /** While it takes COPY data the backend ignores Sync and Flush, and fails the COPY at any other message. */
+  #duringCopy(item: Item): readonly Effect[] {
+    if (item.kind === 'sync' || item.kind === 'flush') return [control(item.kind, item.frame)];
+    if ('permit' in item) item.permit?.finish({ status: 'not-executed' });
+    if ('statement' in item && item.statement.layout === 'asked') item.statement.layout = undefined;
+    const reason =
+      item.kind === 'refused' ? item.refusal.message : 'unexpected message during COPY';
+    return [this.#copyIn.fail(`chaperone: ${reason}`)];
   }
 
   #sync(frame: Buffer): readonly Effect[] {
     this.#segment = 'clean';
     this.#expected.push({ kind: 'sync' });
-    return [{ kind: 'control', control: { kind: 'sync', frame } }];
+    return [control('sync', frame)];
   }
 
   #skip(item: Item): readonly Effect[] {
@@ -205,7 +224,8 @@ export class Pipeline {
       this.#segment = 'clean';
       return [{ kind: 'answer', bytes: buildReadyForQuery(this.#status) }];
     }
-    if ('permit' in item && item.kind !== 'execute') item.permit.finish({ status: 'not-executed' });
+    if ('permit' in item && (item.kind !== 'execute' || item.cursor))
+      item.permit?.finish({ status: 'not-executed' });
     return [];
   }
 
@@ -239,10 +259,10 @@ export class Pipeline {
     return { kind: 'aside', channel: 'notice' };
   }
 
-  /** `statement` is undefined for a Query, whose answer goes on to its ReadyForQuery. */
+  /** `execute` is undefined for a Query, whose answer goes on to its ReadyForQuery. */
   #answer(
     permit: Permit,
-    statement: Statement | undefined,
+    execute: { readonly statement: Statement; readonly cursor: boolean } | undefined,
     tag: number,
     body: Buffer | undefined,
   ): Reply {
@@ -253,21 +273,27 @@ export class Pipeline {
       case BackendTag.CopyData:
       case BackendTag.CopyDone:
         return { kind: 'answer', permit };
+      case BackendTag.FunctionCallResponse:
+        if (execute) throw backendMisbehaved(tag);
+        return { kind: 'answer', permit };
       case BackendTag.CopyInResponse:
-        return { kind: 'copy-in', permit, effects: this.#refuseCopyIn() };
+        this.#beginCopyIn(permit);
+        return { kind: 'answer', permit };
       case BackendTag.CommandComplete:
       case BackendTag.EmptyQueryResponse:
-        if (!statement) return { kind: 'answer', permit };
+        this.#copyIn.end();
+        if (!execute) return { kind: 'answer', permit };
         this.#expected.shift();
         this.#portals.delete(permit);
-        return { kind: 'answer', permit, ends: ended(statement) };
+        return { kind: 'answer', permit, ends: ended(execute.statement) };
       case BackendTag.PortalSuspended:
-        if (!statement) throw backendMisbehaved(tag);
+        if (!execute) throw backendMisbehaved(tag);
         this.#expected.shift();
+        if (execute.cursor) return { kind: 'answer', permit, ends: ended(execute.statement) };
         this.#hold(permit, 'suspended');
         return { kind: 'answer', permit };
       case BackendTag.ReadyForQuery:
-        if (statement || !body) throw backendMisbehaved(tag);
+        if (execute || !body) throw backendMisbehaved(tag);
         permit.finish({ status: 'ok' }); // does nothing where an error has finished it before
         return this.#ready(body);
       default:
@@ -275,11 +301,15 @@ export class Pipeline {
     }
   }
 
-  /** A Sync that was sent already has been swallowed by the COPY, which ignores it: another one takes its place. */
-  #refuseCopyIn(): readonly Effect[] {
-    const fail: Effect = { kind: 'control', control: { kind: 'copy-fail' } };
-    const swallowed = this.#expected.some(({ kind }) => kind === 'sync');
-    return swallowed ? [fail, { kind: 'control', control: { kind: 'own-sync' } }] : [fail];
+  /**
+   * What was sent behind a COPY is read by it: it ignores a Sync, whose ReadyForQuery will not come, and anything else
+   * makes it fail and is lost.
+   */
+  #beginCopyIn(permit: Permit): void {
+    const other = this.#expected.findIndex(({ kind }, index) => index > 0 && kind !== 'sync');
+    const lost = this.#expected.splice(1, other < 0 ? Infinity : other);
+    for (const expected of lost) this.#drop(expected, permit);
+    if (other < 0) this.#copyIn.begin(permit);
   }
 
   #shift(tag: number, want: number): Reply {
@@ -288,15 +318,17 @@ export class Pipeline {
     return { kind: 'acknowledgement' };
   }
 
-  #layout(statement: Statement, tag: number): Reply {
-    if (tag === BackendTag.RowDescription || tag === BackendTag.NoData) this.#expected.shift();
-    else if (tag !== BackendTag.ParameterDescription) throw backendMisbehaved(tag);
-    return { kind: 'layout', statement };
+  #layout(statement: Statement, tag: number, asked: boolean): Reply {
+    const rows = tag === BackendTag.RowDescription;
+    if (rows || tag === BackendTag.NoData) this.#expected.shift();
+    else if (tag !== BackendTag.ParameterDescription || asked) throw backendMisbehaved(tag);
+    if (tag === BackendTag.NoData) statement.layout = 'none';
+    return { kind: 'layout', statement, asked, rows };
   }
 
   #ready(body: Buffer): Reply {
     const head = this.#expected.shift();
-    if (head?.kind === 'query') head.change.applied = true;
+    if (head?.kind === 'query' && head.change) head.change.applied = true;
     this.#status = parseReadyForQuery(body);
     if (this.#status === 'I') this.#closePortals(); // portals end with their transaction
     return { kind: 'ready' };
@@ -323,32 +355,40 @@ export class Pipeline {
     const head = this.#expected[0];
     // Before its end the backend speaks unasked, and after a Sync it may fail to commit: neither answers an operation.
     if (!head || head.kind === 'sync') return { kind: 'aside', channel: 'message' };
-    const code = parseErrorFields(body).get('C');
+    const code = tryParseErrorCode(body);
     const outcome: Outcome = { status: 'error', ...(code === undefined ? {} : { code }) };
+    this.#copyIn.end();
     if (head.kind === 'query') return { kind: 'answer', permit: head.permit, ends: outcome };
-    this.#expected.shift();
-    this.#dropUntilSync('permit' in head ? head.permit : undefined);
+    const permit = 'permit' in head ? head.permit : undefined;
+    this.#dropUntilSync(permit);
     if (head.kind === 'poison') return { kind: 'replaced', bytes: head.error };
-    if ('permit' in head) return { kind: 'answer', permit: head.permit, ends: outcome };
+    if (permit) return { kind: 'answer', permit, ends: outcome };
     return { kind: 'aside', channel: 'message' };
   }
 
   /** The backend answers nothing more before the next Sync: what was sent up to there has not been done. */
   #dropUntilSync(failed: Permit | undefined): void {
-    for (;;) {
-      const next = this.#expected[0];
-      if (next?.kind === 'sync') return;
-      if (!next) {
-        this.#segment = 'skipping';
-        return;
-      }
-      this.#expected.shift();
-      if ('permit' in next && next.permit !== failed)
-        next.permit.finish({ status: 'not-executed' });
-    }
+    const sync = this.#expected.findIndex(({ kind }) => kind === 'sync');
+    const lost = this.#expected.splice(0, sync < 0 ? Infinity : sync);
+    for (const expected of lost) this.#drop(expected, failed);
+    if (sync < 0) this.#segment = 'skipping';
+  }
+
+  #drop(expected: Expected, failed: Permit | undefined): void {
+    if ('statement' in expected && expected.statement.layout === 'asked')
+      expected.statement.layout = undefined;
+    if ('permit' in expected && expected.permit !== failed)
+      expected.permit?.finish({ status: 'not-executed' });
   }
 }
 
+function control(
+  kind: 'sync' | 'flush' | 'describe' | 'close',
+  frame: Buffer,
+): Extract<Effect, { kind: 'control' }> {
+  return { kind: 'control', control: { kind, frame } };
+}
+
 function ended({ layout }: Statement): Outcome {
-  return { status: 'ok', ...(layout ? { layout } : {}) };
+  return { status: 'ok', ...(typeof layout === 'object' ? { layout } : {}) };
 }

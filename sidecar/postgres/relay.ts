@@ -1,22 +1,19 @@
 import type { Duplex } from 'node:stream';
-import { isPromise } from 'node:util/types';
 import { ChaperoneError } from '#core/errors.ts';
 import { BackendTag } from '#core/postgres/backend.ts';
 import { FrameSplitter, type Piece } from '#core/postgres/frames.ts';
-import { FrontendTag } from '#core/postgres/frontend.ts';
 import type { EndReason } from '#core/record/kinds.ts';
 import type { Permit } from '../gate.ts';
 import type { Session } from '../lane.ts';
-import type { Ready, Stop } from '../ready.ts';
-import { Admission } from './admission.ts';
+import type { Stop } from '../ready.ts';
+import { Intake } from './intake.ts';
 import { PostgresOutlet } from './outlet.ts';
-import { Pipeline, type Effect, type Item, type Reply } from './pipeline.ts';
+import type { Effect, Item, Reply } from './items.ts';
+import { Pipeline } from './pipeline.ts';
 import { buildRefusal } from './refusal.ts';
 import { ReleaseQueue, type Answer } from './release.ts';
 
-/** What a client may send in one message other than COPY data; more cannot be held to be judged. */
-export const maxFrontendMessageBytes = 16 * 1024 * 1024;
-const maxBackendMessageBytes = 16 * 1024 * 1024; // errors, notices and descriptions; rows pass in runs
+const maxBackendMessageBytes = 1024 * 1024; // of errors and notices; rows and data pass in runs
 const highWaterBytes = 262_144;
 const maxOutstanding = 1_000; // messages that wait for the spool or for their reply; each costs about a kilobyte
 const finishMs = 5_000; // a statement that runs when its session is stopped may still end
@@ -32,39 +29,23 @@ export interface RelayOptions {
 const renamesStatements = /^(?:DEALLOCATE|DISCARD|PREPARE)/;
 const betweenAnswers = { inside: false, idle: true };
 
-/** Admitted items of one turn, forwarded once they are in the spool. */
-interface Batch {
-  readonly items: readonly Item[];
-  readonly ready: Ready;
-}
-
 /** Carries one logged-in connection to its end: agent → admission → spool → pipeline → backend, and the answers back. */
 export class Relay {
   readonly #agent: Duplex;
   readonly #upstream: Duplex;
   readonly #session: Session;
-  readonly #admission: Admission;
+  readonly #intake: Intake;
   readonly #pipeline = new Pipeline();
   readonly #outlet: PostgresOutlet;
   readonly #release: ReleaseQueue;
-  readonly #fromAgent = new FrameSplitter({
-    streamed: new Set([FrontendTag.CopyData]),
-    maxMessageBytes: maxFrontendMessageBytes,
-    oversized: 'skip',
-  });
   readonly #fromBackend = new FrameSplitter({
-    streamed: new Set([BackendTag.DataRow, BackendTag.CopyData]),
+    streamed: new Set([BackendTag.DataRow, BackendTag.CopyData, BackendTag.FunctionCallResponse]),
     maxMessageBytes: maxBackendMessageBytes,
-    oversized: 'throw',
+    oversized: 'stream',
   });
-  readonly #inbox: Batch[] = [];
   readonly #done = Promise.withResolvers<EndReason>();
-  #inboxItems = 0;
-  #pumping = false;
-  #pumped: Promise<void> = Promise.resolve();
-  /** What waits until it is known what the names of statements mean. */
-  #held: Piece[] = [];
-  #crossed = false;
+  /** The answer that the message under way belongs to, when that is too long to be held. */
+  #answering: Reply | undefined;
   #agentEnded = false;
   #upstreamEnded = false;
   #reason: EndReason | undefined;
@@ -77,7 +58,13 @@ export class Relay {
     this.#agent = agent;
     this.#upstream = upstream;
     this.#session = session;
-    this.#admission = new Admission(session);
+    this.#intake = new Intake({
+      session,
+      pipeline: this.#pipeline,
+      isOver: () => this.#reason !== undefined || this.#stopping !== undefined,
+      forward: (items, stop) => this.#forwardAdmitted(items, stop),
+      onProgress: () => this.#progress(),
+    });
     this.#outlet = new PostgresOutlet(upstream);
     this.#release = new ReleaseQueue({
       agent,
@@ -87,9 +74,9 @@ export class Relay {
     });
   }
 
-  /** Whether the backend is working on something, so that a cancel has a target. */
-  get busy(): boolean {
-    return !this.#pipeline.idle;
+  /** Cancels what runs, if anything does. `send` resolves when the backend has the signal. */
+  cancel(send: () => Promise<void>): void {
+    if (!this.#pipeline.idle) this.#intake.waitForCancel(send());
   }
 
   /**
@@ -115,7 +102,7 @@ export class Relay {
     if (this.#upstream.readableEnded) this.#upstreamEnd();
     if (this.#upstream.closed) this.#upstreamClose();
     const reason = await this.#done.promise;
-    await this.#pumped; // what was admitted and is not forwarded any more ends before the session does
+    await this.#intake.drained; // what was admitted and is not forwarded any more ends before the session does
     clearTimeout(this.#stopTimer);
     clearTimeout(this.#lingerTimer);
     signal.removeEventListener('abort', stopped);
@@ -141,66 +128,35 @@ export class Relay {
 
   #fromAgentRead(chunk: Buffer): void {
     if (this.#reason || this.#stopping) return;
-    this.#admit(this.#fromAgent.push(chunk));
-  }
-
-  /**
-   * Admits messages as they come, also many at once. Only where a pipeline goes on behind a Sync while the backend has
-   * not said yet whether it made a statement does the rest wait: a Bind there could mean another text than it seems to.
-   */
-  #admit(pieces: readonly Piece[]): void {
-    const items: Item[] = [];
-    for (const [index, piece] of pieces.entries()) {
-      if (this.#crossed || this.#held.length > 0) {
-        this.#held.push(...pieces.slice(index));
-        break;
-      }
-      const item = this.#admission.admit(piece);
-      if (item) items.push(item);
-      const ends = piece.tag === FrontendTag.Sync || piece.tag === FrontendTag.Query;
-      this.#crossed = ends && this.#admission.uncertain;
-    }
-    if (items.length === 0) return;
-    this.#inbox.push({ items, ready: this.#session.recorded() });
-    this.#inboxItems += items.length;
-    if (!this.#pumping) this.#pumped = this.#pump();
+    this.#intake.push(chunk);
     this.#progress();
   }
 
-  /** Every reply has come: names mean what the backend says, and what was held goes on. */
-  #settleNames(): void {
-    if (!this.#pipeline.idle || this.#inbox.length > 0) return;
-    this.#admission.settle();
-    this.#crossed = false;
-    const held = this.#held;
-    this.#held = [];
-    if (held.length > 0 && !this.#reason && !this.#stopping) this.#admit(held);
-  }
-
-  /** Forwards what is in the spool. Never rejects: turns settle with a Stop, and `#guard` takes the rest. */
-  async #pump(): Promise<void> {
-    this.#pumping = true;
-    for (let batch = this.#inbox[0]; batch; batch = this.#inbox[0]) {
-      const stop = isPromise(batch.ready) ? await batch.ready : batch.ready;
-      this.#inbox.shift();
-      const { items } = batch;
-      this.#inboxItems -= items.length;
-      if (!this.#reason) this.#guard(() => this.#forward(items, stop));
-      else dropUnsent(items);
-      this.#guard(() => this.#settleNames());
-      this.#progress();
-    }
-    this.#pumping = false;
-    this.#endUpstream();
+  #forwardAdmitted(items: readonly Item[], stop: Stop | undefined): void {
+    if (this.#reason) dropUnsent(items);
+    else this.#guard(() => this.#forward(items, stop));
+    this.#guard(() => this.#intake.resume());
   }
 
   #forward(items: readonly Item[], stop: Stop | undefined): void {
     this.#upstream.cork();
-    for (const item of items) {
+    for (const [index, item] of items.entries()) {
+      if (stop && this.#cutShort(item, stop)) {
+        dropUnsent(items.slice(index));
+        break;
+      }
       this.#perform(this.#pipeline.forward(stop ? unrecorded(item, stop) : item));
       if (item.kind === 'terminate') this.#reason = 'agent-closed';
     }
     this.#upstream.uncork();
+  }
+
+  /** More of a message that was begun cannot be recorded: it cannot be finished, nor can anything be said behind it. */
+  #cutShort(item: Item, stop: Stop): boolean {
+    if (!this.#pipeline.inside) return false;
+    if (item.kind !== 'more' && item.kind !== 'copy-data') return false;
+    this.#endWith(stop);
+    return true;
   }
 
   #perform(effects: readonly Effect[]): void {
@@ -226,40 +182,71 @@ export class Relay {
     const idle = this.#pipeline.idle;
     if (answers.length > 0) this.#release.push(answers, this.#session.recorded(), { inside, idle });
     if (this.#stopping && this.#pipeline.idle) this.#endWith(this.#stopping);
-    this.#settleNames();
+    this.#intake.resume();
     this.#endUpstream();
     this.#progress();
   }
 
   #take(piece: Piece, answers: Answer[]): void {
-    if (piece.kind === 'oversized') {
-      throw new ChaperoneError(
-        'protocol-violation',
-        'the backend sent a message that is too large',
-      );
+    switch (piece.kind) {
+      case 'message':
+        this.#deliver(this.#pipeline.reply(piece.tag, piece.body), piece.frame, 0, answers);
+        this.#notice(piece.tag, piece.body);
+        break;
+      case 'run':
+        this.#deliver(
+          this.#pipeline.reply(piece.tag, undefined),
+          piece.bytes,
+          piece.ended,
+          answers,
+        );
+        break;
+      case 'open': {
+        if (!spokenAtLength.has(piece.tag)) throw tooLong;
+        const reply = this.#pipeline.reply(piece.tag, piece.frame.subarray(5));
+        this.#answering = piece.last ? undefined : reply;
+        this.#deliver(piece.last ? reply : withoutEnd(reply), piece.frame, 0, answers);
+        break;
+      }
+      case 'more': {
+        const reply = this.#answering ?? { kind: 'acknowledgement' };
+        if (piece.last) this.#answering = undefined;
+        if (reply.kind === 'replaced') break; // its beginning was
+        this.#deliver(piece.last ? reply : withoutEnd(reply), piece.bytes, 0, answers);
+        break;
+      }
+      case 'oversized':
+        throw tooLong;
     }
-    const bytes = piece.kind === 'run' ? piece.bytes : piece.frame;
-    const reply = this.#pipeline.reply(piece.tag, piece.kind === 'run' ? undefined : piece.body);
-    this.#record(reply, bytes, piece.kind === 'run' ? piece.ended : 0);
-    if (piece.tag === BackendTag.CommandComplete && piece.kind === 'message') {
-      if (renamesStatements.test(piece.body.toString('latin1'))) this.#admission.forgetStatements();
-    }
-    if (reply.kind === 'copy-in') this.#perform(reply.effects);
-    else if (reply.kind === 'replaced') answers.push({ bytes: reply.bytes, ready: false });
-    else answers.push({ bytes, ready: reply.kind === 'ready' });
+  }
+
+  /** What a message says beside its answer. */
+  #notice(tag: number, body: Buffer): void {
+    if (tag === BackendTag.CopyInResponse) this.#intake.beginCopy();
+    if (tag === BackendTag.CommandComplete && renamesStatements.test(body.toString('latin1')))
+      this.#intake.forgetStatements();
+  }
+
+  #deliver(reply: Reply, bytes: Buffer, rows: number, answers: Answer[]): void {
+    this.#record(reply, bytes, rows);
+    if (reply.kind === 'replaced') answers.push({ bytes: reply.bytes, ready: false });
+    else if (reply.kind !== 'layout' || !reply.asked)
+      answers.push({ bytes, ready: reply.kind === 'ready' });
   }
 
   #record(reply: Reply, bytes: Buffer, rows: number): void {
     const content = { type: 'postgres.messages', bytes } as const;
     switch (reply.kind) {
       case 'answer':
-      case 'copy-in':
         this.#recordAnswer(reply.permit, bytes, rows);
-        if (reply.kind === 'answer' && reply.ends) reply.permit.finish(reply.ends);
+        if (reply.ends) reply.permit.finish(reply.ends);
         break;
-      case 'layout':
-        reply.statement.layout = this.#session.aside('layout', content, reply.statement.ref).ref;
+      case 'layout': {
+        if (reply.asked && !reply.rows) break;
+        const { ref } = this.#session.aside('layout', content, reply.statement.ref);
+        if (reply.rows) reply.statement.layout = ref;
         break;
+      }
       case 'aside':
         this.#session.aside(reply.channel, content);
         break;
@@ -279,14 +266,16 @@ export class Relay {
   /** Reads from a side only while the other keeps up: this is all the buffering there is. */
   #progress(): void {
     const waiting =
-      this.#held.length > 0 ||
-      this.#inboxItems + this.#pipeline.outstanding > maxOutstanding ||
+      this.#intake.holding ||
+      this.#intake.items + this.#pipeline.outstanding > maxOutstanding ||
+      this.#intake.bytes > highWaterBytes ||
       this.#upstream.writableLength > highWaterBytes;
     if (waiting) this.#agent.pause();
     else if (this.#agent.isPaused()) this.#agent.resume();
     if (this.#release.backlogBytes > highWaterBytes) this.#upstream.pause();
     else if (this.#upstream.isPaused()) this.#upstream.resume();
     if (this.#upstreamEnded && this.#release.empty) this.#agent.end();
+    this.#endUpstream();
   }
 
   #agentEnd(): void {
@@ -297,7 +286,7 @@ export class Relay {
 
   /** Passes on that the agent has nothing more to say, once all that it said is passed on. */
   #endUpstream(): void {
-    if (this.#agentEnded && !this.#pumping && this.#held.length === 0) this.#upstream.end();
+    if (this.#agentEnded && this.#intake.empty) this.#upstream.end();
   }
 
   #agentClose(): void {
@@ -326,7 +315,7 @@ export class Relay {
   /** The session is stopped from outside: at once when nothing runs, else when that has ended or its time is up. */
   #stop(stop: Stop): void {
     this.#stopping = stop;
-    if (this.#pipeline.idle && this.#inbox.length === 0) return this.#endWith(stop);
+    if (this.#pipeline.idle && this.#intake.empty) return this.#endWith(stop);
     this.#stopTimer = setTimeout(() => this.#endWith(stop), finishMs);
     return undefined;
   }
@@ -360,12 +349,42 @@ export class Relay {
 
 /** Turns what could not be recorded into its refusal. */
 function unrecorded(item: Item, { refusal }: Stop): Item {
-  if (!('permit' in item) || item.permit.ref.seq !== undefined) return item;
-  return { kind: 'refused', simple: item.kind === 'query', refusal };
+  if (item.kind === 'copy-data') return { kind: 'refused', simple: false, refusal };
+  if (!('permit' in item) || item.permit?.ref.seq !== undefined) return item;
+  if (item.kind === 'describe-portal') return item;
+  const simple = item.kind === 'query' || item.kind === 'function-call';
+  return { kind: 'refused', simple, refusal };
 }
 
 function dropUnsent(items: readonly Item[]): void {
   for (const item of items) {
-    if ('permit' in item && item.kind !== 'execute') item.permit.finish({ status: 'not-executed' });
+    switch (item.kind) {
+      case 'query':
+      case 'function-call':
+      case 'parse':
+      case 'bind':
+        item.permit.finish({ status: 'not-executed' });
+        break;
+      case 'execute':
+        if (item.cursor) item.permit.finish({ status: 'not-executed' });
+        break;
+      default:
+        break; // of an operation that was dropped or forwarded before
+    }
   }
+}
+
+/** Messages of a backend that may be of any length: an error quotes the value that it is about. */
+const spokenAtLength: ReadonlySet<number> = new Set([
+  BackendTag.ErrorResponse,
+  BackendTag.NoticeResponse,
+]);
+
+const tooLong = new ChaperoneError(
+  'protocol-violation',
+  'the backend sent a message that is too large',
+);
+
+function withoutEnd(reply: Reply): Reply {
+  return reply.kind === 'answer' ? { kind: 'answer', permit: reply.permit } : reply;
 }

@@ -1,13 +1,22 @@
 import { ChaperoneError } from '#core/errors.ts';
 import type { RecordRef } from '#core/operation.ts';
+import { isAsciiName } from '#core/postgres/frontend.ts';
 import type { Permit } from '../gate.ts';
 
 /** What a connection remembers of a statement that was parsed under a name. */
 export interface Statement {
   /** The record that holds its text. Unknown for one that SQL's PREPARE made. */
   readonly ref: RecordRef | undefined;
-  /** The record that holds its RowDescription, once the agent asked for one. */
-  layout: RecordRef | undefined;
+  /**
+   * The record that holds its RowDescription. `asked`: one is on its way. `none`: it returns no rows. Undefined: not
+   * known.
+   */
+  layout: RecordRef | 'asked' | 'none' | undefined;
+}
+
+/** A statement of which nothing is known but that it is there. */
+export function unknownStatement(): Statement {
+  return { ref: undefined, layout: undefined };
 }
 
 /**
@@ -85,9 +94,12 @@ export class Statements {
     return this.#pending.length > 0;
   }
 
-  /** A name that no Parse gave may be one that SQL's PREPARE made: the two share their names. */
+  /**
+   * A name that no Parse gave may be one that SQL's PREPARE made: the two share their names. What a name that is not
+   * ASCII stands for changes with client_encoding, so nothing is claimed of it.
+   */
   get(name: string): Statement {
-    return this.#names.get(name) ?? { ref: undefined, layout: undefined };
+    return this.#names.get(name) ?? unknownStatement();
   }
 
   reserve(name: string): void {
@@ -98,7 +110,7 @@ export class Statements {
   set(name: string, statement: Statement): Change {
     const before = this.#names.get(name);
     const change = this.#note(name, before);
-    if (name === '' || !before) this.#names.set(name, statement);
+    if (isAsciiName(name) && (name === '' || !before)) this.#names.set(name, statement);
     return change;
   }
 

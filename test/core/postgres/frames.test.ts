@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { ChaperoneError } from '#core/errors.ts';
-import { FrameSplitter, type Piece, type SplitterOptions } from '#core/postgres/frames.ts';
+import {
+  FrameSplitter,
+  openBytes,
+  type Piece,
+  type SplitterOptions,
+} from '#core/postgres/frames.ts';
 import { buildMessage, int32 } from '#core/postgres/reader.ts';
 import { Random, scaled } from '../../support/random.ts';
 
@@ -14,25 +19,22 @@ const options: SplitterOptions = {
 
 /** Joins what a split of the stream tore apart, so that every split must give the same. */
 function normalize(pieces: readonly Piece[]): unknown[] {
-  const joined: { kind: string; tag: number; hex: string; ended: number }[] = [];
+  const joined: { kind: string; tag: number; hex: string; ended: number; inside: boolean }[] = [];
   for (const piece of pieces) {
-    const hex =
-      piece.kind === 'message'
-        ? piece.frame.toString('hex')
-        : piece.kind === 'run'
-          ? piece.bytes.toString('hex')
-          : String(piece.length);
+    const { tag } = piece;
+    const bytes = 'frame' in piece ? piece.frame : 'bytes' in piece ? piece.bytes : undefined;
+    const hex = bytes?.toString('hex') ?? ('length' in piece ? String(piece.length) : '');
+    const ended = piece.kind === 'run' ? piece.ended : 0;
+    const inside = piece.kind === 'run' ? piece.inside : 'last' in piece ? !piece.last : false;
     const last = joined.at(-1);
-    if (piece.kind === 'run' && last?.kind === 'run' && last.tag === piece.tag) {
+    const goesOn =
+      last?.tag === tag &&
+      (piece.kind === 'more' ? last.kind === 'open' : piece.kind === 'run' && last.kind === 'run');
+    if (last && goesOn) {
       last.hex += hex;
-      last.ended += piece.ended;
-    } else
-      joined.push({
-        kind: piece.kind,
-        tag: piece.tag,
-        hex,
-        ended: piece.kind === 'run' ? piece.ended : 0,
-      });
+      last.ended += ended;
+      last.inside = inside;
+    } else joined.push({ kind: piece.kind, tag, hex, ended, inside });
   }
   return joined;
 }
@@ -102,6 +104,33 @@ describe('FrameSplitter', () => {
       assert.throws(() => new FrameSplitter(options).push(bytes), { code: 'protocol-violation' });
     });
   }
+
+  test('passes a long message on piece by piece when told so, however it is split', () => {
+    const streaming: SplitterOptions = { ...options, oversized: 'stream' };
+    const whole = normalize(new FrameSplitter(streaming).push(stream));
+    assert.deepEqual(
+      whole.map((piece) => Reflect.get(Object(piece), 'kind')),
+      ['message', 'run', 'open', 'message', 'run', 'message'],
+    );
+    for (let at = 1; at < stream.length; at += 1) {
+      const splitter = new FrameSplitter(streaming);
+      const pieces = [stream.subarray(0, at), stream.subarray(at)].flatMap((part) =>
+        splitter.push(part),
+      );
+      assert.deepEqual(normalize(pieces), whole, `split at ${at}`);
+      assert.equal(splitter.between, true);
+    }
+  });
+
+  test('begins a long message with as much as names and the beginning of a text take', () => {
+    const splitter = new FrameSplitter({ ...options, oversized: 'stream' });
+    const message = buildMessage('B', Buffer.alloc(200_000, 7));
+    const [open, more, ...none] = splitter.push(message);
+    assert.equal(open?.kind === 'open' && open.frame.length, 5 + openBytes);
+    assert.equal(more?.kind === 'more' && more.bytes.length, 200_000 - openBytes);
+    assert.equal(more?.kind === 'more' && more.last, true);
+    assert.deepEqual(none, []);
+  });
 
   test('ends the stream at an oversized message when told so', () => {
     const splitter = new FrameSplitter({ ...options, oversized: 'throw' });

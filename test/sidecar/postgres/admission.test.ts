@@ -4,7 +4,7 @@ import { FrameSplitter } from '#core/postgres/frames.ts';
 import { buildExecute, buildQuery, buildSync } from '#core/postgres/frontend.ts';
 import { buildMessage } from '#core/postgres/reader.ts';
 import { Admission } from '../../../sidecar/postgres/admission.ts';
-import type { Item } from '../../../sidecar/postgres/pipeline.ts';
+import type { Item } from '../../../sidecar/postgres/items.ts';
 import { openSession, openSpool, type TestSpool } from '../../support/sidecar-session.ts';
 
 const none = Buffer.from([0, 0]);
@@ -21,7 +21,7 @@ function admit(
   const splitter = new FrameSplitter({
     streamed: new Set([0x64]),
     maxMessageBytes: 100_000,
-    oversized: 'skip',
+    oversized: 'stream',
   });
   return {
     admission,
@@ -67,25 +67,48 @@ describe('Admission', () => {
     assert.deepEqual(verdicts, ['Deny', 'Deny', 'Deny']);
   });
 
-  test('refuses what it does not understand, and what is too large to judge', () => {
+  test('takes a portal that no Bind made for a cursor, whose Executes are operations', async () => {
     using spool = openSpool();
-    const refused = (frame: Buffer): string => {
-      const [item] = admit(spool, [frame]).items;
-      return item?.kind === 'refused' ? item.refusal.code : 'passed';
-    };
-    assert.equal(refused(buildMessage('F', Buffer.alloc(10))), 'unsupported');
-    assert.equal(refused(buildMessage('!', Buffer.alloc(10))), 'unsupported');
-    assert.equal(refused(buildExecute('never bound', 0)), 'unsupported');
-    assert.equal(refused(buildQuery('x'.repeat(200_000))), 'too-large');
+    assert.deepEqual(kinds(admit(spool, [buildExecute('cursor', 5)]).items), ['execute']);
+    await spool.writer.turn();
+    const [, request] = spool.frames();
+    assert.equal(request?.header.kind, 'request');
+    assert.equal(request.payload.toString('latin1'), 'cursor\0\0\0\0\x05');
   });
 
-  test('ignores COPY data that no COPY awaits, as PostgreSQL does', () => {
+  const long = buildQuery(`SELECT '${'x'.repeat(200_000)}'`);
+
+  test('refuses a text that is too long to be judged, under a policy that enforces', () => {
     using spool = openSpool();
-    assert.deepEqual(
-      kinds(admit(spool, [buildMessage('d', 'x'), buildMessage('c'), buildQuery('a')]).items),
-      [undefined, undefined, 'query'],
-    );
+    const spec = { mode: 'Enforce', defaultAction: 'Allow' };
+    const [item, ...rest] = admit(spool, [long, buildSync()], spec).items;
+    assert.equal(item?.kind === 'refused' && item.refusal.code, 'too-large');
+    assert.deepEqual(kinds(rest), [undefined, 'sync']);
   });
+
+  test('records all of a text that is too long to be judged, where nobody enforces', async () => {
+    using spool = openSpool();
+    assert.deepEqual(kinds(admit(spool, [long, buildSync()]).items), ['query', 'more', 'sync']);
+    await spool.writer.turn();
+    const recorded = spool.frames().filter(({ header }) => header.kind !== 'session.start');
+    assert.equal(
+      Buffer.concat(recorded.map(({ payload }) => payload)).toString(),
+      long.toString('utf8', 5, long.length - 1),
+    );
+    assert.equal(new Set(recorded.map(({ payload }) => payload.length > 65_536)).has(true), false);
+  });
+
+  const broken: [what: string, frame: Buffer][] = [
+    ['a message of an unknown type', buildMessage('!', Buffer.alloc(10))],
+    ['a Describe of a megabyte', buildMessage('D', Buffer.alloc(1_000_000, 'S'))],
+    ['a FunctionCall that does not hold what it says', buildMessage('F', Buffer.alloc(5))],
+  ];
+  for (const [what, frame] of broken) {
+    test(`breaks off at ${what}`, () => {
+      using spool = openSpool();
+      assert.throws(() => admit(spool, [frame]), { code: 'protocol-violation' });
+    });
+  }
 
   test('bounds the names that a connection may hold', () => {
     using spool = openSpool();

@@ -3,12 +3,9 @@ import { describe, test } from 'node:test';
 import { isRefusal } from '#core/operation.ts';
 import { BackendTag, buildErrorResponse } from '#core/postgres/backend.ts';
 import type { Permit } from '../../../sidecar/gate.ts';
-import {
-  Pipeline,
-  type Effect,
-  type Item,
-  type Reply,
-} from '../../../sidecar/postgres/pipeline.ts';
+import type { Effect, Item, Reply } from '../../../sidecar/postgres/items.ts';
+import { Pipeline } from '../../../sidecar/postgres/pipeline.ts';
+import type { Statement } from '../../../sidecar/postgres/statements.ts';
 import type { LiveSession } from '../../../sidecar/session.ts';
 import { openSession, openSpool } from '../../support/sidecar-session.ts';
 
@@ -33,7 +30,7 @@ function permit(session: LiveSession, kind: 'request' | 'statement' = 'request')
 
 /** One letter a message of the agent: Q P B E D S H C, and R (refused), r (refused Query). */
 function itemOf(session: LiveSession, letter: string, bound: Permit): Item {
-  const statement = { ref: undefined, layout: undefined };
+  const statement: Statement = { ref: undefined, layout: 'none' };
   switch (letter) {
     case 'Q':
       return {
@@ -41,6 +38,7 @@ function itemOf(session: LiveSession, letter: string, bound: Permit): Item {
         permit: permit(session),
         change: { applied: false },
         frame: frame('Q'),
+        open: false,
       };
     case 'P':
       return {
@@ -48,11 +46,19 @@ function itemOf(session: LiveSession, letter: string, bound: Permit): Item {
         permit: permit(session, 'statement'),
         change: { applied: false },
         frame: frame('P'),
+        open: false,
       };
     case 'B':
-      return { kind: 'bind', permit: bound, frame: frame('B') };
+      return { kind: 'bind', permit: bound, frame: frame('B'), open: false };
     case 'E':
-      return { kind: 'execute', permit: bound, statement, frame: frame('E') };
+      return {
+        kind: 'execute',
+        permit: bound,
+        statement,
+        portal: '',
+        cursor: false,
+        frame: frame('E'),
+      };
     case 'D':
       return { kind: 'describe-portal', permit: bound, frame: frame('D') };
     case 'S':

@@ -1,0 +1,222 @@
+import { isPromise } from 'node:util/types';
+import { ChaperoneError } from '#core/errors.ts';
+import { FrameSplitter, type Piece } from '#core/postgres/frames.ts';
+import { FrontendTag } from '#core/postgres/frontend.ts';
+import type { Permit } from '../gate.ts';
+import type { Session } from '../lane.ts';
+import type { Ready, Stop } from '../ready.ts';
+import { Admission } from './admission.ts';
+import type { Item } from './items.ts';
+import type { Pipeline } from './pipeline.ts';
+
+/** A text is held whole, to be judged, up to this length; what is longer is passed on piece by piece, if at all. */
+const maxTextBytes = 16 * 1024 * 1024;
+const maxHeldBytes = 262_144; // of messages with parameters, which nobody has to see whole
+const maxSmallBytes = 10_000; // of messages with names alone: PQ_SMALL_MESSAGE_LIMIT of PostgreSQL
+
+const copyTags: ReadonlySet<number> = new Set([
+  FrontendTag.CopyData,
+  FrontendTag.CopyDone,
+  FrontendTag.CopyFail,
+]);
+
+export interface IntakeOptions {
+  readonly session: Session;
+  readonly pipeline: Pipeline;
+  /** Whether nothing more is admitted. */
+  readonly isOver: () => boolean;
+  /** Forwards items that are in the spool, or that have to be refused because they cannot be. Must not throw. */
+  readonly forward: (items: readonly Item[], stop: Stop | undefined) => void;
+  /** Called after each batch; must not throw. */
+  readonly onProgress: () => void;
+}
+
+/** Admitted items of one turn, forwarded once they are in the spool. */
+interface Batch {
+  readonly items: readonly Item[];
+  readonly bytes: number;
+  readonly ready: Ready;
+}
+
+/**
+ * The way of the agent's bytes up to the pipeline: split into messages, admitted, and kept until their records are in the
+ * spool. Where it is not known yet what a message means it waits, and all behind it.
+ */
+export class Intake {
+  readonly #options: IntakeOptions;
+  readonly #admission: Admission;
+  readonly #splitter = new FrameSplitter({
+    streamed: new Set([FrontendTag.CopyData]),
+    maxMessageBytes,
+    oversized: 'stream',
+  });
+  readonly #inbox: Batch[] = [];
+  #inboxItems = 0;
+  #inboxBytes = 0;
+  #pumping = false;
+  #pumped: Promise<void> = Promise.resolve();
+  #held: Piece[] = [];
+  /** Whether a pipeline has gone on behind a Sync while the meaning of names is uncertain. */
+  #crossed = false;
+  /** The COPY whose data have been admitted to their end. */
+  #copied: Permit | undefined;
+  /** The COPY of which a message has been admitted in part. */
+  #copyInside: Permit | undefined;
+  /** Settles when cancels on their way have reached the backend. */
+  #cancelling: Promise<void> | undefined;
+
+  constructor(options: IntakeOptions) {
+    this.#options = options;
+    this.#admission = new Admission(options.session);
+  }
+
+  /** Messages that wait for the spool. */
+  get items(): number {
+    return this.#inboxItems;
+  }
+
+  /** Bytes that wait for the spool. */
+  get bytes(): number {
+    return this.#inboxBytes;
+  }
+
+  /** Whether messages wait for a reply to earlier ones. */
+  get holding(): boolean {
+    return this.#held.length > 0;
+  }
+
+  /** Whether everything that was admitted has been forwarded. */
+  get empty(): boolean {
+    return !this.#pumping && this.#held.length === 0;
+  }
+
+  /** Settles when everything that was admitted has been forwarded or dropped. */
+  get drained(): Promise<void> {
+    return this.#pumped;
+  }
+
+  /** Takes bytes of the agent. @throws ChaperoneError `protocol-violation`. */
+  push(chunk: Buffer): void {
+    this.#admit(this.#splitter.push(chunk));
+  }
+
+  /** SQL has changed what the names of statements mean. */
+  forgetStatements(): void {
+    this.#admission.forgetStatements();
+  }
+
+  /** A COPY has begun to take data, it may be the next one of the same operation. */
+  beginCopy(): void {
+    this.#copied = undefined;
+  }
+
+  /**
+   * Keeps what comes from going up until a cancel has reached the backend: one that arrives late must not meet the next
+   * statement.
+   */
+  waitForCancel(sent: Promise<void>): void {
+    const done = Promise.allSettled([this.#cancelling, sent]).then(() => {
+      if (this.#cancelling === done) this.#cancelling = undefined;
+    });
+    this.#cancelling = done;
+  }
+
+  /** Goes on with what was held, once replies have told what it means. */
+  resume(): void {
+    if (this.#options.pipeline.idle && this.#inbox.length === 0) {
+      this.#admission.settle(); // every reply has come: names mean what the backend says
+      this.#crossed = false;
+    }
+    const [first] = this.#held;
+    if (!first || this.#crossed || this.#comesEarly(first)) return;
+    const held = this.#held;
+    this.#held = [];
+    if (!this.#options.isOver()) this.#admit(held);
+  }
+
+  /**
+   * Admits messages as they come, also many at once. Only where it is not known yet what they mean do they wait: where a
+   * pipeline goes on behind a Sync while the backend has not said whether it made a statement, a Bind could mean another
+   * text than it seems to; and data of a COPY belong to it from its CopyInResponse on.
+   */
+  #admit(pieces: readonly Piece[]): void {
+    const items: Item[] = [];
+    for (const [index, piece] of pieces.entries()) {
+      const early = this.#comesEarly(piece);
+      if (early || this.#crossed || this.#held.length > 0) {
+        // The replies that decide may wait for a Flush that the agent does not send.
+        if (early && this.#held.length === 0) items.push({ kind: 'own-flush' });
+        this.#held.push(...pieces.slice(index));
+        break;
+      }
+      const item = copyTags.has(piece.tag) ? this.#admitCopy(piece) : this.#admission.admit(piece);
+      if (item) items.push(item);
+      const ends = piece.tag === FrontendTag.Sync || piece.tag === FrontendTag.Query;
+      this.#crossed = ends && this.#admission.uncertain;
+    }
+    if (items.length > 0) this.#enqueue(items);
+  }
+
+  /** Whether a piece of COPY data comes before it is known whether a COPY takes it. */
+  #comesEarly(piece: Piece): boolean {
+    if (!copyTags.has(piece.tag) || this.#copyInside) return false;
+    const { pipeline } = this.#options;
+    if (this.#taking) return false;
+    return !pipeline.idle || this.#inbox.length > 0;
+  }
+
+  /** The operation that the next COPY data belong to. */
+  get #taking(): Permit | undefined {
+    const { copyIn } = this.#options.pipeline;
+    return copyIn === this.#copied ? undefined : copyIn;
+  }
+
+  /** Data that no COPY takes are ignored, as PostgreSQL does. */
+  #admitCopy(piece: Piece): Item | undefined {
+    if (piece.kind !== 'run' && piece.kind !== 'message')
+      throw new ChaperoneError('protocol-violation', 'the agent sent a CopyFail without end');
+    const permit = this.#copyInside ?? this.#taking;
+    this.#copyInside = piece.kind === 'run' && piece.inside ? permit : undefined;
+    if (!permit) return undefined;
+    if (piece.kind === 'message') this.#copied = permit;
+    return this.#admission.admitCopy(piece, permit);
+  }
+
+  #enqueue(items: readonly Item[]): void {
+    const bytes = items.reduce((sum, item) => sum + ('frame' in item ? item.frame.length : 0), 0);
+    this.#inbox.push({ items, bytes, ready: this.#options.session.recorded() });
+    this.#inboxItems += items.length;
+    this.#inboxBytes += bytes;
+    if (!this.#pumping) this.#pumped = this.#pump();
+  }
+
+  // Never rejects: turns settle with a Stop, and what is called here does not throw.
+  async #pump(): Promise<void> {
+    this.#pumping = true;
+    for (let batch = this.#inbox[0]; batch; batch = this.#inbox[0]) {
+      const stop = isPromise(batch.ready) ? await batch.ready : batch.ready;
+      while (this.#cancelling) await this.#cancelling;
+      this.#inbox.shift();
+      const { items, bytes } = batch;
+      this.#inboxItems -= items.length;
+      this.#inboxBytes -= bytes;
+      this.#options.forward(items, stop);
+      this.#options.onProgress();
+    }
+    this.#pumping = false;
+    this.#options.onProgress();
+  }
+}
+
+function maxMessageBytes(tag: number): number {
+  switch (tag) {
+    case FrontendTag.Query:
+    case FrontendTag.Parse:
+      return maxTextBytes;
+    case FrontendTag.Bind:
+    case FrontendTag.FunctionCall:
+      return maxHeldBytes;
+    default:
+      return maxSmallBytes;
+  }
+}

@@ -1,0 +1,98 @@
+import type { Outcome, Refusal } from '#core/operation.ts';
+import type { Permit } from '../gate.ts';
+import type { Control } from './outlet.ts';
+import type { Change, Statement } from './statements.ts';
+
+/** A message of the agent, decided on and in the order of sending. */
+export type Item =
+  /** `open`: the beginning of a message whose rest follows as `more`. */
+  | {
+      readonly kind: 'query' | 'parse';
+      readonly permit: Permit;
+      readonly change: Change;
+      readonly frame: Buffer;
+      readonly open: boolean;
+    }
+  | {
+      readonly kind: 'function-call' | 'bind';
+      readonly permit: Permit;
+      readonly frame: Buffer;
+      readonly open: boolean;
+    }
+  | { readonly kind: 'more'; readonly frame: Buffer; readonly last: boolean }
+  | Execute
+  /** Of a portal that a Bind made, or of a cursor. */
+  | {
+      readonly kind: 'describe-portal';
+      readonly permit: Permit | undefined;
+      readonly frame: Buffer;
+    }
+  | { readonly kind: 'describe-statement'; readonly statement: Statement; readonly frame: Buffer }
+  | { readonly kind: 'close'; readonly change?: Change; readonly frame: Buffer }
+  | { readonly kind: 'flush' | 'sync'; readonly frame: Buffer }
+  | { readonly kind: 'terminate'; readonly frame: Buffer }
+  /** CopyData. `inside`: it ends within a message, and only more of it may follow. */
+  | {
+      readonly kind: 'copy-data';
+      readonly permit: Permit;
+      readonly frame: Buffer;
+      readonly inside: boolean;
+    }
+  /** CopyDone or CopyFail. */
+  | { readonly kind: 'copy-end'; readonly permit: Permit; readonly frame: Buffer }
+  /** Asks for the replies that the backend keeps back until a Flush or Sync. */
+  | { readonly kind: 'own-flush' }
+  /** `simple`: a refused Query, which ends with a ReadyForQuery of its own. */
+  | { readonly kind: 'refused'; readonly simple: boolean; readonly refusal: Refusal };
+
+export interface Execute {
+  readonly kind: 'execute';
+  readonly permit: Permit;
+  readonly statement: Statement;
+  readonly portal: string;
+  /** Whether the portal is a cursor that SQL declared, so that each Execute is an operation of its own. */
+  readonly cursor: boolean;
+  readonly frame: Buffer;
+}
+
+/** What is to be done after a transition. */
+export type Effect =
+  | { readonly kind: 'send'; readonly permit: Permit; readonly frame: Buffer }
+  | { readonly kind: 'control'; readonly control: Control }
+  | { readonly kind: 'answer'; readonly bytes: Buffer };
+
+/** A reply that is still to come. */
+export type Expected =
+  | { readonly kind: 'parse'; readonly permit: Permit; readonly change: Change }
+  /** A Query or a FunctionCall, whose answer goes on to its ReadyForQuery. */
+  | { readonly kind: 'query'; readonly permit: Permit; readonly change: Change | undefined }
+  | { readonly kind: 'bind'; readonly permit: Permit }
+  | { readonly kind: 'describe-portal'; readonly permit: Permit | undefined }
+  | {
+      readonly kind: 'execute';
+      readonly permit: Permit;
+      readonly statement: Statement;
+      readonly cursor: boolean;
+    }
+  | { readonly kind: 'describe-statement'; readonly statement: Statement }
+  /** A Describe of ours, for rows that could not be read in the record otherwise. */
+  | { readonly kind: 'own-describe'; readonly permit: Permit; readonly statement: Statement }
+  | { readonly kind: 'close'; readonly change: Change | undefined }
+  | { readonly kind: 'sync' }
+  /** An Execute that must fail: its error becomes the refusal, so that the transaction fails as for any error. */
+  | { readonly kind: 'poison'; readonly error: Buffer };
+
+/** What a backend's message means to us, and what becomes of it. */
+export type Reply =
+  | { readonly kind: 'answer'; readonly permit: Permit; readonly ends?: Outcome }
+  /** `asked` by the lane itself: recorded, and kept from the agent. */
+  | {
+      readonly kind: 'layout';
+      readonly statement: Statement;
+      readonly asked: boolean;
+      readonly rows: boolean;
+    }
+  | { readonly kind: 'acknowledgement' }
+  | { readonly kind: 'aside'; readonly channel: 'notice' | 'parameters' | 'message' | 'layout' }
+  | { readonly kind: 'replaced'; readonly bytes: Buffer }
+  | { readonly kind: 'ready' };
