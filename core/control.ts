@@ -20,10 +20,18 @@ export interface SidecarSecrets {
   /** Bearer token for `POST /v1/records`. */
   readonly ingestToken: string;
   /** By the name that a Backend's `credential.secretRef` gives. */
-  readonly credentials: Readonly<
-    Record<string, { readonly username: string; readonly password: string }>
-  >;
+  readonly credentials: Readonly<Record<string, BackendCredential>>;
 }
+
+/** A login at a backend, by the type that a Backend's `credential` names. Certificate and key are PEM. */
+export type BackendCredential =
+  | { readonly type: 'Password'; readonly username: string; readonly password: string }
+  | {
+      readonly type: 'ClientCertificate';
+      readonly username: string;
+      readonly certificate: string;
+      readonly key: string;
+    };
 
 /** First and only line that a collector is sent. */
 export interface CollectorSecrets {

@@ -33,6 +33,11 @@ export const errorCodes = {
   'config-invalid': { sqlState: 'F0000', exposed: false, summary: 'the configuration is invalid' },
   denied: { sqlState: '42501', exposed: true, summary: 'a policy denies this' },
   draining: { sqlState: '57P01', exposed: true, summary: 'the gateway is shutting down' },
+  'encryption-required': {
+    sqlState: '28000',
+    exposed: true,
+    summary: 'a token is not taken over a connection that others can read',
+  },
   'login-failed': { sqlState: '28P01', exposed: false, summary: 'the login was not accepted' },
   'login-timeout': { sqlState: '08006', exposed: true, summary: 'the login took too long' },
   'no-policy': { sqlState: '42501', exposed: true, summary: 'no policy selects this pod' },

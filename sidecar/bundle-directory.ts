@@ -3,6 +3,7 @@ import { statSync, watch, type FSWatcher } from 'node:fs';
 import type { Workload } from '#core/identity/principal.ts';
 import type { ResourceProblem } from '#core/control.ts';
 import { resolve, type Bundle, type ProviderKeys } from '#core/policy/resolve.ts';
+import type { CredentialRef } from '#core/policy/resources.ts';
 import type { Address } from '../runtime/settings.ts';
 import { fetchKeys } from './issuer-keys.ts';
 import { KeyRefresh } from './key-refresh.ts';
@@ -13,7 +14,7 @@ export interface BundleDirectoryOptions {
   readonly workload: Workload;
   readonly connectTo: ReadonlyMap<string, Address>;
   /** Credentials that a Backend may name. */
-  readonly secretNames: ReadonlySet<string>;
+  readonly credentials: ReadonlyMap<string, CredentialRef['type']>;
   readonly onBundle: (bundle: Bundle) => void;
   /** The bundle before stays in force. */
   readonly onRefused: (problems: readonly ResourceProblem[]) => void;
@@ -127,11 +128,11 @@ export class BundleDirectory {
   async #judge({ files, problems: unread }: DirectoryContent): Promise<void> {
     const { resources, problems } = parseResourceFiles(files);
     if (unread.length + problems.length > 0) return this.#refuse([...unread, ...problems]);
-    const { workload, secretNames } = this.#options;
+    const { workload, credentials } = this.#options;
     const resolved = resolve(
       resources.map(({ resource }) => resource),
       workload,
-      secretNames,
+      credentials,
     );
     if (resolved.bundle) return this.#accept(resolved.bundle);
     return this.#refuse(

@@ -1,23 +1,25 @@
 import { ChaperoneError } from '#core/errors.ts';
-import type { SidecarSecrets } from '#core/control.ts';
+import type { BackendCredential, SidecarSecrets } from '#core/control.ts';
+import type { CredentialRef } from '#core/policy/resources.ts';
 
 /** The only keeper of backend credentials: in memory, handed out by name to the login that needs one. */
 export class Credentials {
-  readonly #byName: ReadonlyMap<string, { readonly username: string; readonly password: string }>;
+  readonly #byName: ReadonlyMap<string, BackendCredential>;
 
   constructor(credentials: SidecarSecrets['credentials']) {
     this.#byName = new Map(Object.entries(credentials));
   }
 
-  get names(): ReadonlySet<string> {
-    return new Set(this.#byName.keys());
+  /** What there is, without what makes it secret. */
+  get types(): ReadonlyMap<string, CredentialRef['type']> {
+    return new Map([...this.#byName].map(([name, { type }]) => [name, type]));
   }
 
-  /** @throws ChaperoneError `backend-login-failed` when there is none of this name. */
-  get(name: string): { readonly username: string; readonly password: string } {
-    const credential = this.#byName.get(name);
-    if (!credential)
-      throw new ChaperoneError('backend-login-failed', `no credential named ${name}`);
+  /** @throws ChaperoneError `backend-login-failed` when there is none of this name and type. */
+  get({ secretName, type }: CredentialRef): BackendCredential {
+    const credential = this.#byName.get(secretName);
+    if (credential?.type !== type)
+      throw new ChaperoneError('backend-login-failed', `no credential named ${secretName}`);
     return credential;
   }
 }

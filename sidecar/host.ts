@@ -1,11 +1,12 @@
 import { createSecureContext, TLSSocket } from 'node:tls';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
-import type { ServerKeyPair } from '#core/control.ts';
+import type { BackendCredential, ServerKeyPair } from '#core/control.ts';
 import { verifyToken } from '#core/identity/token.ts';
 import { workloadUser, type Principal, type Workload } from '#core/identity/principal.ts';
 import type { Content, Refusal } from '#core/operation.ts';
 import type { Bundle, ProviderKeys, ResolvedBackend } from '#core/policy/resolve.ts';
+import type { CredentialRef } from '#core/policy/resources.ts';
 import type { EndReason } from '#core/record/kinds.ts';
 import { CancelRegistry } from './cancel-registry.ts';
 import type { SidecarConfig } from './config.ts';
@@ -30,6 +31,7 @@ export interface HostOptions {
 }
 
 const failuresMs = 60_000;
+const alpnProtocols = ['postgresql']; // the only protocol that agents speak inside TLS
 
 const noPolicy: Refusal = {
   code: 'no-policy',
@@ -132,12 +134,26 @@ export class Host implements LaneHost {
     return dial(backend, this.#options.config.connectTo, signal);
   }
 
-  credential(backend: ResolvedBackend): { readonly username: string; readonly password: string } {
-    return this.#options.credentials.get(backend.credential ?? '');
+  credential(ref: CredentialRef): BackendCredential {
+    return this.#options.credentials.get(ref);
+  }
+
+  warn(target: Target, error: Error): void {
+    const { name } = target.backend;
+    this.#options.log.warn({ backend: name, err: error }, 'a connection to a backend failed');
+  }
+
+  refusedAtBackend(target: Target): void {
+    this.#options.metrics.logins.inc({ outcome: 'refused' });
+    this.#recordFailure(target, 'refused by the backend');
   }
 
   secure(agent: Socket): TLSSocket {
-    return new TLSSocket(agent, { isServer: true, secureContext: this.#secureContext });
+    return new TLSSocket(agent, {
+      isServer: true,
+      secureContext: this.#secureContext,
+      ALPNProtocols: alpnProtocols,
+    });
   }
 
   /** Stops every session and refuses new ones. */

@@ -1,5 +1,7 @@
 import type { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
+import type { BackendCredential } from '#core/control.ts';
+import type { CredentialRef } from '#core/policy/resources.ts';
 import type { Content, Operation, RecordRef, Refusal } from '#core/operation.ts';
 import type { Channel, EndReason } from '#core/record/kinds.ts';
 import type { Principal } from '#core/identity/principal.ts';
@@ -28,6 +30,8 @@ export interface Session {
   admit(operation: Operation): Permit | Refusal;
   /** Records what belongs to no operation: notices, notifications, ParameterStatus, layouts of statements. */
   aside(channel: Channel, content: Content, of?: RecordRef): { ready: Ready; ref: RecordRef };
+  /** Records that a backend serves the session: its process and how it has greeted. */
+  connected(backendPid: number | undefined, greeting: Content): void;
   /** Settles when everything recorded so far is in the spool. */
   recorded(): Ready;
   /** Ends the session, once; open permits must be finished before. */
@@ -44,10 +48,14 @@ export interface LaneHost {
   open(who: Principal, target: Target, login?: Content): Promise<Session | Refusal>;
   /** Connects to the backend. @throws ChaperoneError `backend-unreachable`. */
   dial(backend: ResolvedBackend, signal: AbortSignal): Promise<Socket>;
-  /** The login that Chaperone holds for a backend. @throws ChaperoneError `backend-login-failed`. */
-  credential(backend: ResolvedBackend): { readonly username: string; readonly password: string };
+  /** A login that Chaperone holds for a backend. @throws ChaperoneError `backend-login-failed`. */
+  credential(ref: CredentialRef): BackendCredential;
+  /** Tells the operator what stands between a session and its backend; the agent reads less. */
+  warn(target: Target, error: Error): void;
+  /** Counts and records a login of the agent's own that the backend has refused. */
+  refusedAtBackend(target: Target): void;
   /** TLS for agents: replaces the plain socket by the encrypted one. */
-  secure(agent: Socket): Duplex;
+  secure(agent: Socket): TLSSocket;
   readonly cancels: CancelRegistry;
   /** The login, all of it, has to be done within this time. */
   readonly loginTimeoutMs: number;

@@ -158,7 +158,9 @@ export class Listener {
         return session;
       },
       dial: (backend, signal) => host.dial(backend, signal),
-      credential: (backend) => host.credential(backend),
+      credential: (ref) => host.credential(ref),
+      warn: (target, error) => host.warn(target, error),
+      refusedAtBackend: (target) => host.refusedAtBackend(target),
       secure: (agent) => host.secure(agent),
       cancels: host.cancels,
       loginTimeoutMs: host.loginTimeoutMs,

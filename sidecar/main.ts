@@ -97,7 +97,7 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     directory: config.configDirectory,
     workload: config.workload,
     connectTo: config.connectTo,
-    secretNames: credentials.names,
+    credentials: credentials.types,
     signal: ending.signal,
     onBundle: (bundle) => {
       metrics.bundles.inc({ outcome: 'accepted' });

@@ -72,6 +72,28 @@ export class LiveSession implements Session {
     return { ref, ready: this.#options.writer.turn() };
   }
 
+  connected(backendPid: number | undefined, greeting: Content): void {
+    const level = this.#options.bundle().policy?.record.responses ?? 'Full';
+    const pieces = level === 'Full' ? Math.ceil(greeting.bytes.length / maxPartBytes) : 0;
+    for (let index = 0; index < Math.max(1, pieces); index += 1) {
+      const payload = greeting.bytes.subarray(index * maxPartBytes, (index + 1) * maxPartBytes);
+      this.#options.writer.append({
+        session: this.#log,
+        ending: false,
+        seal: () => ({
+          fields: {
+            kind: 'part',
+            direction: 'down',
+            channel: 'parameters',
+            payloadType: greeting.type,
+            ...(backendPid === undefined ? {} : { backendPid }),
+          },
+          ...(pieces > 0 ? { payload } : {}),
+        }),
+      });
+    }
+  }
+
   recorded(): Ready {
     return this.#options.writer.turn();
   }

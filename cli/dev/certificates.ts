@@ -22,8 +22,8 @@ const clockSkewMs = 5 * 60_000;
 export interface LocalCa {
   /** PEM. */
   readonly certificate: string;
-  /** Issues a certificate for servers on this machine's loopback addresses. */
-  issue(commonName: string): Promise<ServerKeyPair>;
+  /** Issues a certificate for servers on this machine's loopback addresses, or for a client. */
+  issue(commonName: string, purpose?: 'server' | 'client'): Promise<ServerKeyPair>;
 }
 
 /** Makes a CA for the parts of one start. */
@@ -45,7 +45,8 @@ export async function createLocalCa(nowMs: number): Promise<LocalCa> {
   });
   return {
     certificate: `${ca.toString('pem')}\n`,
-    issue: (commonName) => issue({ ca, caKeys: keys, commonName, notBefore, notAfter }),
+    issue: (commonName, purpose = 'server') =>
+      issue({ ca, caKeys: keys, commonName, purpose, notBefore, notAfter }),
   };
 }
 
@@ -53,6 +54,7 @@ interface LeafOptions {
   readonly ca: X509Certificate;
   readonly caKeys: webcrypto.CryptoKeyPair;
   readonly commonName: string;
+  readonly purpose: 'server' | 'client';
   readonly notBefore: Date;
   readonly notAfter: Date;
 }
@@ -61,6 +63,7 @@ async function issue({
   ca,
   caKeys,
   commonName,
+  purpose,
   notBefore,
   notAfter,
 }: LeafOptions): Promise<ServerKeyPair> {
@@ -76,7 +79,9 @@ async function issue({
     extensions: [
       new BasicConstraintsExtension(false, undefined, true),
       new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-      new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth]),
+      new ExtendedKeyUsageExtension([
+        purpose === 'server' ? ExtendedKeyUsage.serverAuth : ExtendedKeyUsage.clientAuth,
+      ]),
       new SubjectAlternativeNameExtension([
         { type: 'dns', value: 'localhost' },
         { type: 'ip', value: '127.0.0.1' },

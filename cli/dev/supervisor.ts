@@ -259,7 +259,11 @@ class Supervisor {
       ingestToken: this.#secrets.ingestToken,
       credentials: {
         ...this.#secrets.credentials,
-        [secretName]: { username: demoRole, password: this.#secrets.backendPassword },
+        [secretName]: {
+          type: 'Password',
+          username: demoRole,
+          password: this.#secrets.backendPassword,
+        },
       },
     };
     const backends = new Map<string, Address>();

@@ -14,14 +14,20 @@ import {
 } from './fields.ts';
 import {
   apiVersion,
+  credentialTypes,
   recordLevels,
+  tlsModes,
   type AuditPolicy,
   type Backend,
+  type CredentialRef,
   type IdentityProvider,
   type LabelSelector,
   type Metadata,
+  type NameMappings,
   type Problem,
   type Resource,
+  type Upstream,
+  type UpstreamTls,
 } from './resources.ts';
 
 /** Either the resource, or everything that is wrong with the document. */
@@ -48,6 +54,12 @@ const anyText = text('a string', /^[^]*$/, 65_536);
 const claimPath = text('a path of claims such as "act.sub"', /^[^\s.]+(\.[^\s.]+)*$/);
 const host = text('a host name or an address', /^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$/);
 const port = integer(1, 65_535);
+const roleName = text('a name that PostgreSQL allows', /^[^\0]{1,63}$/);
+const certificates = text(
+  'certificates in PEM',
+  /^(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+$/,
+  65_536,
+);
 const url = text(
   'an http or https URL without user or fragment',
   (value) => /^https?:\/\/[^\s/?#@]+[^\s#@]*$/.test(value) && URL.canParse(value),
@@ -112,50 +124,72 @@ function parseBackend(document: FieldReader): Backend | undefined {
 function backendSpec(fields: FieldReader, problems: Problems): Backend['spec'] {
   const protocol =
     fields.required('protocol', applied(['Postgres', 'TCP'], ['SSH', 'HTTP'])) ?? 'TCP';
-  const secretName = fields.optional('credential', object(credentialSecret));
-  if (protocol === 'Postgres' && !fields.has('credential')) {
-    problems.add(
-      fields.path('credential'),
-      'unsupported: relaying the agent’s own login is not applied by this version',
-    );
-  }
-  if (protocol === 'TCP' && fields.has('credential')) {
-    problems.add(
-      fields.path('credential'),
-      'a TCP backend has no login that a credential could be used for',
-    );
+  const credential = fields.optional('credential', object(credentialRef));
+  if (protocol === 'TCP') {
+    for (const field of ['credential', 'postgres']) {
+      if (fields.has(field))
+        problems.add(fields.path(field), 'a TCP backend has no login that this could be used for');
+    }
   }
   const spec = {
     protocol,
     hosts: fields.required('hosts', list(host, 1)) ?? [],
     ports: fields.required('ports', list(port, 1)) ?? [],
-    upstream: fields.required('upstream', object(upstream)) ?? { host: '', port: 0 },
+    upstream: fields.required('upstream', object(upstream)) ?? noUpstream,
     consumers: fields.required('consumers', list(object(consumer), 1)) ?? [],
-    secretName,
+    credential,
+    postgres: fields.optional('postgres', object(mappings)) ?? noMappings,
   };
-  fields.unsupported('postgres');
+  const { mode } = spec.upstream.tls;
+  if (protocol === 'TCP' && mode !== 'Disable')
+    problems.add(`${fields.path('upstream')}.tls.mode`, 'what passes as TCP is not encrypted here');
+  if (credential?.type === 'ClientCertificate' && mode === 'Disable')
+    problems.add(`${fields.path('credential')}.type`, 'a client certificate needs TLS');
   return spec;
 }
 
-function upstream(fields: FieldReader, problems: Problems): Backend['spec']['upstream'] {
+const noUpstream: Upstream = { host: '', port: 0, tls: { mode: 'Disable', ca: undefined } };
+const noMappings: NameMappings = { users: new Map(), databases: new Map() };
+
+function upstream(fields: FieldReader, problems: Problems): Upstream {
   const address = fields.required(
     'address',
     text('"host:port"', /^(\[[0-9a-fA-F:.]+\]|[^\s:[\]]+):\d{1,5}$/),
   );
-  fields.required(
-    'tls',
-    object((tls) => {
-      tls.required('mode', applied(['Disable'], ['Require', 'VerifyCA', 'VerifyFull']));
-      tls.unsupported('ca');
-    }),
-  );
+  const tls = fields.required('tls', object(upstreamTls)) ?? noUpstream.tls;
   fields.unsupported('hostKeys');
   const [, bracketed, plain, digits] = /^(?:\[(.*)\]|(.*)):(\d+)$/.exec(address ?? '') ?? [];
-  const value = { host: bracketed ?? plain ?? '', port: Number(digits ?? 0) };
+  const value = { host: bracketed ?? plain ?? '', port: Number(digits ?? 0), tls };
   if (address !== undefined && (value.port < 1 || value.port > 65_535)) {
     problems.add(fields.path('address'), `got port ${value.port}, want 1 to 65535`);
   }
   return value;
+}
+
+function upstreamTls(fields: FieldReader, problems: Problems): UpstreamTls {
+  const mode = fields.required('mode', oneOf(...tlsModes)) ?? 'Disable';
+  const ca = fields.optional('ca', certificates);
+  if (ca !== undefined && !mode.startsWith('Verify'))
+    problems.add(fields.path('ca'), `nothing is verified under ${mode}`);
+  return { mode, ca };
+}
+
+function mappings(fields: FieldReader, problems: Problems): NameMappings {
+  fields.unsupported('applicationName', 'settings');
+  const pairs = (field: string, from: string, to: string): Map<string, string> => {
+    const read = object((pair) => [pair.required(from, roleName), pair.required(to, roleName)]);
+    const map = new Map<string, string>();
+    for (const [name, upstreamName] of fields.optional(field, list(read)) ?? []) {
+      if (name === undefined || upstreamName === undefined) continue;
+      if (map.has(name)) problems.add(fields.path(field), `${show(name)} is mapped twice`);
+      map.set(name, upstreamName);
+    }
+    return map;
+  };
+  return {
+    users: pairs('userMapping', 'user', 'upstreamUser'),
+    databases: pairs('databaseMapping', 'database', 'upstreamDatabase'),
+  };
 }
 
 function consumer(fields: FieldReader): Backend['spec']['consumers'][number] {
@@ -165,14 +199,13 @@ function consumer(fields: FieldReader): Backend['spec']['consumers'][number] {
   };
 }
 
-function credentialSecret(fields: FieldReader): string {
-  fields.required('type', applied(['Password'], ['ClientCertificate', 'Token', 'SSHKey']));
-  return (
-    fields.required(
-      'secretRef',
-      object((ref) => ref.required('name', name)),
-    ) ?? ''
+function credentialRef(fields: FieldReader): CredentialRef {
+  const type = fields.required('type', applied(credentialTypes, ['Token', 'SSHKey']));
+  const secretName = fields.required(
+    'secretRef',
+    object((ref) => ref.required('name', name)),
   );
+  return { type: type ?? 'Password', secretName: secretName ?? '' };
 }
 
 function parseIdentityProvider(document: FieldReader): IdentityProvider | undefined {

@@ -6,21 +6,25 @@ import {
   recordLevels,
   type AuditPolicy,
   type Backend,
+  type CredentialRef,
   type IdentityProvider,
   type LabelSelector,
+  type NameMappings,
   type Problem,
   type Protocol,
   type RecordLevel,
   type Resource,
+  type Upstream,
 } from './resources.ts';
 
 /** A Backend that the pod may use. */
 export interface ResolvedBackend {
   readonly name: string;
   readonly protocol: Protocol;
-  readonly upstream: { readonly host: string; readonly port: number };
-  /** Name of the credential that the sidecar logs in with; absent for TCP. */
-  readonly credential: string | undefined;
+  readonly upstream: Upstream;
+  /** What the sidecar logs in with. Undefined: the agent's own login is relayed, and TCP has none. */
+  readonly credential: CredentialRef | undefined;
+  readonly postgres: NameMappings;
 }
 
 export interface ResolvedProvider {
@@ -82,17 +86,18 @@ export type Resolved =
   | { readonly bundle: Bundle; readonly problems?: never }
   | { readonly bundle?: never; readonly problems: readonly ResourceConflict[] };
 
-/** Finds what applies to a pod, and how it combines. `secretNames` are the credentials that exist. */
+/** Finds what applies to a pod, and how it combines. `credentials` are those that exist, with their types. */
 export function resolve(
   resources: readonly Resource[],
   workload: Workload,
-  secretNames: ReadonlySet<string>,
+  credentials: ReadonlyMap<string, CredentialRef['type']>,
 ): Resolved {
   const problems = [
     ...findDuplicates(resources),
     ...findDoubleAddresses(resources),
     ...findDoubleIssuers(resources),
-    ...findDangling(resources, workload, secretNames),
+    ...findDangling(resources, workload, credentials),
+    ...findTokenless(resources, workload),
   ];
   if (problems.length > 0) return { problems };
   const ordered = inOrder(resources); // the same content has the same revision, whatever file it stands in
@@ -104,7 +109,9 @@ export function resolve(
     .filter((resource) => resource.kind === 'IdentityProvider')
     .map(resolveProvider);
   const policy = combine(selecting(ordered, workload));
-  const content = JSON.stringify({ backends, providers, policy });
+  const content = JSON.stringify({ backends, providers, policy }, (_, value: unknown) =>
+    value instanceof Map ? [...value] : value,
+  );
   return {
     bundle: {
       revision: hash('sha256', content, 'hex').slice(0, 16),
@@ -121,7 +128,8 @@ function resolveBackend({ metadata, spec }: Backend): ResolvedBackend {
     name: metadata.name,
     protocol: spec.protocol,
     upstream: spec.upstream,
-    credential: spec.secretName,
+    credential: spec.credential,
+    postgres: spec.postgres,
   };
 }
 
@@ -256,19 +264,37 @@ function findDoubleIssuers(resources: readonly Resource[]): ResourceConflict[] {
   });
 }
 
+// With the agent's own login relayed there is no place left in the protocol for a token.
+function findTokenless(resources: readonly Resource[], workload: Workload): ResourceConflict[] {
+  const policy = combine(selecting(resources, workload));
+  if (policy?.identity !== 'Required') return [];
+  return resources.flatMap((resource, index) => {
+    if (resource.kind !== 'Backend' || resource.spec.protocol !== 'Postgres') return [];
+    if (resource.spec.credential || !mayUse(resource, workload)) return [];
+    const message =
+      'missing: a policy asks for a token, which takes the place of a login of the agent’s own';
+    return [{ resource: index, path: 'spec.credential', message }];
+  });
+}
+
 function findDangling(
   resources: readonly Resource[],
   workload: Workload,
-  secretNames: ReadonlySet<string>,
+  credentials: ReadonlyMap<string, CredentialRef['type']>,
 ): ResourceConflict[] {
   const hasProvider = resources.some(({ kind }) => kind === 'IdentityProvider');
   const selected = new Set<Resource>(selecting(resources, workload));
   return resources.flatMap((resource, index) => {
     if (resource.kind === 'Backend') {
-      const { secretName } = resource.spec;
-      if (secretName === undefined || !mayUse(resource, workload) || secretNames.has(secretName))
-        return [];
-      const message = `there is no credential named "${secretName}"`;
+      const { credential } = resource.spec;
+      if (!credential || !mayUse(resource, workload)) return [];
+      const { secretName, type } = credential;
+      const found = credentials.get(secretName);
+      if (found === type) return [];
+      const message =
+        found === undefined
+          ? `there is no credential named "${secretName}"`
+          : `the credential "${secretName}" is of type ${found}`;
       return [{ resource: index, path: 'spec.credential.secretRef.name', message }];
     }
     if (resource.kind === 'IdentityProvider' || hasProvider) return [];

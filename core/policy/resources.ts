@@ -18,15 +18,51 @@ export interface Backend {
     /** Names by which agents know it. */
     readonly hosts: readonly string[];
     readonly ports: readonly number[];
-    readonly upstream: { readonly host: string; readonly port: number };
+    readonly upstream: Upstream;
     /** Who may use it at all. Without `serviceAccounts`: all of the namespace. */
     readonly consumers: readonly {
       readonly namespace: string;
       readonly serviceAccounts: readonly string[] | undefined;
     }[];
-    /** Name of the Secret that holds the login; absent for TCP. */
-    readonly secretName: string | undefined;
+    /** The login that Chaperone holds for it. Absent: the agent's own is relayed, and TCP has none. */
+    readonly credential: CredentialRef | undefined;
+    /** How what an agent names at its login becomes what the backend is told. */
+    readonly postgres: NameMappings;
   };
+}
+
+/** Where a backend really is, and how it is spoken to. */
+export interface Upstream {
+  readonly host: string;
+  readonly port: number;
+  readonly tls: UpstreamTls;
+}
+
+/**
+ * `Require` encrypts and believes any certificate; `VerifyCA` wants one from a trusted CA; `VerifyFull` wants the
+ * upstream's host name in it as well. There is no mode that falls back to plain text.
+ */
+export const tlsModes = ['Disable', 'Require', 'VerifyCA', 'VerifyFull'] as const;
+
+export interface UpstreamTls {
+  readonly mode: (typeof tlsModes)[number];
+  /** Certificates of the CAs to trust, PEM. Undefined: those that Node brings. */
+  readonly ca: string | undefined;
+}
+
+export const credentialTypes = ['Password', 'ClientCertificate'] as const;
+
+export interface CredentialRef {
+  readonly type: (typeof credentialTypes)[number];
+  /** Name of the Secret that holds it. */
+  readonly secretName: string;
+}
+
+export interface NameMappings {
+  /** Upstream users by the user that an agent names; others become the credential's. */
+  readonly users: ReadonlyMap<string, string>;
+  /** Upstream databases by the database that an agent names; others stay as they are. */
+  readonly databases: ReadonlyMap<string, string>;
 }
 
 export interface IdentityProvider {

@@ -175,6 +175,11 @@ export function buildAuthenticationCleartextPassword(): Buffer {
   return buildMessage('R', int32(3));
 }
 
+/** Offers SASL mechanisms. */
+export function buildAuthenticationSasl(mechanisms: readonly string[]): Buffer {
+  return buildMessage('R', int32(10), ...mechanisms, Buffer.from([0]));
+}
+
 /** Answers a startup that asked for more than protocol 3.`minor` or for options that do not exist. */
 export function buildNegotiateProtocolVersion(minor: number, options: readonly string[]): Buffer {
   return buildMessage('v', int32((3 << 16) | minor), int32(options.length), ...options);

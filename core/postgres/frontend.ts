@@ -148,6 +148,18 @@ export function parsePassword(body: Buffer): string {
   return password;
 }
 
+/** The client's first answer to an offer of SASL mechanisms. */
+export function parseSaslInitialResponse(body: Buffer): {
+  readonly mechanism: string;
+  readonly data: string;
+} {
+  const reader = new BodyReader(body);
+  const mechanism = reader.cstring();
+  const data = reader.value();
+  reader.end();
+  return { mechanism, data: data?.toString('utf8') ?? '' };
+}
+
 export function buildQuery(text: string): Buffer {
   return buildMessage('Q', text);
 }

@@ -20,6 +20,9 @@ export type StartupRequest =
 /** MAX_STARTUP_PACKET_LENGTH of PostgreSQL. */
 export const maxStartupBytes = 10_000;
 
+/** The newest minor version of protocol 3 that is spoken here: 3.2, PostgreSQL 18, with longer cancel keys. */
+export const newestMinor = 2;
+
 const codes = { cancel: 80_877_102, ssl: 80_877_103, gssenc: 80_877_104 };
 const tlsHandshake = 0x16;
 

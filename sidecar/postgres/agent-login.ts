@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
 import { ChaperoneError } from '#core/errors.ts';
 import { isRefusal, type Refusal } from '#core/operation.ts';
 import type { Principal } from '#core/identity/principal.ts';
@@ -8,92 +9,118 @@ import {
   buildNegotiateProtocolVersion,
 } from '#core/postgres/backend.ts';
 import { FrontendTag, parsePassword } from '#core/postgres/frontend.ts';
-import { tryParseStartup, type StartupRequest } from '#core/postgres/startup.ts';
+import {
+  maxStartupBytes,
+  newestMinor,
+  tryParseStartup,
+  type StartupRequest,
+} from '#core/postgres/startup.ts';
 import type { CancelKey } from '../cancel-registry.ts';
 import type { LaneHost, Target } from '../lane.ts';
 import { hasUnread, receive, type Received } from './receive.ts';
 
+/** An agent's connection: what is said to it goes to `socket`, which becomes another one when TLS begins. */
+export interface AgentConnection {
+  readonly raw: Socket;
+  socket: Duplex;
+}
+
 /** How an agent's connection began. */
 export type AgentLogin =
   | { readonly kind: 'cancel'; readonly key: CancelKey }
-  | { readonly kind: 'refused'; readonly socket: Duplex; readonly refusal: Refusal }
+  | { readonly kind: 'refused'; readonly refusal: Refusal }
   | {
       readonly kind: 'accepted';
-      /** The socket to go on with: TLS where the agent asked for it. */
-      readonly socket: Duplex;
       readonly who: Principal;
       readonly parameters: ReadonlyMap<string, string>;
+      /** The minor version of protocol 3 that both sides speak now. */
+      readonly minor: number;
     };
 
-const maxStartupBytes = 10_000; // MAX_STARTUP_PACKET_LENGTH of PostgreSQL
 const maxPasswordBytes = 65_535; // PG_MAX_AUTH_TOKEN_LENGTH of PostgreSQL
 const maxNegotiations = 3; // SSLRequest, GSSENCRequest and the startup itself, in any order
+const tlsTrouble = 'the end of the connection instead of a TLS handshake';
 
 /** Reads the agent's login: encryption, startup, and the token that it presents as its password. */
 export async function logInAgent(
-  agent: Socket,
+  agent: AgentConnection,
   target: Target,
   host: LaneHost,
   signal: AbortSignal,
 ): Promise<AgentLogin> {
-  const { socket, startup } = await negotiate(agent, host, signal);
+  const startup = await negotiate(agent, host, signal);
   if (startup.kind === 'cancel-request') return { kind: 'cancel', key: startup };
-  const unsupported = unsupportedStartup(startup.parameters);
-  if (unsupported) return { kind: 'refused', socket, refusal: unsupported };
-  if (startup.minor > 0 || startup.options.length > 0) {
-    socket.write(buildNegotiateProtocolVersion(0, startup.options));
-  }
+  const { parameters } = startup;
+  const unsupported = unsupportedStartup(parameters);
+  if (unsupported) return { kind: 'refused', refusal: unsupported };
+  const minor = Math.min(startup.minor, newestMinor);
+  if (startup.minor > newestMinor || startup.options.length > 0)
+    agent.socket.write(buildNegotiateProtocolVersion(minor, startup.options));
   const policy = host.tokenPolicy();
-  if (typeof policy === 'object') return { kind: 'refused', socket, refusal: policy };
-  const presented = policy === 'None' ? undefined : await askForPassword(socket, signal);
+  if (typeof policy === 'object') return { kind: 'refused', refusal: policy };
+  // Without a credential of ours the agent logs in to the backend itself, and has no place for a token.
+  const asks = policy !== 'None' && target.backend.credential !== undefined;
+  if (asks && !isPrivate(agent)) return { kind: 'refused', refusal: inTheClear };
+  const presented = asks ? await askForPassword(agent.socket, signal) : undefined;
   const who = await host.identify(target, presented);
-  if (isRefusal(who)) return { kind: 'refused', socket, refusal: who };
-  return { kind: 'accepted', socket, who, parameters: startup.parameters };
+  if (isRefusal(who)) return { kind: 'refused', refusal: who };
+  return { kind: 'accepted', who, parameters, minor };
 }
 
 type Startup = Extract<StartupRequest, { kind: 'startup' | 'cancel-request' }>;
 
 async function negotiate(
-  agent: Socket,
+  agent: AgentConnection,
   host: LaneHost,
   signal: AbortSignal,
-): Promise<{ socket: Duplex; startup: Startup }> {
-  let socket: Duplex = agent;
+): Promise<Startup> {
+  const encrypted = (): boolean => agent.socket !== agent.raw;
   for (let round = 0; round < maxNegotiations; round += 1) {
-    const startup = await receive(socket, tryParseStartup, { signal, maxBytes: maxStartupBytes });
+    const limits = { signal, maxBytes: maxStartupBytes };
+    const startup = await receive(agent.socket, tryParseStartup, limits);
     switch (startup.kind) {
       case 'startup':
       case 'cancel-request':
-        return { socket, startup };
+        return startup;
       case 'ssl-request':
-        if (socket !== agent) throw violation('SSLRequest inside TLS');
-        socket = await startTls(agent, host, signal);
+        if (encrypted()) throw violation('SSLRequest inside TLS');
+        // Bytes that came before TLS were not sent by the peer that TLS will authenticate (CVE-2021-23214).
+        if (hasUnread(agent.raw)) throw violation('bytes between SSLRequest and the TLS handshake');
+        agent.raw.write('S');
+        await startTls(agent, host, signal);
         break;
+      case 'direct-tls': {
+        if (round > 0) throw violation('a TLS handshake out of its turn');
+        const secure = await startTls(agent, host, signal);
+        // What would make a peer of another protocol speak to us is stopped by ALPN (PostgreSQL 17, "SSL Session Encryption").
+        if (secure.alpnProtocol !== 'postgresql')
+          throw violation('a direct TLS handshake without ALPN');
+        break;
+      }
       case 'gssenc-request':
-        if (socket !== agent) throw violation('GSSENCRequest inside TLS');
-        socket.write('N');
+        if (encrypted()) throw violation('GSSENCRequest inside TLS');
+        agent.raw.write('N');
         break;
-      case 'direct-tls':
-        throw violation('TLS without SSLRequest');
     }
   }
   throw violation('too many negotiation requests');
 }
 
-/** Bytes that arrived before TLS began were not sent by the peer that TLS will authenticate (CVE-2021-23214). */
-async function startTls(agent: Socket, host: LaneHost, signal: AbortSignal): Promise<Duplex> {
-  if (hasUnread(agent)) throw violation('bytes between SSLRequest and the TLS handshake');
-  agent.write('S');
-  const secure = host.secure(agent);
+async function startTls(
+  agent: AgentConnection,
+  host: LaneHost,
+  signal: AbortSignal,
+): Promise<TLSSocket> {
+  const secure = host.secure(agent.raw);
   secure.on('error', () => secure.destroy());
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const abandoned = (): void =>
-    reject(violation('the end of the connection instead of a TLS handshake'));
+  const abandoned = (): void => reject(violation(tlsTrouble));
   const aborted = (): void => reject(signal.reason);
   secure.once('secure', resolve).once('end', abandoned).once('close', abandoned);
   signal.addEventListener('abort', aborted, { once: true });
   try {
     await promise;
+    agent.socket = secure;
     return secure;
   } catch (error) {
     secure.destroy();
@@ -102,6 +129,15 @@ async function startTls(agent: Socket, host: LaneHost, signal: AbortSignal): Pro
     secure.off('end', abandoned).off('close', abandoned);
     signal.removeEventListener('abort', aborted);
   }
+}
+
+/** Whether nobody on a network can read what the agent sends: TLS, or a connection that stays on this machine. */
+function isPrivate({ raw, socket }: AgentConnection): boolean {
+  return socket !== raw || raw.remoteAddress === raw.localAddress || isLoopback(raw.remoteAddress);
+}
+
+function isLoopback(address: string | undefined): boolean {
+  return /^(?:::ffff:)?127\.|^::1$/.test(address ?? '');
 }
 
 async function askForPassword(socket: Duplex, signal: AbortSignal): Promise<string> {
@@ -121,13 +157,20 @@ function tryParsePasswordMessage(bytes: Buffer): Received<string> | undefined {
 
 function unsupportedStartup(parameters: ReadonlyMap<string, string>): Refusal | undefined {
   const replication = parameters.get('replication');
-  if (replication === undefined || /^(false|off|no|0)$/i.test(replication)) return undefined;
+  if (replication === undefined || /^(?:f|fa|fal|fals|false|of|off|n|no|0)$/i.test(replication))
+    return undefined;
   return {
     code: 'unsupported',
     message: 'replication connections are not supported: their stream cannot be judged',
     hint: 'Connect without the replication parameter.',
   };
 }
+
+const inTheClear: Refusal = {
+  code: 'encryption-required',
+  message: 'a token is not taken over a connection that others can read',
+  hint: 'Connect with sslmode=require, or better with verify-full and the CA of the gateway.',
+};
 
 function violation(what: string): ChaperoneError {
   return new ChaperoneError('protocol-violation', `the agent sent ${what}`);

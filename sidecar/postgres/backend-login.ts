@@ -1,5 +1,6 @@
-import { randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import type { Duplex } from 'node:stream';
+import type { BackendCredential } from '#core/control.ts';
 import { ChaperoneError } from '#core/errors.ts';
 import {
   BackendTag,
@@ -8,16 +9,20 @@ import {
   parseErrorFields,
   type Authentication,
 } from '#core/postgres/backend.ts';
-import { buildSaslInitialResponse, buildSaslResponse } from '#core/postgres/frontend.ts';
+import {
+  buildPassword,
+  buildSaslInitialResponse,
+  buildSaslResponse,
+} from '#core/postgres/frontend.ts';
 import { buildStartup } from '#core/postgres/startup.ts';
 import type { CancelKey } from '../cancel-registry.ts';
+import type { BackendConnection } from './backend-connection.ts';
 import { receive, type Received } from './receive.ts';
 import { ScramClient } from './scram.ts';
 
 export interface BackendLoginOptions {
-  readonly username: string;
-  readonly password: string;
-  /** Startup parameters of the agent that are passed on; `user` is replaced. */
+  readonly credential: BackendCredential;
+  /** What the backend is told at startup: the agent's parameters, with user and database as they are there. */
   readonly parameters: ReadonlyMap<string, string>;
   readonly signal: AbortSignal;
 }
@@ -31,7 +36,8 @@ export interface BackendLogin {
   readonly ready: Buffer;
 }
 
-interface Message {
+/** A message of the backend during login. */
+export interface LoginMessage {
   readonly tag: number;
   readonly frame: Buffer;
   readonly body: Buffer;
@@ -45,16 +51,20 @@ const maxGreetingBytes = 262_144;
  * @throws ChaperoneError `backend-login-failed`; its message may name the backend's reason and is not for the agent.
  */
 export async function logInToBackend(
-  upstream: Duplex,
+  connection: BackendConnection,
   options: BackendLoginOptions,
 ): Promise<BackendLogin> {
-  const parameters = new Map([...options.parameters, ['user', options.username] as const]);
-  upstream.write(buildStartup(parameters));
-  await authenticate(upstream, options);
+  connection.socket.write(buildStartup(options.parameters));
+  await new Authenticator(connection, options).run();
+  return readGreeting(connection.socket, options.signal);
+}
+
+/** Reads what a backend says between a login that it has accepted and its first ReadyForQuery. */
+export async function readGreeting(upstream: Duplex, signal: AbortSignal): Promise<BackendLogin> {
   const greeting: Buffer[] = [];
   let cancelKey: CancelKey | undefined;
   for (let bytes = 0; bytes <= maxGreetingBytes;) {
-    const { tag, frame, body } = await next(upstream, options.signal);
+    const { tag, frame, body } = await readLoginMessage(upstream, signal);
     bytes += frame.length;
     switch (tag) {
       case BackendTag.BackendKeyData:
@@ -73,45 +83,118 @@ export async function logInToBackend(
   throw new ChaperoneError('backend-login-failed', 'the backend greets without end');
 }
 
-async function authenticate(upstream: Duplex, options: BackendLoginOptions): Promise<void> {
-  let scram: ScramClient | undefined;
-  for (;;) {
-    const { tag, body } = await next(upstream, options.signal);
-    if (tag !== BackendTag.Authentication) throw loginFailed(tag, body);
-    const asked: Authentication = parseAuthentication(body);
+/** Reads one message. @throws ChaperoneError `backend-login-failed`. */
+export async function readLoginMessage(
+  upstream: Duplex,
+  signal: AbortSignal,
+): Promise<LoginMessage> {
+  try {
+    return await receive(upstream, tryParseMessage, { signal, maxBytes: maxMessageBytes });
+  } catch (cause) {
+    if (!(cause instanceof ChaperoneError) || cause.code !== 'protocol-violation') throw cause;
+    throw new ChaperoneError('backend-login-failed', `the backend: ${cause.message}`, { cause });
+  }
+}
+
+/** Answers what a backend asks of a client until it is content. */
+class Authenticator {
+  readonly #connection: BackendConnection;
+  readonly #options: BackendLoginOptions;
+  #scram: ScramClient | undefined;
+  #answered = false;
+
+  constructor(connection: BackendConnection, options: BackendLoginOptions) {
+    this.#connection = connection;
+    this.#options = options;
+  }
+
+  async run(): Promise<void> {
+    const { socket } = this.#connection;
+    for (;;) {
+      const { tag, body } = await readLoginMessage(socket, this.#options.signal);
+      if (tag === BackendTag.NoticeResponse) continue;
+      if (tag !== BackendTag.Authentication) throw loginFailed(tag, body);
+      const asked = parseAuthentication(body);
+      if (asked.kind === 'ok') return this.#accepted();
+      const answer = await this.#answer(asked);
+      if (answer) socket.write(answer);
+    }
+  }
+
+  /**
+   * A server that skips its proof may be another one: after SCRAM it has to prove that it knows the verifier, and one
+   * that asks for nothing at all has to be known by its certificate.
+   */
+  #accepted(): void {
+    const { channel } = this.#connection;
+    const known = channel === 'verified' || channel === 'loopback';
+    if (this.#scram ? this.#scram.verified : this.#answered || known) return;
+    throw new ChaperoneError('backend-login-failed', 'the server gave no proof of who it is');
+  }
+
+  async #answer(asked: Authentication): Promise<Buffer | undefined> {
+    const password = this.#password();
     switch (asked.kind) {
-      case 'ok':
-        // A server that skips its proof may be another one: only SCRAM's last message says it knows the verifier.
-        if (!scram?.verified)
-          throw new ChaperoneError('backend-login-failed', 'no server signature');
-        return;
+      case 'cleartext':
+        if (this.#answered || this.#connection.channel === 'plain') throw unsupported(asked);
+        this.#answered = true;
+        return buildPassword(password);
+      case 'md5':
+        if (this.#answered) throw unsupported(asked);
+        this.#answered = true;
+        return buildPassword(md5Answer(password, this.#user, asked.salt));
       case 'sasl':
-        if (scram || !asked.mechanisms.includes('SCRAM-SHA-256')) throw unsupported(asked);
-        scram = new ScramClient({
-          password: options.password,
-          nonce: randomBytes(18).toString('base64'),
-        });
-        upstream.write(buildSaslInitialResponse('SCRAM-SHA-256', scram.first()));
-        break;
+        if (this.#answered) throw unsupported(asked);
+        this.#answered = true;
+        return this.#beginScram(asked);
       case 'sasl-continue':
-        if (!scram) throw unsupported(asked);
-        upstream.write(buildSaslResponse(await scram.final(asked.data)));
-        break;
+        if (!this.#scram) throw unsupported(asked);
+        return buildSaslResponse(await this.#scram.final(asked.data));
       case 'sasl-final':
-        if (!scram) throw unsupported(asked);
-        scram.verify(asked.data);
-        break;
+        if (!this.#scram) throw unsupported(asked);
+        this.#scram.verify(asked.data);
+        return undefined;
       default:
         throw unsupported(asked);
     }
   }
+
+  #beginScram(asked: Extract<Authentication, { kind: 'sasl' }>): Buffer {
+    const { endPoint } = this.#connection;
+    const binds = endPoint !== undefined && asked.mechanisms.includes(plus);
+    if (!binds && !asked.mechanisms.includes(plain)) throw unsupported(asked);
+    this.#scram = new ScramClient({
+      password: this.#password(),
+      nonce: randomBytes(18).toString('base64'),
+      endPoint: binds ? endPoint : undefined,
+    });
+    return buildSaslInitialResponse(binds ? plus : plain, this.#scram.first());
+  }
+
+  get #user(): string {
+    return this.#options.parameters.get('user') ?? '';
+  }
+
+  #password(): string {
+    const { credential } = this.#options;
+    if (credential.type === 'Password') return credential.password;
+    throw new ChaperoneError(
+      'backend-login-failed',
+      'the backend asks for a password, and the credential is a client certificate',
+    );
+  }
 }
 
-async function next(upstream: Duplex, signal: AbortSignal): Promise<Message> {
-  return receive(upstream, tryParseMessage, { signal, maxBytes: maxMessageBytes });
+const plain = 'SCRAM-SHA-256';
+const plus = 'SCRAM-SHA-256-PLUS';
+
+/** PostgreSQL manual, "Protocol Flow": `md5` and the hash of the hash of password and user, and the salt. */
+function md5Answer(password: string, user: string, salt: Buffer): string {
+  const inner = hash('md5', `${password}${user}`, 'hex');
+  return `md5${hash('md5', Buffer.concat([Buffer.from(inner), salt]), 'hex')}`;
 }
 
-function tryParseMessage(bytes: Buffer): Received<Message> | undefined {
+function tryParseMessage(bytes: Buffer): Received<LoginMessage> | undefined {
   const tag = bytes[0];
   if (tag === undefined || bytes.length < 5) return undefined;
   const end = 1 + bytes.readUInt32BE(1);
@@ -148,8 +231,9 @@ function loginFailed(tag: number, body: Buffer): ChaperoneError {
 }
 
 function unsupported(asked: Authentication): ChaperoneError {
-  return new ChaperoneError(
-    'backend-login-failed',
-    `the backend asks for ${asked.kind}, which is not supported yet`,
-  );
+  const why =
+    asked.kind === 'cleartext'
+      ? 'a password in the clear over a connection that is not encrypted'
+      : `${asked.kind} authentication here`;
+  return new ChaperoneError('backend-login-failed', `the backend asks for ${why}`);
 }

@@ -10,12 +10,12 @@ const derive = promisify(pbkdf2);
  */
 const maxIterations = 1_000_000;
 
-const gs2Header = 'n,,'; // no channel binding
-
 export interface ScramOptions {
   readonly password: string;
   /** Printable ASCII without a comma, new for each login. */
   readonly nonce: string;
+  /** Binds the proof to a TLS connection (SCRAM-SHA-256-PLUS, `tls-server-end-point`). */
+  readonly endPoint?: Buffer | undefined;
 }
 
 /** How far the exchange has come; a message out of its turn ends it. */
@@ -27,11 +27,15 @@ type State =
 export class ScramClient {
   readonly #password: string;
   readonly #nonce: string;
+  readonly #gs2Header: string;
+  readonly #endPoint: Buffer;
   #state: State = { kind: 'begun' };
 
-  constructor({ password, nonce }: ScramOptions) {
+  constructor({ password, nonce, endPoint }: ScramOptions) {
     this.#password = password;
     this.#nonce = nonce;
+    this.#gs2Header = endPoint ? 'p=tls-server-end-point,,' : 'n,,'; // n: without channel binding
+    this.#endPoint = endPoint ?? Buffer.alloc(0);
   }
 
   /** Whether the server has proved that it knows the verifier. */
@@ -41,7 +45,7 @@ export class ScramClient {
 
   /** Returns client-first-message. PostgreSQL takes the user from the startup message. */
   first(): string {
-    return `${gs2Header}${this.#firstBare()}`;
+    return `${this.#gs2Header}${this.#firstBare()}`;
   }
 
   /**
@@ -58,7 +62,8 @@ export class ScramClient {
     const salted = await derive(prepare(this.#password), salt, iterations, 32, 'sha256');
     const clientKey = hmac(salted, 'Client Key');
     const storedKey = createHash('sha256').update(clientKey).digest();
-    const withoutProof = `c=${Buffer.from(gs2Header).toString('base64')},r=${nonce}`;
+    const binding = Buffer.concat([Buffer.from(this.#gs2Header), this.#endPoint]);
+    const withoutProof = `c=${binding.toString('base64')},r=${nonce}`;
     const authMessage = `${this.#firstBare()},${serverFirst},${withoutProof}`;
     const signature = hmac(storedKey, authMessage);
     const proof = Buffer.from(clientKey.map((byte, index) => byte ^ (signature[index] ?? 0)));

@@ -78,15 +78,6 @@ describe('a record names the text that ran', () => {
     test(what, async () => assert.deepEqual(await texts(`case-${index}`, steps), ran));
   }
 
-  test('a COPY in by the extended protocol is refused, and the connection goes on', async () => {
-    const client = await instance.connect();
-    await assert.rejects(client.query({ name: 'copy', text: 'COPY products FROM STDIN' }), {
-      code: '57014',
-    });
-    assert.deepEqual((await client.query('SELECT 1 AS one')).rows, [{ one: 1 }]);
-    await client.end();
-  });
-
   test('a notice of megabytes is recorded in pieces, and shipped', async () => {
     const client = await instance.connect({ password: await instance.token({ sub: 'noisy' }) });
     await client.query("DO $$ BEGIN RAISE NOTICE '%', repeat('n', 6000000); END $$");

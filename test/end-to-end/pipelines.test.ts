@@ -86,14 +86,16 @@ describe('pipelines', () => {
     );
     const socket = connect(port, '127.0.0.1');
     await once(socket, 'connect');
-    const parameters = new Map([['database', 'shop']]);
+    const parameters = new Map([['user', 'shop_app'], ['database', 'shop']]); // prettier-ignore
     const signal = new AbortController().signal;
-    await logInToBackend(socket, {
-      username: 'shop_app',
-      password: secrets.backendPassword,
-      parameters,
-      signal,
-    });
+    await logInToBackend(
+      { socket, channel: 'loopback', endPoint: undefined },
+      {
+        credential: { type: 'Password', username: 'shop_app', password: secrets.backendPassword },
+        parameters,
+        signal,
+      },
+    );
     return socket;
   };
   const through = async (): Promise<Socket> => {

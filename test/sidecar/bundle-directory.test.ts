@@ -82,7 +82,7 @@ function setUp(
     directory,
     workload: { pod: 'p', namespace: 'local', serviceAccount: 'agent', labels: new Map() },
     connectTo,
-    secretNames: new Set(['login']),
+    credentials: new Map([['login', 'Password']]),
     onBundle: (bundle) => hear({ bundle }),
     onRefused: (problems) => hear({ problems }),
     onKeysFailed: (name) => keyFailures.push(name),

@@ -143,7 +143,7 @@ export async function startBackendServer({
       password,
       ca: tls ? ca.certificate : undefined,
       directory,
-      clientCertificate: (role) => ca.issue(role),
+      clientCertificate: (role) => ca.issue(role, 'client'),
       log: () => output,
       [Symbol.asyncDispose]: async () => {
         child.kill('SIGINT');

@@ -64,7 +64,7 @@ export function openSession(writer: SpoolWriter, spec: object = {}): LiveSession
     metadata: { name: 'test' },
     spec: { podSelector: {}, ...spec },
   });
-  const { bundle } = resolve(resource ? [resource] : [], workload, new Set());
+  const { bundle } = resolve(resource ? [resource] : [], workload, new Map());
   if (!bundle) throw new Error('the test has a wrong policy');
   const current: Bundle = bundle;
   return new LiveSession({
@@ -75,8 +75,9 @@ export function openSession(writer: SpoolWriter, spec: object = {}): LiveSession
       backend: {
         name: 'b',
         protocol: 'Postgres',
-        upstream: { host: 'h', port: 1 },
+        upstream: { host: 'h', port: 1, tls: { mode: 'Disable', ca: undefined } },
         credential: undefined,
+        postgres: { users: new Map(), databases: new Map() },
       },
       client: { address: '127.0.0.1', port: 2 },
       server: { address: '127.0.0.1', port: 3 },

@@ -19,6 +19,8 @@ const backend = {
     credential: { type: 'Password', secretRef: { name: 'login' } },
   },
 };
+const pem = '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n';
+const mapped = (user: string): object => ({ user, upstreamUser: 'x' });
 const provider = {
   apiVersion,
   kind: 'IdentityProvider',
@@ -83,7 +85,10 @@ describe('parseResource', () => {
     [backend, 'spec.ports', ['5432'], /1 to 65535/],
     [backend, 'spec.upstream.address', 'shop-db', /host:port/],
     [backend, 'spec.upstream.address', 'shop-db:99999', /1 to 65535/],
-    [backend, 'spec.upstream.tls.mode', 'VerifyFull', /unsupported/],
+    [backend, 'spec.upstream.tls.mode', 'Prefer', /one of Disable, Require, VerifyCA, VerifyFull/],
+    [backend, 'spec.upstream.tls', { mode: 'Require', ca: pem }, /nothing is verified/],
+    [backend, 'spec.upstream.tls', { mode: 'VerifyFull', ca: 'a file' }, /PEM/],
+    [backend, 'spec.credential.type', 'ClientCertificate', /needs TLS/],
     [backend, 'spec.upstream.tls', undefined, /missing/],
     [backend, 'spec.upstream.hostKeys', ['x'], /unsupported/],
     [backend, 'spec.consumers', [], /at least 1/],
@@ -91,10 +96,17 @@ describe('parseResource', () => {
     [backend, 'spec.consumers', [{ namespace: 'a.b' }], /namespace/],
     [backend, 'spec.consumers', [{ namespace: 'a', serviceAccounts: [] }], /at least 1/],
     [backend, 'spec.hosts', Array.from({ length: 257 }, () => 'h'), /at most 256/],
-    [backend, 'spec.credential', undefined, /unsupported/],
     [backend, 'spec.credential.type', 'Token', /unsupported/],
     [backend, 'spec.credential.password', 'x', /unknown field/],
     [backend, 'spec.postgres', { settings: [] }, /unsupported/],
+    [backend, 'spec.postgres', { userMapping: [{ user: 'a' }] }, /missing/],
+    [backend, 'spec.postgres', { userMapping: [mapped('a'), mapped('a')] }, /mapped twice/],
+    [
+      backend,
+      'spec.postgres',
+      { databaseMapping: [{ database: '', upstreamDatabase: 'x' }] },
+      /a name/,
+    ],
     [backend, 'spec.extra', 1, /unknown field/],
     [provider, 'spec.issuer', 'i.example', /URL/],
     [provider, 'spec.issuer', 'https://i.example:99999', /URL/],
@@ -159,6 +171,23 @@ describe('parseResource', () => {
       problems?.map(({ path }) => path),
       ['spec.credential'],
     );
+  });
+
+  test('takes how a backend is spoken to, and whose names stand for which', () => {
+    const { resource } = parseResource(
+      change(
+        change(backend, 'spec.upstream.tls', { mode: 'VerifyFull', ca: `${pem}${pem}` }),
+        'spec.postgres',
+        {
+          userMapping: [{ user: 'app', upstreamUser: 'shop_app' }],
+          databaseMapping: [{ database: 'shop', upstreamDatabase: 'shop_eu' }],
+        },
+      ),
+    );
+    assert.ok(resource?.kind === 'Backend');
+    assert.deepEqual(resource.spec.upstream.tls, { mode: 'VerifyFull', ca: `${pem}${pem}` });
+    assert.equal(resource.spec.postgres.users.get('app'), 'shop_app');
+    assert.equal(resource.spec.postgres.databases.get('shop'), 'shop_eu');
   });
 
   test('takes a query in jwksUri, which some issuers need', () => {
@@ -326,7 +355,7 @@ describe('resolve', () => {
     serviceAccount: 'agent',
     labels: new Map([['app', 'a']]),
   };
-  const secrets = new Set(['login']);
+  const secrets = new Map([['login', 'Password'] as const]);
   const bundleOf = (...documents: object[]) =>
     resolve(documents.map(parsed), workload, secrets).bundle;
   const problemsOf = (...documents: object[]): string[] =>
@@ -373,6 +402,27 @@ describe('resolve', () => {
     assert.deepEqual(problemsOf(provider, change(provider, 'metadata.name', 'other')), [
       '1 spec.issuer',
     ]);
+  });
+
+  test('refuses to relay logins where a policy asks for a token', () => {
+    const relayed = change(backend, 'spec.credential', undefined);
+    assert.deepEqual(
+      problemsOf(relayed, policy({ mode: 'Enforce', identity: 'Token' }), provider),
+      ['0 spec.credential'],
+    );
+    assert.deepEqual(
+      problemsOf(relayed, policy({ mode: 'Observe', identity: 'Token' }), provider),
+      [],
+    );
+  });
+
+  test('refuses a credential of another type than the resource names', () => {
+    const wrong = change(
+      change(backend, 'spec.upstream.tls', { mode: 'Require' }),
+      'spec.credential.type',
+      'ClientCertificate',
+    );
+    assert.deepEqual(problemsOf(wrong), ['0 spec.credential.secretRef.name']);
   });
 
   test('asks for no credential of a backend that the pod may not use', () => {

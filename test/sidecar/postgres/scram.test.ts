@@ -160,10 +160,14 @@ describe('with PostgreSQL itself', () => {
   async function logIn(password: string): Promise<void> {
     const socket = connect(join(postgres.socketDirectory, `.s.PGSQL.${postgres.port}`));
     await once(socket, 'connect');
-    const parameters = new Map([['database', 'postgres']]);
+    const parameters = new Map([['user', 'agent'], ['database', 'postgres']]); // prettier-ignore
     const signal = AbortSignal.timeout(10_000);
+    const credential = { type: 'Password', username: 'agent', password } as const;
     try {
-      await logInToBackend(socket, { username: 'agent', password, parameters, signal });
+      await logInToBackend(
+        { socket, channel: 'loopback', endPoint: undefined },
+        { credential, parameters, signal },
+      );
     } finally {
       socket.destroy();
     }
