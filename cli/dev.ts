@@ -2,7 +2,14 @@ import { mkdirSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { ChaperoneError } from '#core/errors.ts';
 import { readArguments, UsageError, type Command } from './command.ts';
-import { supervise } from './dev/supervisor.ts';
+import { readEnvironment } from './dev/config.ts';
+import {
+  findPassword,
+  ownSecretName,
+  parseBackendUrl,
+  writeOwnResources,
+} from './dev/own-backend.ts';
+import { createSecrets, supervise } from './dev/supervisor.ts';
 
 const usage = `usage: chaperone dev --config DIR --data DIR [--port N] [--no-demo] [--ready-file FILE]
 
@@ -14,6 +21,10 @@ Runs everything on this machine: a PostgreSQL with demo data, the sidecar in fro
                      0 takes free ports
   --no-demo          without the demo agent and its story
   --ready-file FILE  written when everything is ready: addresses and process ids as JSON
+
+CHAPERONE_BACKEND_URL=postgres://USER@HOST:PORT/DATABASE in the environment puts a database of your own in place of the
+demo's. Its password is asked for, or read from ~/.pgpass. sslmode is disable, require, verify-ca or verify-full, which is
+the default beyond this machine; sslrootcert names a file.
 
 Ctrl-C stops it; what the agents did stays recorded.`;
 
@@ -43,13 +54,22 @@ export const dev: Command = {
     if (statSync(config, { throwIfNoEntry: false })?.isDirectory() !== true) {
       throw new ChaperoneError('config-invalid', `--config: ${config} is not a directory`);
     }
-    return supervise({
+    const options = {
       config: resolve(config),
       data: createData(resolve(data)),
       port: Number(port),
-      demo: !values['no-demo'],
       readyFile: values['ready-file'],
-    });
+    };
+    const env = readEnvironment();
+    const url = env['CHAPERONE_BACKEND_URL'];
+    if (url === undefined) return supervise({ ...options, demo: !values['no-demo'] });
+    const backend = parseBackendUrl(url);
+    const password = await findPassword(backend, env);
+    const own = { ...options, config: writeOwnResources(backend, options.config, options.data) };
+    const credentials = {
+      [ownSecretName]: { type: 'Password', username: backend.user, password } as const,
+    };
+    return supervise({ ...own, demo: false, backend }, { ...createSecrets(), credentials });
   },
 };
 

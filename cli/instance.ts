@@ -15,6 +15,8 @@ export interface Instance {
     readonly caFile: string;
     readonly spoolDir: string;
     readonly metricsUrl: string;
+    /** Unix socket that takes an operator's commands. */
+    readonly adminSocket: string;
   };
   readonly issuer: { readonly tokenUrl: string };
   readonly pids: {
@@ -22,7 +24,8 @@ export interface Instance {
     readonly sidecar: number;
     readonly collector: number;
     readonly store: number;
-    readonly backend: number;
+    /** Of the demo's own. */
+    readonly backend?: number;
   };
 }
 

@@ -2,13 +2,15 @@ import type { SessionSummary } from '#core/session-summary.ts';
 import { CollectorClient } from './collector-client.ts';
 import { readArguments, UsageError, type Command } from './command.ts';
 import { findInstance } from './instance.ts';
+import { killSession } from './kill.ts';
 import { printSession } from './show.ts';
 import { table } from './terminal.ts';
 
 const usage = `usage: chaperone sessions [--who USER] [--backend NAME] [--since WHEN] [--text PART] [--json] [--data DIR]
        chaperone sessions show ID [--json] [--data DIR]
+       chaperone sessions kill ID [--data DIR]
 
-Lists recorded sessions, newest first, or shows what happened in one.
+Lists recorded sessions, newest first, shows what happened in one, or ends one that is open.
 
   --who USER      of this principal, such as analyst@example.com
   --backend NAME  to this backend
@@ -17,10 +19,10 @@ Lists recorded sessions, newest first, or shows what happened in one.
   --json          as JSON
   --data DIR      of the instance whose data is there`;
 
-/** `chaperone sessions` and `chaperone sessions show`. */
+/** `chaperone sessions`, `sessions show` and `sessions kill`. */
 export const sessions: Command = {
   name: 'sessions',
-  summary: 'lists recorded sessions, or shows one',
+  summary: 'lists recorded sessions, shows one, or ends one',
   usage,
   async run(args) {
     const { values, positionals } = readArguments({
@@ -36,11 +38,13 @@ export const sessions: Command = {
       },
     });
     const [verb, id, ...more] = positionals;
-    if (more.length > 0 || (verb !== undefined && verb !== 'show')) throw new UsageError(usage);
+    if (more.length > 0 || (verb !== undefined && verb !== 'show' && verb !== 'kill'))
+      throw new UsageError(usage);
     const { who, backend, text, since } = values;
     const client = (): CollectorClient => new CollectorClient(findInstance(values.data));
-    if (verb === 'show') {
-      if (id === undefined) throw new UsageError('sessions show needs the id of a session');
+    if (verb !== undefined) {
+      if (id === undefined) throw new UsageError(`sessions ${verb} needs the id of a session`);
+      if (verb === 'kill') return killSession(findInstance(values.data), id);
       return printSession(client(), id, values.json);
     }
     const begun = since === undefined ? undefined : parseSince(since, Date.now());

@@ -23,6 +23,8 @@ export interface SidecarConfig {
   /** Ports that backends had before a restart, by name: their agents go on dialling them. */
   readonly listenPorts: ReadonlyMap<string, number>;
   readonly metricsListen: Address;
+  /** Unix socket for the operator of this machine; empty: none. */
+  readonly adminSocket: string;
   /** Where names lead that exist on this machine only, by `host:port`. */
   readonly connectTo: ReadonlyMap<string, Address>;
   readonly logLevel: string;
@@ -65,6 +67,7 @@ export function readConfig(env: Environment): SidecarConfig {
       tryParseAddress,
       '127.0.0.1:0',
     ),
+    adminSocket: read.value('CHAPERONE_ADMIN_SOCKET', 'a path', (text) => text, ''),
     connectTo: read.value('CHAPERONE_CONNECT_TO', '"name:port=host:port,…"', tryParseConnectTo, ''),
     logLevel: read.value('CHAPERONE_LOG_LEVEL', logLevels.join('|'), tryParseLogLevel, 'info'),
     maxPending: read.integer('CHAPERONE_MAX_PENDING_LOGINS', 1, 100_000, 512),

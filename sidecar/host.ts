@@ -156,6 +156,13 @@ export class Host implements LaneHost {
     });
   }
 
+  /** Ends one session, as an operator asks. Returns whether there is such a session. */
+  kill(id: string): boolean {
+    const session = [...this.#sessions].find((open) => open.id === id);
+    session?.stop(killed);
+    return session !== undefined;
+  }
+
   /** Stops every session and refuses new ones. */
   drain(): void {
     this.#draining = true;
@@ -195,6 +202,12 @@ export class Host implements LaneHost {
 }
 
 const draining = stop('draining', 'draining', 'the gateway is shutting down', 'Connect again.');
+const killed = stop(
+  'session-ended',
+  'killed',
+  'an operator has ended this session',
+  'Ask the operator.',
+);
 const withdrawn = stop(
   'session-ended',
   'access-withdrawn',

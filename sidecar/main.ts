@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { listenForOperators } from './admin-socket.ts';
 import { BundleDirectory } from './bundle-directory.ts';
 import { readConfig, type SidecarConfig } from './config.ts';
 import type { SidecarReport, SidecarSecrets } from '#core/control.ts';
@@ -92,6 +93,10 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     notReady: () =>
       host.bundle ? trouble && 'the spool cannot be written' : 'no policy bundle yet',
   });
+  const admin =
+    config.adminSocket === ''
+      ? undefined
+      : await listenForOperators({ path: config.adminSocket, kill: (id) => host.kill(id) });
   const ending = new AbortController();
   const bundles: BundleDirectory = new BundleDirectory({
     directory: config.configDirectory,
@@ -137,6 +142,7 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     { shipped },
     shipped ? 'stopped; the spool is shipped' : 'stopped; the spool is kept for the next start',
   );
+  admin?.close();
   health.server.close();
   health.server.closeAllConnections();
 }

@@ -31,6 +31,7 @@ import {
   type RunningSidecar,
 } from './node-parts.ts';
 import { Part, type Running } from './part.ts';
+import { nextSteps, ownBackendName, type OwnBackend } from './own-backend.ts';
 import { preparePostgres, type PostgresHome } from './postgres-binaries.ts';
 import { ensureDatabase, startPostgres, type PostgresServer } from './postgres-server.ts';
 
@@ -40,6 +41,8 @@ export interface SuperviseOptions {
   readonly port: number;
   readonly demo: boolean;
   readonly readyFile: string | undefined;
+  /** In place of the demo's database. */
+  readonly backend?: OwnBackend | undefined;
 }
 
 /** Made anew at each start, and known to the processes that need them alone. The read token is in a 0600 file too. */
@@ -122,7 +125,9 @@ class Supervisor {
     chmodSync(this.#sockets, 0o711); // PostgreSQL's account passes through; what is in it is 0700
     rmSync(instanceFile(data), { force: true });
     const home = preparePostgres(data, this.#say);
-    this.#say('starting PostgreSQL, the demo backend and the audit store …');
+    const { backend: own } = this.#options;
+    const what = own ? 'for the audit store' : 'the demo backend and the audit store';
+    this.#say(`starting PostgreSQL, ${what} …`);
     const ca = await createLocalCa(Date.now());
     writeFileSync(join(data, 'ca.crt'), ca.certificate);
     writeFileSync(join(data, 'read-token'), this.#secrets.readToken, { mode: 0o600 });
@@ -130,7 +135,7 @@ class Supervisor {
     const backendPort = await freePort();
     // All are awaited even when one fails, so that what has started is known and can be stopped.
     const [backend, store] = await Promise.allSettled([
-      this.#startBackend(home, backendPort),
+      own ? undefined : this.#startBackend(home, backendPort),
       this.#startStore(home),
     ]);
     if (backend.status === 'fulfilled') this.#backend = backend.value;
@@ -152,6 +157,8 @@ class Supervisor {
     this.#ready = true;
     this.#writeReadyFiles();
     this.#say(`ready in ${((performance.now() - began) / 1000).toFixed(1)} s\n`);
+    const address = this.#instance().backends[ownBackendName];
+    if (own && address) this.#say(nextSteps(own, address, this.#options.config));
   }
 
   /** Lets the demo's agent work, and tells what it did and what was recorded of it. */
@@ -286,6 +293,7 @@ class Supervisor {
           CHAPERONE_COLLECTOR_URL: this.#collector?.current.url ?? '',
           CHAPERONE_COLLECTOR_CA_FILE: join(data, 'ca.crt'),
           CHAPERONE_METRICS_LISTEN: '127.0.0.1:0',
+          CHAPERONE_ADMIN_SOCKET: this.#adminSocket,
           CHAPERONE_LISTEN_PORT: String(port),
           CHAPERONE_LISTEN_PORTS: pairs(
             [...backends].map(([name, address]) => [name, String(address.port)]),
@@ -298,6 +306,10 @@ class Supervisor {
 
   #part<T extends Running>(name: string, start: () => Promise<T>): Promise<Part<T>> {
     return Part.start({ name, start, say: this.#say, onRestarted: () => this.#writeReadyFiles() });
+  }
+
+  get #adminSocket(): string {
+    return join(this.#options.data, 'sidecar.sock');
   }
 
   #log(name: string): string {
@@ -313,20 +325,24 @@ class Supervisor {
       backend: this.#backend,
     };
     const { sidecar, collector, store, backend } = parts;
-    if (!sidecar || !collector || !store || !backend)
-      throw new Error('asked before everything was started');
+    if (!sidecar || !collector || !store) throw new Error('asked before everything was started');
     const caFile = join(data, 'ca.crt');
     return {
       backends: Object.fromEntries(sidecar.current.backends),
       collector: { url: collector.current.url, caFile, readTokenFile: join(data, 'read-token') },
-      sidecar: { caFile, spoolDir: join(data, 'spool'), metricsUrl: sidecar.current.metricsUrl },
+      sidecar: {
+        caFile,
+        spoolDir: join(data, 'spool'),
+        metricsUrl: sidecar.current.metricsUrl,
+        adminSocket: this.#adminSocket,
+      },
       issuer: { tokenUrl: this.#issuer?.tokenUrl ?? '' },
       pids: {
         supervisor: process.pid,
         sidecar: sidecar.current.pid,
         collector: collector.current.pid,
         store: store.current.pid,
-        backend: backend.current.pid,
+        ...(backend ? { backend: backend.current.pid } : {}),
       },
     };
   }

@@ -203,6 +203,8 @@ class Transcriber {
       return;
     }
     if (header.channel === 'layout') return this.#takeLayout(header, frame);
+    if (header.backendPid !== undefined)
+      yield note(undefined, `served by backend process ${header.backendPid}`);
     const open = header.channel === 'rows' ? this.#open.get(header.request) : undefined;
     if (open) yield* this.#answer(open, frame);
     else if (isErased(frame)) {

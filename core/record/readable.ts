@@ -13,7 +13,7 @@ export function isReadable(header: RecordHeader): boolean {
     case 'request':
       return isVerdict(header.verdict);
     case 'part':
-      return isWord(header.channel) && isWord(header.direction);
+      return isWord(header.channel) && isWord(header.direction) && isCount(header.backendPid ?? 0);
     case 'result':
       return (
         isWord(header.status) &&

@@ -10,6 +10,7 @@ import {
 import type { Permit } from '../gate.ts';
 import { CopyIn } from './copy-in.ts';
 import type { Effect, Execute, Expected, Item, Reply } from './items.ts';
+import { Portals } from './portals.ts';
 import { buildRefusal } from './refusal.ts';
 import type { Statement } from './statements.ts';
 
@@ -30,19 +31,19 @@ type Segment =
 /** What passes whatever the messages before it have led to. */
 type Passing = 'terminate' | 'copy-data' | 'copy-end' | 'more' | 'own-flush';
 
-/** A driver binds and executes at once. Past this many the oldest is taken as never executed. */
-const maxPortals = 10_000;
+const protocolViolation = '08P01';
 
 const backendMisbehaved = (tag: number): ChaperoneError =>
   new ChaperoneError('protocol-violation', `the backend sent an unexpected message (${tag})`);
 
 export class Pipeline {
   readonly #expected: Expected[] = [];
-  /** Portals that exist at the backend and have not run to their end, by their operation. */
-  readonly #portals = new Map<Permit, 'bound' | 'suspended'>();
+  readonly #portals = new Portals();
   /** Portals whose rows the agent has asked about itself. */
   readonly #described = new WeakSet<Permit>();
   readonly #copyIn = new CopyIn();
+  /** What was sent while the backend takes COPY data. */
+  #breaking: Expected | undefined;
   /** A message of which more is to come. */
   #flowing: Permit | undefined;
   #segment: Segment = 'clean';
@@ -138,7 +139,7 @@ export class Pipeline {
         head.change.applied = true;
         return this.#shift(tag, BackendTag.ParseComplete);
       case 'bind':
-        this.#hold(head.permit, 'bound');
+        this.#portals.hold(head.permit, 'bound');
         return this.#shift(tag, BackendTag.BindComplete);
       case 'close':
         if (head.change) head.change.applied = true;
@@ -172,7 +173,7 @@ export class Pipeline {
       if ('permit' in expected) expected.permit?.finish({ status: 'incomplete' });
     }
     this.#expected.length = 0;
-    this.#closePortals();
+    this.#portals.endAll();
   }
 
   #send(item: Extract<Item, { open: boolean }>): readonly Effect[] {
@@ -202,14 +203,19 @@ export class Pipeline {
     return [{ kind: 'control', control: { kind: 'own-describe', portal } }, send];
   }
 
-  /** While it takes COPY data the backend ignores Sync and Flush, and fails the COPY at any other message. */
-  #duringCopy(item: Item): readonly Effect[] {
+  /**
+   * While it takes COPY data the backend ignores Sync and Flush. Any other message makes the COPY fail and is lost with
+   * it, unless the COPY has failed by itself before: which of the two the error tells.
+   */
+  #duringCopy(item: Exclude<Item, { kind: Passing }>): readonly Effect[] {
     if (item.kind === 'sync' || item.kind === 'flush') return [control(item.kind, item.frame)];
-    if ('permit' in item) item.permit?.finish({ status: 'not-executed' });
-    if ('statement' in item && item.statement.layout === 'asked') item.statement.layout = undefined;
-    const reason =
-      item.kind === 'refused' ? item.refusal.message : 'unexpected message during COPY';
-    return [this.#copyIn.fail(`chaperone: ${reason}`)];
+    if (item.kind === 'refused') return [this.#copyIn.fail(`chaperone: ${item.refusal.message}`)];
+    this.#copyIn.end();
+    const next = this.#expected.length;
+    if ('statement' in item) item.statement.layout ??= 'asked'; // nothing of ours fits in here
+    const effects = this.#take(item);
+    this.#breaking = this.#expected[next];
+    return effects;
   }
 
   #sync(frame: Buffer): readonly Effect[] {
@@ -290,7 +296,7 @@ export class Pipeline {
         if (!execute) throw backendMisbehaved(tag);
         this.#expected.shift();
         if (execute.cursor) return { kind: 'answer', permit, ends: ended(execute.statement) };
-        this.#hold(permit, 'suspended');
+        this.#portals.hold(permit, 'suspended');
         return { kind: 'answer', permit };
       case BackendTag.ReadyForQuery:
         if (execute || !body) throw backendMisbehaved(tag);
@@ -301,15 +307,22 @@ export class Pipeline {
     }
   }
 
-  /**
-   * What was sent behind a COPY is read by it: it ignores a Sync, whose ReadyForQuery will not come, and anything else
-   * makes it fail and is lost.
-   */
+  /** What was sent behind a COPY is read by it: the ReadyForQuery of a Sync will not come (see `#duringCopy`). */
   #beginCopyIn(permit: Permit): void {
     const other = this.#expected.findIndex(({ kind }, index) => index > 0 && kind !== 'sync');
-    const lost = this.#expected.splice(1, other < 0 ? Infinity : other);
-    for (const expected of lost) this.#drop(expected, permit);
-    if (other < 0) this.#copyIn.begin(permit);
+    this.#expected.splice(1, other < 0 ? Infinity : other - 1);
+    this.#breaking = this.#expected[1];
+    if (!this.#breaking) this.#copyIn.begin(permit);
+  }
+
+  /** A message that the backend read in place of COPY data was lost, when it says so. */
+  #loseBreaking(code: string | undefined): void {
+    const lost = this.#breaking;
+    this.#breaking = undefined;
+    if (!lost || code !== protocolViolation) return;
+    const index = this.#expected.indexOf(lost);
+    if (index >= 0) this.#expected.splice(index, 1);
+    this.#drop(lost, undefined);
   }
 
   #shift(tag: number, want: number): Reply {
@@ -330,25 +343,8 @@ export class Pipeline {
     const head = this.#expected.shift();
     if (head?.kind === 'query' && head.change) head.change.applied = true;
     this.#status = parseReadyForQuery(body);
-    if (this.#status === 'I') this.#closePortals(); // portals end with their transaction
+    if (this.#status === 'I') this.#portals.endAll(); // portals end with their transaction
     return { kind: 'ready' };
-  }
-
-  #hold(permit: Permit, state: 'bound' | 'suspended'): void {
-    this.#portals.set(permit, state);
-    if (this.#portals.size <= maxPortals) return;
-    for (const oldest of this.#portals.keys()) {
-      oldest.finish({ status: 'not-executed' });
-      this.#portals.delete(oldest);
-      return;
-    }
-  }
-
-  #closePortals(): void {
-    for (const [permit, state] of this.#portals) {
-      permit.finish({ status: state === 'bound' ? 'not-executed' : 'ok' });
-    }
-    this.#portals.clear();
   }
 
   #error(body: Buffer): Reply {
@@ -358,6 +354,7 @@ export class Pipeline {
     const code = tryParseErrorCode(body);
     const outcome: Outcome = { status: 'error', ...(code === undefined ? {} : { code }) };
     this.#copyIn.end();
+    this.#loseBreaking(code);
     if (head.kind === 'query') return { kind: 'answer', permit: head.permit, ends: outcome };
     const permit = 'permit' in head ? head.permit : undefined;
     this.#dropUntilSync(permit);

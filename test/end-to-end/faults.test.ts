@@ -72,6 +72,7 @@ for (const part of ['sidecar', 'collector', 'store', 'backend'] as const) {
       await until('the agent works', () => agent.answered > before + 10);
       await delay(random.below(30));
       const pid = instance.instance.pids[part];
+      assert.ok(pid !== undefined);
       process.kill(pid, 'SIGKILL');
       await until(`the ${part} runs again`, () => instance.instance.pids[part] !== pid);
     }

@@ -1,182 +1,290 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
-import { once } from 'node:events';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { parseErrorFields } from '#core/postgres/backend.ts';
-import { FrameSplitter } from '#core/postgres/frames.ts';
+import { Client } from 'pg';
 import {
+  buildCopyFail,
   buildDescribe,
   buildExecute,
   buildFlush,
-  buildPassword,
   buildQuery,
   buildSync,
 } from '#core/postgres/frontend.ts';
-import { buildMessage, int16 } from '#core/postgres/reader.ts';
-import { buildStartup } from '#core/postgres/startup.ts';
-import { logInToBackend } from '../../sidecar/postgres/backend-login.ts';
-import { startInstance, type TestInstance } from '../support/instance.ts';
+import { buildMessage, int16, int32 } from '#core/postgres/reader.ts';
+import { startBackendServer, type BackendServer } from '../support/backend-server.ts';
 import { Random, scaled } from '../support/random.ts';
+import { RawClient } from '../support/raw-client.ts';
+import { startThrough, type Through } from '../support/through.ts';
 import { until } from '../support/until.ts';
 
 const none = int16(0);
 const parse = (name: string, text: string): Buffer => buildMessage('P', name, text, none);
-const bind = (statement: string): Buffer => buildMessage('B', '', statement, none, none, none);
+const bind = (statement: string, portal = ''): Buffer =>
+  buildMessage('B', portal, statement, none, none, none);
+const data = (text: string): Buffer => buildMessage('d', Buffer.from(text));
+const binary = int16(1);
+const call = (oid: number, argument: Buffer): Buffer =>
+  buildMessage(
+    'F',
+    int32(oid),
+    int16(1),
+    binary,
+    int16(1),
+    int32(argument.length),
+    argument,
+    binary,
+  );
+
+const sleeping = 'SELECT pg_sleep(30)';
+const endOfScript = `SELECT 'end of script', (SELECT value FROM counter),
+  (SELECT string_agg(name, ',' ORDER BY name) FROM pg_prepared_statements),
+  (SELECT string_agg(id::text, ',' ORDER BY id) FROM taken)`;
 
 /** Messages by name; those that need a portal follow a Bind. */
 const messages: Readonly<Record<string, Buffer>> = {
-  parse: parse('', 'SELECT id, name FROM products WHERE id < 3 ORDER BY id'),
+  parse: parse('', 'SELECT id, name FROM items WHERE id < 3 ORDER BY id'),
   'parse a name': parse('a', "SELECT 'named'"),
   'parse a mistake': parse('', 'SELEC 1'),
-  'parse a failure': parse('', 'SELECT 1/(id - id) FROM products'),
-  'parse a change': parse('', 'UPDATE products SET stock = stock + 1 WHERE id = 1 RETURNING id'),
+  'parse a failure': parse('', 'SELECT 1/(id - id) FROM items'),
+  'parse a change': parse('', 'UPDATE counter SET value = value + 1 RETURNING value'),
+  'parse a copy in': parse('', 'COPY taken FROM STDIN'),
+  'parse a copy out': parse('', 'COPY items TO STDOUT'),
   bind: bind(''),
   'bind a name': bind('a'),
+  'bind a portal': bind('', 'p'),
   'bind nothing': bind('no such statement'),
   execute: buildExecute('', 0),
   'execute one row': buildExecute('', 1),
+  'execute the portal': buildExecute('p', 1),
   'describe the portal': buildDescribe({ kind: 'portal', name: '' }),
   'describe the statement': buildDescribe({ kind: 'statement', name: '' }),
+  'describe the cursor': buildDescribe({ kind: 'portal', name: 'c' }),
+  'execute the cursor': buildExecute('c', 2),
   'close the name': buildMessage('C', Buffer.from('S'), 'a'),
+  'close the portal': buildMessage('C', Buffer.from('P'), 'p'),
   flush: buildFlush(),
   sync: buildSync(),
   query: buildQuery('SELECT 1'),
   'query two': buildQuery('SELECT 1; SELECT 2'),
   'query a mistake': buildQuery('SELECT 1; SELEC 2'),
   'query nothing': buildQuery(''),
+  'query a notice': buildQuery("DO $$ BEGIN RAISE NOTICE 'noted'; END $$"),
+  'query a copy in': buildQuery('COPY taken FROM STDIN'),
+  'query two copies in': buildQuery('COPY taken FROM STDIN; SELECT 3; COPY taken FROM STDIN'),
+  'query a copy out': buildQuery('COPY items TO STDOUT (FORMAT binary)'),
+  'declare a cursor': buildQuery('DECLARE c CURSOR WITH HOLD FOR SELECT id FROM items ORDER BY id'),
+  'copy data': data('7\n8\n'),
+  'copy bad data': data('seven\n'),
+  'copy done': buildMessage('c'),
+  'copy fail': buildCopyFail('given up'),
+  'call a function': call(1396 /* abs(int8) */, Buffer.from('fffffffffffffffe', 'hex')),
+  'call no function': call(1, Buffer.alloc(4)),
   begin: buildQuery('BEGIN'),
   commit: buildQuery('COMMIT'),
   rollback: buildQuery('ROLLBACK'),
 };
 
-/** A script that PostgreSQL and a gateway must answer alike; it ends outside of a transaction. */
+/** What sleeps until it is cancelled. */
+const sleepers: readonly (readonly Buffer[])[] = [
+  [buildQuery(sleeping)],
+  [parse('', sleeping), bind(''), buildExecute('', 0), buildSync()],
+  [buildQuery('BEGIN'), buildQuery(`SELECT 1; ${sleeping}`)],
+  [parse('', sleeping), bind(''), buildExecute('', 0)],
+];
+
+/** A script that PostgreSQL and a gateway must answer alike. */
 function script(random: Random): string[] {
-  const names = Object.keys(messages).filter((name) => !/execute|portal/.test(name));
+  const names = Object.keys(messages).filter(
+    (name) => !/^execute$|one row|portal|^copy/.test(name),
+  );
   const chosen: string[] = [];
   for (let length = 1 + random.below(8); length > 0; length -= 1) {
     const name = random.pick(names);
     chosen.push(name);
     if (name.startsWith('bind') && random.below(3) > 0) {
       if (random.below(2) === 0) chosen.push('describe the portal');
-      chosen.push(random.pick(['execute', 'execute one row']));
+      chosen.push(random.pick(['execute', 'execute one row', 'execute the portal']));
     }
+    if (random.below(name.includes('copy') ? 2 : 12) === 0) {
+      chosen.push(random.pick(['copy data', 'copy data', 'copy bad data']));
+      chosen.push(random.pick(['copy done', 'copy done', 'copy fail', 'copy data']));
+    }
+    if (random.below(8) === 0)
+      chosen.push(random.pick(['bind a portal', 'execute the portal', 'close the portal']));
   }
-  return [...chosen, 'sync', 'rollback'];
+  return chosen;
 }
 
+const framesOf = (names: readonly string[]): Buffer[] =>
+  names.map((name) => messages[name] ?? Buffer.alloc(0));
+const tidy = framesOf(['copy fail', 'sync', 'rollback']);
+
 describe('pipelines', () => {
-  const secrets = {
-    backendPassword: 'p'.repeat(32),
-    storePassword: 's'.repeat(32),
-    ingestToken: 'i'.repeat(32),
-    readToken: 'r'.repeat(32),
-  };
-  let instance: TestInstance;
+  let server: BackendServer;
+  let through: Through;
+  let admin: Client;
+
   before(async () => {
-    instance = await startInstance({ secrets });
-  });
-  after(async () => instance[Symbol.asyncDispose]());
-
-  const direct = async (): Promise<Socket> => {
-    // Fourth line of the pid file: the port.
-    const port = Number(
-      readFileSync(join(instance.data, 'backend/data/postmaster.pid'), 'utf8').split('\n')[3],
-    );
-    const socket = connect(port, '127.0.0.1');
-    await once(socket, 'connect');
-    const parameters = new Map([['user', 'shop_app'], ['database', 'shop']]); // prettier-ignore
-    const signal = new AbortController().signal;
-    await logInToBackend(
-      { socket, channel: 'loopback', endPoint: undefined },
-      {
-        credential: { type: 'Password', username: 'shop_app', password: secrets.backendPassword },
-        parameters,
-        signal,
-      },
-    );
-    return socket;
-  };
-  const through = async (): Promise<Socket> => {
-    const socket = connect(instance.instance.backends['shop']?.port ?? 0, '127.0.0.1');
-    await once(socket, 'connect');
-    const parameters = new Map([['user', 'analyst'], ['database', 'shop']]); // prettier-ignore
-    socket.write(Buffer.concat([buildStartup(parameters), buildPassword(await instance.token())]));
-    await readAnswers(socket, 1);
-    return socket;
-  };
-
-  /** Reads up to the given number of ReadyForQuery, and says each message in short. */
-  async function readAnswers(socket: Socket, readies: number): Promise<string[]> {
-    const splitter = new FrameSplitter({
-      streamed: new Set(),
-      maxMessageBytes: 1_000_000,
-      oversized: 'throw',
+    server = await startBackendServer({ version: 18, authentication: 'password' });
+    through = await startThrough(server);
+    admin = new Client({
+      host: server.host,
+      port: server.port,
+      user: server.user,
+      password: server.password,
+      database: 'postgres',
     });
-    const answers: string[] = [];
-    let left = readies;
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const take = (chunk: Buffer): void => {
-      for (const piece of splitter.push(chunk)) {
-        if (piece.kind !== 'message') continue;
-        const tag = String.fromCharCode(piece.tag);
-        const body =
-          tag === 'E'
-            ? [...parseErrorFields(piece.body)].flat().join('|')
-            : piece.body.toString('latin1');
-        if (tag !== 'K' && tag !== 'S' && tag !== 'R') answers.push(`${tag} ${body}`);
-        if (tag === 'Z') left -= 1;
-      }
-      if (left <= 0) resolve();
-    };
-    const closed = (): void => reject(new Error(`closed after ${answers.join(' / ')}`));
-    const timer = setTimeout(() => reject(new Error(`stuck after ${answers.join(' / ')}`)), 10_000);
-    socket.on('data', take).once('close', closed);
-    try {
-      await promise;
-      return answers;
-    } finally {
-      clearTimeout(timer);
-      socket.off('data', take).off('close', closed);
+    await admin.connect();
+    for (const route of ['direct', 'through']) {
+      await admin.query(`CREATE DATABASE ${route}`);
+      const client = new Client({
+        host: server.host,
+        port: server.port,
+        user: server.user,
+        password: server.password,
+        database: route,
+      });
+      await client.connect();
+      await client.query(`CREATE TABLE counter AS SELECT 0 AS value; CREATE TABLE taken (id int);
+        CREATE TABLE items AS SELECT id, 'item ' || id AS name FROM generate_series(1, 5) AS id`);
+      await client.end();
     }
-  }
+  });
+  after(async () => {
+    await admin.end();
+    await through[Symbol.asyncDispose]();
+    await server[Symbol.asyncDispose]();
+  });
 
-  /** How many ReadyForQuery a script gets: one a Sync, and one a Query that is not dropped after an error. */
-  async function play(socket: Socket, names: readonly string[]): Promise<string[]> {
-    const answers: string[] = [];
-    const sent = Buffer.concat(names.map((name) => messages[name] ?? Buffer.alloc(0)));
-    // A last Sync, whose answer is told by its notice: everything before it has been answered.
-    socket.write(Buffer.concat([sent, buildSync(), buildQuery("SELECT 'end of script'")]));
-    while (!answers.some((answer) => answer.includes('end of script')))
-      answers.push(...(await readAnswers(socket, 1)));
-    return answers;
+  const routes = ['direct', 'through'] as const;
+  const open = (route: (typeof routes)[number]): Promise<RawClient> => {
+    const { host, port, password } = route === 'direct' ? server : through;
+    return RawClient.connect({ host, port, password, user: 'postgres', database: route });
+  };
+
+  /** Sends what ends a script, and takes everything up to its answer: with it, what the server holds now. */
+  async function finish(client: RawClient): Promise<string[]> {
+    client.send(...tidy, buildQuery(endOfScript));
+    const answers = await client.read((answer) => answer.includes('end of script'));
+    return [...answers, ...(await client.read((answer) => answer.startsWith('Z')))];
   }
 
   test('of random messages with errors, in and out of transactions, are answered as PostgreSQL answers them', async () => {
     const random = new Random(4);
-    const [plain, gated] = await Promise.all([direct(), through()]);
+    const [plain, gated] = await Promise.all([open('direct'), open('through')]);
     for (let round = 0; round < scaled(3_000); round += 1) {
       const names = script(random);
-      const wanted = await play(plain, names);
-      assert.deepEqual(await play(gated, names), wanted, `round ${round}: ${names.join(', ')}`);
+      for (const client of [plain, gated]) client.send(...framesOf(names));
+      assert.deepEqual(
+        await finish(gated),
+        await finish(plain),
+        `round ${round}: ${names.join(', ')}`,
+      );
     }
     plain.destroy();
     gated.destroy();
   });
 
-  test('leave every request that was allowed with one result', async () => {
-    const client = instance.collector();
-    const session = await until('the session has ended', async () => {
-      const [newest] = await client.sessions({ who: 'analyst@example.com' });
-      return newest?.endedAt === null ? undefined : newest;
-    });
-    const open = new Set<number>();
-    for await (const { header } of client.frames(session.id)) {
-      if (header.kind === 'request') open.add(header.seq);
-      // A statement that was refused has a result as well.
-      else if (header.kind === 'result') open.delete(header.request ?? 0);
+  test('that are cancelled at any place are answered as PostgreSQL answers them', async () => {
+    const random = new Random(5);
+    const [plain, gated] = await Promise.all([open('direct'), open('through')]);
+    for (let round = 0; round < scaled(200); round += 1) {
+      const before = script(random);
+      const later = script(random);
+      const sleeper = random.pick(sleepers);
+      const answers: string[][] = [];
+      for (const [route, client] of [
+        ['direct', plain],
+        ['through', gated],
+      ] as const) {
+        client.send(...framesOf(before), ...tidy, ...sleeper, ...framesOf(later));
+        await until('it sleeps', async () => {
+          const { rowCount } = await admin.query(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = $1 AND wait_event = 'PgSleep'",
+            [route],
+          );
+          return rowCount === 1;
+        });
+        await client.cancel();
+        answers.push(await finish(client));
+      }
+      const what = `round ${round}: ${before.join(', ')} / ${sleepers.indexOf(sleeper)} / ${later.join(', ')}`;
+      assert.deepEqual(answers[1], answers[0], what);
+      assert.ok(
+        answers[0]?.some((answer) => answer.includes('57014')),
+        what,
+      );
     }
-    assert.deepEqual([...open], []);
+    plain.destroy();
+    gated.destroy();
+  });
+
+  test('that end at any place are answered as far as PostgreSQL answers them, and undone as far', async () => {
+    const random = new Random(6);
+    for (let round = 0; round < scaled(300); round += 1) {
+      const names = script(random);
+      const cut = random.below(names.length + 1);
+      const answers: string[][] = [];
+      for (const route of routes) {
+        const client = await open(route);
+        client.send(...framesOf(names.slice(0, cut)));
+        const given = await client.end();
+        const fresh = await open(route);
+        answers.push([...given, ...(await finish(fresh))]);
+        fresh.destroy();
+      }
+      assert.deepEqual(answers[1], answers[0], `round ${round}: ${names.slice(0, cut).join(', ')}`);
+    }
+  });
+
+  test('that are reset at any place leave nothing open', async () => {
+    const random = new Random(7);
+    for (let round = 0; round < scaled(300); round += 1) {
+      const client = await open('through');
+      client.send(...framesOf(script(random)));
+      if (random.below(2) === 0)
+        await new Promise((resolve) => setTimeout(resolve, random.below(5)));
+      client.destroy();
+    }
+  });
+
+  test('a cancel that comes late meets nothing', async () => {
+    const client = await open('through');
+    for (let round = 0; round < scaled(500); round += 1) {
+      client.send(buildQuery('SELECT 1'));
+      const cancelled = client.cancel();
+      const first = await client.read((answer) => answer.startsWith('Z'));
+      client.send(buildQuery("SELECT 'not cancelled'"));
+      const second = await client.read((answer) => answer.startsWith('Z'));
+      assert.ok(first.some((answer) => answer.startsWith('C') || answer.includes('57014')));
+      assert.ok(
+        second.some((answer) => answer.includes('not cancelled')),
+        second.join(' / '),
+      );
+      await cancelled;
+    }
+    client.destroy();
+  });
+
+  test('leave every request that was allowed with one result', async () => {
+    const collector = through.instance.collector();
+    await until('all sessions are stored', async () =>
+      (await collector.sessions({})).every(({ endedAt }) => endedAt !== null),
+    );
+    let requests = 0;
+    for (const { id } of await collector.sessions({})) {
+      const missing = new Set<number>();
+      const results = new Set<number>();
+      for await (const { header } of collector.frames(id)) {
+        if (header.kind === 'request') missing.add(header.seq);
+        // A statement that was refused has a result as well.
+        if (header.kind !== 'result') continue;
+        assert.ok(!results.has(header.request ?? 0), `two results of ${header.request}`);
+        results.add(header.request ?? 0);
+        missing.delete(header.request ?? 0);
+      }
+      requests += results.size;
+      assert.deepEqual([...missing], [], id);
+    }
+    assert.ok(requests > scaled(3_000), `${requests} results`);
   });
 });

@@ -1,0 +1,198 @@
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline/promises';
+import { Writable } from 'node:stream';
+import { stringify } from 'yaml';
+import { ChaperoneError } from '#core/errors.ts';
+import type { UpstreamTls } from '#core/policy/resources.ts';
+import { printable } from '../terminal.ts';
+
+/** A database of the user's own, in place of the demo's. */
+export interface OwnBackend {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly database: string;
+  readonly tls: UpstreamTls;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const modes: ReadonlyMap<string, UpstreamTls['mode']> = new Map([
+  ['disable', 'Disable'],
+  ['require', 'Require'],
+  ['verify-ca', 'VerifyCA'],
+  ['verify-full', 'VerifyFull'],
+]);
+
+export const ownBackendName = 'own';
+export const ownSecretName = 'own-credential';
+
+/**
+ * Reads `postgres://USER@HOST:PORT/DATABASE?sslmode=…&sslrootcert=FILE`, as libpq does but for what would be unsafe.
+ * @throws ChaperoneError `config-invalid` with what to write instead.
+ */
+export function parseBackendUrl(text: string): OwnBackend {
+  const url = URL.parse(text);
+  if (
+    !url ||
+    !/^postgres(?:ql)?:$/.test(url.protocol) ||
+    url.hostname === '' ||
+    url.username === ''
+  ) {
+    throw wrong('want postgres://USER@HOST:PORT/DATABASE');
+  }
+  if (url.password !== '') {
+    throw wrong(
+      'it holds a password, which others can read in the environment: take it out, and write it to ~/.pgpass or type it when asked',
+    );
+  }
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  const user = decodeURIComponent(url.username);
+  const database = decodeURIComponent(url.pathname.slice(1)) || user;
+  return {
+    host,
+    port: Number(url.port || 5432),
+    user,
+    database,
+    tls: parseTls(url.searchParams, host),
+  };
+}
+
+function parseTls(parameters: URLSearchParams, host: string): UpstreamTls {
+  for (const name of parameters.keys()) {
+    if (name !== 'sslmode' && name !== 'sslrootcert')
+      throw wrong(`it has the parameter ${name}; sslmode and sslrootcert are understood`);
+  }
+  const local = /^(?:localhost|127\..*|::1)$/.test(host);
+  const asked = parameters.get('sslmode') ?? (local ? 'disable' : 'verify-full');
+  const mode = modes.get(asked);
+  if (!mode)
+    throw wrong(
+      `sslmode=${asked}: want ${[...modes.keys()].join(', ')}; the others can fall back to plain text`,
+    );
+  const file = parameters.get('sslrootcert');
+  const ca = file === null || file === 'system' ? undefined : readCa(file);
+  return { mode, ca: mode.startsWith('Verify') ? ca : undefined };
+}
+
+function readCa(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (cause) {
+    throw wrong(`sslrootcert: ${file} cannot be read`, cause);
+  }
+}
+
+/**
+ * Finds the password as libpq does, in the password file, or asks for it. It is never taken from the environment.
+ * @throws ChaperoneError `config-invalid` when there is nobody to ask.
+ */
+export async function findPassword(backend: OwnBackend, env: Environment): Promise<string> {
+  const file = env['PGPASSFILE'] ?? join(env['HOME'] ?? homedir(), '.pgpass');
+  if (existsSync(file)) {
+    if ((statSync(file).mode & 0o077) !== 0)
+      throw new ChaperoneError(
+        'config-invalid',
+        `${file} can be read by others: run "chmod 600 ${file}"`,
+      );
+    const found = lookUpPassword(readFileSync(file, 'utf8'), backend);
+    if (found !== undefined) return found;
+  }
+  if (process.stdin.isTTY) return prompt(`Password of ${backend.user} at ${backend.host}: `);
+  const line = [backend.host, backend.port, backend.database, backend.user].join(':');
+  throw new ChaperoneError(
+    'config-invalid',
+    `there is no terminal to ask for the password of ${backend.user}: add a line "${line}:PASSWORD" to ${file}`,
+  );
+}
+
+/** Looks a password up in the text of a password file (PostgreSQL manual, "The Password File"). */
+export function lookUpPassword(text: string, backend: OwnBackend): string | undefined {
+  const wanted = [backend.host, String(backend.port), backend.database, backend.user];
+  for (const line of text.split(/\r?\n/)) {
+    if (line.startsWith('#')) continue;
+    const fields = line
+      .match(/(?:\\.|[^:\\])+|(?<=:)(?=:)/g)
+      ?.map((field) => field.replaceAll(/\\(.)/g, '$1'));
+    const password = fields?.[4];
+    if (password === undefined) continue;
+    if (wanted.every((value, index) => fields?.[index] === '*' || fields?.[index] === value))
+      return password;
+  }
+  return undefined;
+}
+
+async function prompt(question: string): Promise<string> {
+  process.stderr.write(question);
+  const muted = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const lines = createInterface({ input: process.stdin, output: muted, terminal: true });
+  try {
+    return await lines.question('');
+  } finally {
+    lines.close();
+    process.stderr.write('\n');
+  }
+}
+
+/**
+ * Writes resources for the backend beside those of `config` that are about something else, and returns their directory.
+ * What is there already stays, so that edits survive; the Backend itself is written anew.
+ */
+export function writeOwnResources(backend: OwnBackend, config: string, data: string): string {
+  const directory = join(data, 'resources');
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  for (const file of readdirSync(config).filter((name) => /\.ya?ml$/.test(name))) {
+    const isBackend = /^kind:\s*Backend\s*$/m.test(readFileSync(join(config, file), 'utf8'));
+    if (!isBackend && !existsSync(join(directory, file)))
+      copyFileSync(join(config, file), join(directory, file));
+  }
+  writeFileSync(join(directory, 'backend.yaml'), stringify(resourceOf(backend)));
+  return directory;
+}
+
+function resourceOf({ host, port, tls }: OwnBackend): object {
+  return {
+    apiVersion: 'chaperone.dev/v1alpha1',
+    kind: 'Backend',
+    metadata: { name: ownBackendName },
+    spec: {
+      protocol: 'Postgres',
+      hosts: [host],
+      ports: [port],
+      upstream: {
+        address: `${host.includes(':') ? `[${host}]` : host}:${port}`,
+        tls: { mode: tls.mode, ...(tls.ca === undefined ? {} : { ca: tls.ca }) },
+      },
+      consumers: [{ namespace: 'local', serviceAccounts: ['local'] }],
+      credential: { type: 'Password', secretRef: { name: ownSecretName } },
+    },
+  };
+}
+
+/** Says what somebody who sees this for the first time may type. */
+export function nextSteps(
+  { host, database, user }: OwnBackend,
+  sidecar: { readonly host: string; readonly port: number },
+  config: string,
+): string {
+  const name = printable(database);
+  return `${name} on ${printable(host)} is behind the sidecar, which logs in to it as ${printable(user)}.
+What to type next, in another terminal:
+  PGPASSWORD=$(npx chaperone token) psql -h ${sidecar.host} -p ${sidecar.port} -U anybody ${name}
+  npx chaperone sessions
+Edit ${config}/*.yaml and watch what changes. Ctrl-C stops everything; the sessions stay.`;
+}
+
+function wrong(why: string, cause?: unknown): ChaperoneError {
+  return new ChaperoneError('config-invalid', `CHAPERONE_BACKEND_URL: ${why}`, { cause });
+}
