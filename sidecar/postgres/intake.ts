@@ -105,9 +105,13 @@ export class Intake {
     this.#admission.forgetStatements();
   }
 
-  /** A COPY has begun to take data, it may be the next one of the same operation. */
+  /**
+   * A COPY takes data, it may be the next one of the same operation. Nothing was sent behind it, so everything before it
+   * has been answered.
+   */
   beginCopy(): void {
     this.#copied = undefined;
+    this.#settle();
   }
 
   /**
@@ -124,14 +128,19 @@ export class Intake {
   /** Goes on with what was held, once replies have told what it means. */
   resume(): void {
     if (this.#options.pipeline.idle && this.#inbox.length === 0) {
-      this.#admission.settle(); // every reply has come: names mean what the backend says
-      this.#crossed = false;
+      this.#settle();
     }
     const [first] = this.#held;
-    if (!first || this.#crossed || this.#comesEarly(first)) return;
+    if (!first || this.#crossed || this.#comesEarly(first, false)) return;
     const held = this.#held;
     this.#held = [];
     if (!this.#options.isOver()) this.#admit(held);
+  }
+
+  /** Every reply has come: names mean what the backend says. */
+  #settle(): void {
+    this.#admission.settle();
+    this.#crossed = false;
   }
 
   /**
@@ -142,7 +151,7 @@ export class Intake {
   #admit(pieces: readonly Piece[]): void {
     const items: Item[] = [];
     for (const [index, piece] of pieces.entries()) {
-      const early = this.#comesEarly(piece);
+      const early = this.#comesEarly(piece, items.length > 0);
       if (early || this.#crossed || this.#held.length > 0) {
         // The replies that decide may wait for a Flush that the agent does not send.
         if (early && this.#held.length === 0) items.push({ kind: 'own-flush' });
@@ -157,12 +166,15 @@ export class Intake {
     if (items.length > 0) this.#enqueue(items);
   }
 
-  /** Whether a piece of COPY data comes before it is known whether a COPY takes it. */
-  #comesEarly(piece: Piece): boolean {
+  /**
+   * Whether a piece of COPY data comes before it is known whether a COPY takes it. `behind`: it follows messages that
+   * are being admitted.
+   */
+  #comesEarly(piece: Piece, behind: boolean): boolean {
     if (!copyTags.has(piece.tag) || this.#copyInside) return false;
     const { pipeline } = this.#options;
     if (this.#taking) return false;
-    return !pipeline.idle || this.#inbox.length > 0;
+    return behind || !pipeline.idle || this.#inbox.length > 0;
   }
 
   /** The operation that the next COPY data belong to. */

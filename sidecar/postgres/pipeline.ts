@@ -31,8 +31,6 @@ type Segment =
 /** What passes whatever the messages before it have led to. */
 type Passing = 'terminate' | 'copy-data' | 'copy-end' | 'more' | 'own-flush';
 
-const protocolViolation = '08P01';
-
 const backendMisbehaved = (tag: number): ChaperoneError =>
   new ChaperoneError('protocol-violation', `the backend sent an unexpected message (${tag})`);
 
@@ -42,8 +40,6 @@ export class Pipeline {
   /** Portals whose rows the agent has asked about itself. */
   readonly #described = new WeakSet<Permit>();
   readonly #copyIn = new CopyIn();
-  /** What was sent while the backend takes COPY data. */
-  #breaking: Expected | undefined;
   /** A message of which more is to come. */
   #flowing: Permit | undefined;
   #segment: Segment = 'clean';
@@ -204,18 +200,14 @@ export class Pipeline {
   }
 
   /**
-   * While it takes COPY data the backend ignores Sync and Flush. Any other message makes the COPY fail and is lost with
-   * it, unless the COPY has failed by itself before: which of the two the error tells.
+   * While it takes COPY data the backend ignores Sync and Flush; at any other message it fails the COPY and, as it cannot
+   * tell where the next message begins, ends the connection.
    */
   #duringCopy(item: Exclude<Item, { kind: Passing }>): readonly Effect[] {
     if (item.kind === 'sync' || item.kind === 'flush') return [control(item.kind, item.frame)];
     if (item.kind === 'refused') return [this.#copyIn.fail(`chaperone: ${item.refusal.message}`)];
     this.#copyIn.end();
-    const next = this.#expected.length;
-    if ('statement' in item) item.statement.layout ??= 'asked'; // nothing of ours fits in here
-    const effects = this.#take(item);
-    this.#breaking = this.#expected[next];
-    return effects;
+    return this.#take(item);
   }
 
   #sync(frame: Buffer): readonly Effect[] {
@@ -309,20 +301,11 @@ export class Pipeline {
 
   /** What was sent behind a COPY is read by it: the ReadyForQuery of a Sync will not come (see `#duringCopy`). */
   #beginCopyIn(permit: Permit): void {
+    const [head] = this.#expected;
+    if (head?.kind === 'query' && head.change) head.change.applied = true;
     const other = this.#expected.findIndex(({ kind }, index) => index > 0 && kind !== 'sync');
     this.#expected.splice(1, other < 0 ? Infinity : other - 1);
-    this.#breaking = this.#expected[1];
-    if (!this.#breaking) this.#copyIn.begin(permit);
-  }
-
-  /** A message that the backend read in place of COPY data was lost, when it says so. */
-  #loseBreaking(code: string | undefined): void {
-    const lost = this.#breaking;
-    this.#breaking = undefined;
-    if (!lost || code !== protocolViolation) return;
-    const index = this.#expected.indexOf(lost);
-    if (index >= 0) this.#expected.splice(index, 1);
-    this.#drop(lost, undefined);
+    if (other < 0) this.#copyIn.begin(permit);
   }
 
   #shift(tag: number, want: number): Reply {
@@ -354,7 +337,6 @@ export class Pipeline {
     const code = tryParseErrorCode(body);
     const outcome: Outcome = { status: 'error', ...(code === undefined ? {} : { code }) };
     this.#copyIn.end();
-    this.#loseBreaking(code);
     if (head.kind === 'query') return { kind: 'answer', permit: head.permit, ends: outcome };
     const permit = 'permit' in head ? head.permit : undefined;
     this.#dropUntilSync(permit);

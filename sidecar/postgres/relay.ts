@@ -222,7 +222,7 @@ export class Relay {
 
   /** What a message says beside its answer. */
   #notice(tag: number, body: Buffer): void {
-    if (tag === BackendTag.CopyInResponse) this.#intake.beginCopy();
+    if (tag === BackendTag.CopyInResponse && this.#pipeline.copyIn) this.#intake.beginCopy();
     if (tag === BackendTag.CommandComplete && renamesStatements.test(body.toString('latin1')))
       this.#intake.forgetStatements();
   }

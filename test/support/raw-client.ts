@@ -32,6 +32,7 @@ export class RawClient {
     this.#login = login;
     this.#socket = socket;
     socket.on('error', () => undefined); // 'close' follows
+    socket.on('end', () => this.#wake());
     socket.on('close', () => this.#wake());
     socket.on('data', (chunk: Buffer) => this.#take(chunk));
   }
@@ -111,7 +112,10 @@ export class RawClient {
       if (tag === 'K' || tag === 'S' || tag === 'R') continue; // keys differ, and parameters come at any time
       const shown =
         tag === 'E' || tag === 'N'
-          ? [...parseErrorFields(body)].flat().join('|')
+          ? [...parseErrorFields(body)]
+              .filter(([field]) => !'FLR'.includes(field)) // where in the server's source
+              .flat()
+              .join('|')
           : body.toString('latin1');
       this.#answers.push(`${tag} ${shown}`);
     }
