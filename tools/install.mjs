@@ -2,11 +2,12 @@
 // the ones that the lockfile names. Afterwards npm's PATH leads to the project's own Node.
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { accessSync, constants, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const clusterSettings = '/etc/postgresql-common/createcluster.conf';
 const stampFile = join(root, 'node_modules', '.chaperone-installed');
 const wanted = createHash('sha256')
   .update(readFileSync(join(root, 'package-lock.json')))
@@ -59,26 +60,78 @@ async function install() {
   writeFileSync(stampFile, wanted);
 }
 
-/** The tests use real clients. Root gets them installed; others are told what to install. */
-function provideTestPrograms() {
-  const programs = [
-    ['psql', 'postgresql-client'],
-    ['prlimit', 'util-linux'],
+/** What the tests use besides Node packages: how its being there shows, and the Debian package that brings it. */
+function testPrograms() {
+  const server = '/usr/lib/postgresql/15/bin'; // the oldest that Debian serves; npm brings the newest
+  return [
+    [inPath('psql'), 'postgresql-client'],
+    [inPath('prlimit'), 'util-linux'],
+    [existsSync(join(server, 'postgres')), 'postgresql-15'],
+    [existsSync(join(server, 'pgbench')), 'postgresql-15'],
+    [inPath('python3') && works('python3', ['-c', 'import venv, ensurepip']), 'python3-venv'],
   ];
-  const missing = programs.filter(([program]) => !inPath(program)).map(([, name]) => name);
-  if (missing.length === 0 || process.platform !== 'linux') return;
-  const command = `apt-get install --yes --no-install-recommends ${missing.join(' ')}`;
-  if (process.getuid() !== 0)
-    fail(`the tests need ${missing.join(', ')}: have root run "${command}"`);
-  process.stdout.write(`installing ${missing.join(', ')}\n`);
+}
+
+/** The tests use real clients and servers. Root gets them installed; others are told what to install. */
+function provideTestPrograms() {
+  if (process.platform !== 'linux') return;
+  const missing = new Set(
+    testPrograms()
+      .filter(([there]) => !there)
+      .map(([, name]) => name),
+  );
+  if (missing.size > 0) installDebianPackages([...missing].join(' '));
+  providePythonPackages();
+}
+
+function installDebianPackages(names) {
+  const command = `apt-get install --yes --no-install-recommends -o Dpkg::Options::=--force-confold ${names}`;
+  if (process.getuid() !== 0) fail(`the tests need ${names}: have root run "${command}"`);
+  process.stdout.write(`installing ${names}\n`);
   try {
     execFileSync('apt-get', ['update', '--quiet'], { stdio: 'ignore' });
+    // The tests start servers of their own: Debian's package is not to start one on this machine.
+    mkdirSync('/etc/postgresql-common', { recursive: true });
+    if (!existsSync(clusterSettings))
+      writeFileSync(clusterSettings, 'create_main_cluster = false\n');
     execFileSync('sh', ['-c', command], {
       stdio: 'ignore',
       env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
     });
   } catch {
     fail(`"${command}" failed: run it by hand, and start again`);
+  }
+}
+
+/** Drivers of another language, in an environment of their own beside the Node packages. */
+function providePythonPackages() {
+  const requirements = join(root, 'test/drivers/requirements.txt');
+  if (!existsSync(requirements)) return;
+  const environment = join(root, 'node_modules/.python');
+  const stamp = join(environment, 'installed');
+  const text = readFileSync(requirements, 'utf8');
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === text) return;
+  process.stdout.write('installing Python packages for the tests of drivers\n');
+  try {
+    execFileSync('python3', ['-m', 'venv', '--clear', environment], { stdio: 'pipe' });
+    execFileSync(
+      join(environment, 'bin/pip'),
+      ['install', '--quiet', '--disable-pip-version-check', '--requirement', requirements],
+      { stdio: 'pipe' },
+    );
+  } catch (error) {
+    process.stderr.write(String(error.stderr ?? error));
+    fail('the Python packages of test/drivers/requirements.txt could not be installed: see above');
+  }
+  writeFileSync(stamp, text);
+}
+
+function works(program, args) {
+  try {
+    execFileSync(program, args, { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false; // what is missing or broken is installed
   }
 }
 
