@@ -45,4 +45,4 @@ async function run(config: CollectorConfig, control: Control, log: Logger): Prom
   health.server.closeAllConnections();
 }
 
-await runService({ name: 'collector', readConfig, run }, process.env);
+void runService({ name: 'collector', readConfig, run }, process.env);

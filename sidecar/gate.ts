@@ -65,7 +65,7 @@ function recordRequest(
     ending: false,
     seal: () => ({
       fields: requestFields(kind, verdict, described, statement),
-      ...(full ? { payload: full.subarray(0, maxPartBytes) } : {}),
+      ...(full ? { payload: [full.subarray(0, maxPartBytes)] } : {}),
     }),
   });
   if (content && full) recordRest(context, ref, { type: content.type, bytes: full });
@@ -93,7 +93,7 @@ function recordRest(context: GateContext, request: RecordRef, { type, bytes }: C
       ending: false,
       seal: () => ({
         fields: { kind: 'part', direction: 'up', channel: 'message', payloadType: type },
-        payload,
+        payload: [payload],
       }),
     });
   }
@@ -122,6 +122,8 @@ class LivePermit {
   /** Settles when the request is in the spool; nothing may go upstream before. */
   readonly recorded: Ready;
   readonly ref: RecordRef;
+  /** Whether the agent has asked itself how the rows are to be read. */
+  described = false;
   readonly #context: GateContext;
   readonly #kind: Operation['kind'];
   readonly #startedMs = performance.now();
@@ -195,7 +197,7 @@ class LivePermit {
       ending: false,
       seal: () => ({
         fields: { kind: 'part', direction: 'up', ...fields },
-        ...(payload ? { payload } : {}),
+        ...(payload ? { payload: [payload] } : {}),
       }),
     });
   }
@@ -261,11 +263,10 @@ class LivePermit {
         // What was never recorded has no result: its turn could not be written, and it was refused.
         if (this.ref.seq === undefined) return undefined;
         part.sealed = true;
-        const payload = Buffer.concat(part.chunks, part.length);
         const fields: RecordFields = part.outcome
           ? this.#resultFields(part.outcome, part.length > 0)
           : { kind: 'part', direction: 'down', channel: 'rows', payloadType: this.#answerType };
-        return { fields, payload };
+        return { fields, payload: part.chunks };
       },
     });
   }

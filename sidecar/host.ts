@@ -121,7 +121,9 @@ export class Host implements LaneHost {
       target,
       login,
       onEnd: (ended) => this.#sessions.delete(ended),
-      onVerdict: (verdict) => this.#options.metrics.operations.inc({ verdict }),
+      onVerdict: (verdict) => {
+        this.#options.metrics.totals[verdict === 'Allow' ? 'allowed' : 'denied'] += 1;
+      },
     });
     this.#sessions.add(session);
     const stop = await session.recorded();

@@ -45,8 +45,8 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     ...spool,
     waitMs: () => host.bundle?.policy?.waitMs ?? 10_000,
     onWritten: (records, bytes) => {
-      metrics.recordsWritten.inc(records);
-      metrics.bytesWritten.inc(bytes);
+      metrics.totals.records += records;
+      metrics.totals.bytes += bytes;
       shipper.nudge();
     },
     onTrouble: (error) => {
@@ -179,4 +179,4 @@ function recordStreamStart(writer: SpoolWriter, { workload }: SidecarConfig): vo
   });
 }
 
-await runService({ name: 'sidecar', readConfig, run }, process.env);
+void runService({ name: 'sidecar', readConfig, run }, process.env);

@@ -34,6 +34,31 @@ export function createMetrics(gauges: Gauges) {
   gauge('chaperone_spool_writable', '1 while records can be written, else 0', () =>
     Number(gauges.spoolWritable()),
   );
+  // These change with every operation, so they are plain numbers until somebody asks.
+  const totals = { allowed: 0, denied: 0, records: 0, bytes: 0 };
+  new Counter({
+    name: 'chaperone_operations_total',
+    help: 'Operations decided, by verdict',
+    labelNames: ['verdict'] as const,
+    registers,
+    collect() {
+      this.reset();
+      this.inc({ verdict: 'Allow' }, totals.allowed);
+      this.inc({ verdict: 'Deny' }, totals.denied);
+    },
+  });
+  const total = (name: string, help: string, read: () => number): Counter =>
+    new Counter({
+      name,
+      help,
+      registers,
+      collect() {
+        this.reset();
+        this.inc(read());
+      },
+    });
+  total('chaperone_records_written_total', 'Records written to the spool', () => totals.records);
+  total('chaperone_spool_written_bytes_total', 'Bytes written to the spool', () => totals.bytes);
   return {
     registry,
     connections: new Counter({
@@ -48,22 +73,7 @@ export function createMetrics(gauges: Gauges) {
       labelNames: ['outcome'] as const,
       registers,
     }),
-    operations: new Counter({
-      name: 'chaperone_operations_total',
-      help: 'Operations decided, by verdict',
-      labelNames: ['verdict'] as const,
-      registers,
-    }),
-    recordsWritten: new Counter({
-      name: 'chaperone_records_written_total',
-      help: 'Records written to the spool',
-      registers,
-    }),
-    bytesWritten: new Counter({
-      name: 'chaperone_spool_written_bytes_total',
-      help: 'Bytes written to the spool',
-      registers,
-    }),
+    totals,
     recordsShipped: new Counter({
       name: 'chaperone_records_shipped_total',
       help: 'Records committed by the collector',

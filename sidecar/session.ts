@@ -65,7 +65,7 @@ export class LiveSession implements Session {
         ending: false,
         seal: () => ({
           fields: { kind: 'part', direction: 'down', channel, payloadType: content.type },
-          payload,
+          payload: [payload],
         }),
       });
     });
@@ -88,7 +88,7 @@ export class LiveSession implements Session {
             payloadType: greeting.type,
             ...(backendPid === undefined ? {} : { backendPid }),
           },
-          ...(pieces > 0 ? { payload } : {}),
+          ...(pieces > 0 ? { payload: [payload] } : {}),
         }),
       });
     }
@@ -136,7 +136,7 @@ export class LiveSession implements Session {
           revision,
           ...(login ? { payloadType: login.type } : {}),
         },
-        ...(login ? { payload: login.bytes } : {}),
+        ...(login ? { payload: [login.bytes] } : {}),
       }),
     });
   }

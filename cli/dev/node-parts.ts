@@ -5,8 +5,6 @@ import type {
   SidecarReport,
   SidecarSecrets,
 } from '#core/control.ts';
-import { join } from 'node:path';
-import { projectDirectory } from '../instance.ts';
 import { printable } from '../terminal.ts';
 import { startNodeChild, type NodeChild } from './child.ts';
 import type { Running } from './part.ts';
@@ -29,6 +27,8 @@ const startTimeoutMs = 20_000;
 
 /** Starts the collector and waits until it takes requests. */
 export async function startCollector(options: {
+  /** What Node runs. */
+  readonly program: string;
   readonly secrets: CollectorSecrets;
   readonly env: Readonly<Record<string, string>>;
   readonly logFile: string;
@@ -37,7 +37,7 @@ export async function startCollector(options: {
   const child = startNodeChild<CollectorReport>({
     ...options,
     name: 'collector',
-    args: [join(projectDirectory, 'collector/main.ts')],
+    args: [options.program],
     onReport: (report) => {
       if (report.type === 'ready') ready.resolve(report);
       else
@@ -55,6 +55,8 @@ export async function startCollector(options: {
 
 /** Starts the sidecar and waits until agents can connect. */
 export async function startSidecar(options: {
+  /** What Node runs. */
+  readonly program: string;
   readonly secrets: SidecarSecrets;
   readonly env: Readonly<Record<string, string>>;
   readonly logFile: string;
@@ -69,7 +71,7 @@ export async function startSidecar(options: {
   const child = startNodeChild<SidecarReport>({
     ...options,
     name: 'sidecar',
-    args: [join(projectDirectory, 'sidecar/main.ts')],
+    args: [options.program],
     onReport: (report) => {
       switch (report.type) {
         case 'ready':

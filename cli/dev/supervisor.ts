@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ChaperoneError } from '#core/errors.ts';
 import type { CollectorSecrets, ServerKeyPair, SidecarSecrets } from '#core/control.ts';
-import { instanceFile, type Instance } from '../instance.ts';
+import { instanceFile, projectDirectory, type Instance } from '../instance.ts';
 import { createLocalCa } from './certificates.ts';
 import { baseEnvironment } from './child.ts';
 import { readEnvironment } from './config.ts';
@@ -32,6 +32,7 @@ import {
 } from './node-parts.ts';
 import { Part, type Running } from './part.ts';
 import { nextSteps, ownBackendName, type OwnBackend } from './own-backend.ts';
+import { listenForSignals } from './stop-signals.ts';
 import { preparePostgres, type PostgresHome } from './postgres-binaries.ts';
 import { ensureDatabase, startPostgres, type PostgresServer } from './postgres-server.ts';
 
@@ -43,7 +44,14 @@ export interface SuperviseOptions {
   readonly readyFile: string | undefined;
   /** In place of the demo's database. */
   readonly backend?: OwnBackend | undefined;
+  /** What Node runs in place of the sources, such as bundles. */
+  readonly programs?: { readonly sidecar: string; readonly collector: string };
 }
+
+const sources = {
+  sidecar: join(projectDirectory, 'sidecar/main.ts'),
+  collector: join(projectDirectory, 'collector/main.ts'),
+};
 
 /** Made anew at each start, and known to the processes that need them alone. The read token is in a 0600 file too. */
 export interface InstanceSecrets {
@@ -242,6 +250,7 @@ class Supervisor {
         readToken: this.#secrets.readToken,
       };
       const running = await startCollector({
+        program: (this.#options.programs ?? sources).collector,
         secrets,
         logFile: this.#log('collector'),
         env: {
@@ -276,6 +285,7 @@ class Supervisor {
     const backends = new Map<string, Address>();
     return this.#part('sidecar', () =>
       startSidecar({
+        program: (this.#options.programs ?? sources).sidecar,
         secrets,
         logFile: this.#log('sidecar'),
         backends,
@@ -382,18 +392,4 @@ async function freePort(): Promise<number> {
 
 function pairs(entries: readonly (readonly [string, string])[]): string {
   return entries.map(([name, value]) => `${name}=${value}`).join(',');
-}
-
-/** Settles at the first signal that asks to stop; later ones are answered with patience. */
-function listenForSignals(): { readonly signal: AbortSignal; readonly requested: Promise<void> } {
-  const abort = new AbortController();
-  const { promise, resolve } = Promise.withResolvers<void>();
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(name, () => {
-      if (abort.signal.aborted) process.stdout.write('still stopping: at most 40 s more\n');
-      abort.abort();
-      resolve();
-    });
-  }
-  return { signal: abort.signal, requested: promise };
 }

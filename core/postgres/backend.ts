@@ -83,8 +83,10 @@ export function parseBackendKeyData(body: Buffer): {
 }
 
 export function parseReadyForQuery(body: Buffer): TransactionStatus {
-  const status = body.toString('latin1');
-  if (status === 'I' || status === 'T' || status === 'E') return status;
+  const byte = body.length === 1 ? body[0] : undefined;
+  if (byte === 0x49) return 'I';
+  if (byte === 0x54) return 'T';
+  if (byte === 0x45) return 'E';
   throw new ChaperoneError('protocol-violation', 'found a ReadyForQuery without a status');
 }
 

@@ -198,5 +198,7 @@ export function buildSaslResponse(data: string): Buffer {
 }
 
 function list<T>(count: number, read: () => T): T[] {
-  return Array.from({ length: count }, read);
+  const values: T[] = [];
+  for (let index = 0; index < count; index += 1) values.push(read());
+  return values;
 }

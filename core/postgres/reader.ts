@@ -14,31 +14,37 @@ export class BodyReader {
   }
 
   byte(): number {
-    return this.bytes(1).readUInt8();
+    return this.#bytes.readUInt8(this.#step(1));
   }
 
   int16(): number {
-    return this.bytes(2).readInt16BE();
+    return this.#bytes.readInt16BE(this.#step(2));
   }
 
   /** Counts are sent as Int16 and mean 0 to 65535. */
   count(): number {
-    return this.bytes(2).readUInt16BE();
+    return this.#bytes.readUInt16BE(this.#step(2));
   }
 
   int32(): number {
-    return this.bytes(4).readInt32BE();
+    return this.#bytes.readInt32BE(this.#step(4));
   }
 
   uint32(): number {
-    return this.bytes(4).readUInt32BE();
+    return this.#bytes.readUInt32BE(this.#step(4));
   }
 
   /** Returns a view. */
   bytes(length: number): Buffer {
+    const start = this.#step(length);
+    return this.#bytes.subarray(start, this.#at);
+  }
+
+  /** Steps over bytes that are there, and returns where they begin. */
+  #step(length: number): number {
     if (length < 0 || length > this.left) throw malformed();
     this.#at += length;
-    return this.#bytes.subarray(this.#at - length, this.#at);
+    return this.#at - length;
   }
 
   /** Returns a view of the bytes before the next NUL, and steps over it. */

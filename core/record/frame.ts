@@ -1,4 +1,4 @@
-import { hash, randomFillSync } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { ChaperoneError } from '../errors.ts';
 import type { RecordHeader } from './kinds.ts';
@@ -8,8 +8,9 @@ export const maxHeaderBytes = 65_536;
 /** Largest frame that a reader takes, in bytes; an honest one has at most 64 KiB of payload. */
 export const maxFrameBytes = 4 * 1024 * 1024;
 
-const saltBytes = 16;
-const prefixBytes = 12; // u32 n, u32 crc, u32 h
+export const saltBytes = 16;
+/** u32 n, u32 crc, u32 h. */
+export const prefixBytes = 12;
 
 /** One record taken out of its frame. Header and payload are views into the bytes that were read. */
 export interface Frame {
@@ -20,20 +21,6 @@ export interface Frame {
   readonly payload: Buffer;
   /** Length of the whole frame in bytes. */
   readonly length: number;
-}
-
-/** Hands out salts from a pool, since asking the system for 16 bytes at a time costs more than the hash. */
-export function createSaltSource(): () => Buffer {
-  const pool = Buffer.allocUnsafeSlow(saltBytes * 256);
-  let next = pool.length;
-  return () => {
-    if (next === pool.length) {
-      randomFillSync(pool);
-      next = 0;
-    }
-    next += saltBytes;
-    return Buffer.from(pool.subarray(next - saltBytes, next));
-  };
 }
 
 /** Returns SHA-256(salt ‖ payload) in lower-case hex. */

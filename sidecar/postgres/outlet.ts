@@ -10,6 +10,7 @@ import {
 } from '#core/postgres/frontend.ts';
 import type { Permit } from '../gate.ts';
 import type { Outlet } from '../lane.ts';
+import { AdjacentWriter } from './adjacent.ts';
 
 /** Messages without content of their own: the only ones that go up under no permit. */
 export type Control =
@@ -20,10 +21,10 @@ export type Control =
 
 /** The only way to the backend after login. */
 export class PostgresOutlet implements Outlet<Buffer, Control> {
-  readonly #upstream: Duplex;
+  readonly #upstream: AdjacentWriter;
 
   constructor(upstream: Duplex) {
-    this.#upstream = upstream;
+    this.#upstream = new AdjacentWriter(upstream);
   }
 
   /** Sends an operation's message as the agent wrote it. */
@@ -52,8 +53,13 @@ export class PostgresOutlet implements Outlet<Buffer, Control> {
     }
   }
 
+  /** Hands what was sent to the socket: once for all that goes up together. */
+  flush(): void {
+    this.#upstream.flush();
+  }
+
   #write(bytes: Buffer): undefined {
-    this.#upstream.write(bytes);
+    this.#upstream.add(bytes);
     return undefined;
   }
 }

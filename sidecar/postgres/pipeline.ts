@@ -37,8 +37,6 @@ const backendMisbehaved = (tag: number): ChaperoneError =>
 export class Pipeline {
   readonly #expected: Expected[] = [];
   readonly #portals = new Portals();
-  /** Portals whose rows the agent has asked about itself. */
-  readonly #described = new WeakSet<Permit>();
   readonly #copyIn = new CopyIn();
   /** A message of which more is to come. */
   #flowing: Permit | undefined;
@@ -105,7 +103,7 @@ export class Pipeline {
       case 'execute':
         return this.#execute(item);
       case 'describe-portal':
-        if (item.permit) this.#described.add(item.permit);
+        if (item.permit) item.permit.described = true;
         this.#expected.push({ kind: item.kind, permit: item.permit });
         return [control('describe', item.frame)];
       case 'describe-statement':
@@ -189,7 +187,7 @@ export class Pipeline {
   /** Rows that nobody described could not be read in the record: then the lane asks, and keeps the reply to itself. */
   #execute({ permit, statement, cursor, portal, frame }: Execute): readonly Effect[] {
     const send: Effect = { kind: 'send', permit, frame };
-    const asks = statement.layout === undefined && !this.#described.has(permit);
+    const asks = statement.layout === undefined && !permit.described;
     if (asks) {
       statement.layout = 'asked';
       this.#expected.push({ kind: 'own-describe', permit, statement });

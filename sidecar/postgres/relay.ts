@@ -139,7 +139,6 @@ export class Relay {
   }
 
   #forward(items: readonly Item[], stop: Stop | undefined): void {
-    this.#upstream.cork();
     for (const [index, item] of items.entries()) {
       if (stop && this.#cutShort(item, stop)) {
         dropUnsent(items.slice(index));
@@ -148,7 +147,7 @@ export class Relay {
       this.#perform(this.#pipeline.forward(stop ? unrecorded(item, stop) : item));
       if (item.kind === 'terminate') this.#reason = 'agent-closed';
     }
-    this.#upstream.uncork();
+    this.#outlet.flush();
   }
 
   /** More of a message that was begun cannot be recorded: it cannot be finished, nor can anything be said behind it. */

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { isPromise } from 'node:util/types';
 import type { Ready, Stop } from '../ready.ts';
+import { AdjacentWriter } from './adjacent.ts';
 import { buildRefusal } from './refusal.ts';
 
 /** A piece of the answer stream, in the order of sending. */
@@ -45,6 +46,7 @@ const withheldNote =
  */
 export class ReleaseQueue {
   readonly #options: ReleaseOptions;
+  readonly #agent: AdjacentWriter;
   readonly #queue: Batch[] = [];
   #heldBytes = 0;
   #pumping = false;
@@ -53,6 +55,7 @@ export class ReleaseQueue {
 
   constructor(options: ReleaseOptions) {
     this.#options = options;
+    this.#agent = new AdjacentWriter(options.agent);
   }
 
   /** Bytes that wait for the spool or for the agent. */
@@ -89,22 +92,20 @@ export class ReleaseQueue {
       this.#options.onWithheld(stop);
       if (this.#inside) return this.#options.onBroken(stop);
     }
-    const { agent } = this.#options;
-    agent.cork();
     for (const answer of answers) {
       const held = this.#withholding ?? stop;
-      if (!held || (answer.ready && !this.#withholding)) agent.write(answer.bytes);
+      if (!held || (answer.ready && !this.#withholding)) this.#agent.add(answer.bytes);
       else if (answer.ready) this.#closeWithheld(held, answer);
       else this.#withholding = held;
     }
-    agent.uncork();
+    this.#agent.flush();
     if (end.idle) this.#withholding = undefined;
     if (!this.#withholding) this.#inside = end.inside;
   }
 
   #closeWithheld({ refusal }: Stop, answer: Answer): void {
-    this.#options.agent.write(buildRefusal({ ...refusal, message: withheldNote }));
-    this.#options.agent.write(answer.bytes);
+    this.#agent.add(buildRefusal({ ...refusal, message: withheldNote }));
+    this.#agent.add(answer.bytes);
     this.#withholding = undefined;
   }
 }

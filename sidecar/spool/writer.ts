@@ -1,10 +1,9 @@
 import { closeSync, ftruncateSync, writeSync } from 'node:fs';
-import { encodeFrame, createSaltSource, hashPayload } from '#core/record/frame.ts';
-import { firstLink, hashHeader, nextLink } from '#core/record/chain.ts';
 import type { RecordFields } from '#core/record/kinds.ts';
 import type { RecordRef } from '#core/operation.ts';
 import type { Ready, Stop } from '../ready.ts';
 import type { Moment } from './clock.ts';
+import { FrameBuilder } from './frame-builder.ts';
 import { createSegment, segmentBytes, type Segment } from './segment.ts';
 
 /** Counts the records of one session; `n` of the next record is `count + 1`. */
@@ -20,7 +19,7 @@ export interface Draft {
   /** An ending: kept until it can be written, while others are dropped with the operation that they stop. */
   readonly ending: boolean;
   /** Returns undefined when there is nothing to record after all, such as the end of what was never recorded. */
-  seal(): { readonly fields: RecordFields; readonly payload?: Buffer } | undefined;
+  seal(): { readonly fields: RecordFields; readonly payload?: readonly Buffer[] } | undefined;
 }
 
 export interface WriterOptions {
@@ -61,6 +60,7 @@ type State =
 
 const retryMs = 100;
 const maxQueuedEntries = 50_000;
+const noPayload: readonly Buffer[] = [];
 const unrecordable: Stop = {
   refusal: {
     code: 'audit-unavailable',
@@ -71,13 +71,13 @@ const unrecordable: Stop = {
 };
 
 /**
- * Writes records to the spool: one write an event-loop turn for all that the turn appended. Seq, link and `n` are given
- * out as a record is sealed for its write, and taken back when the write fails, so that what is in the file is always
- * an unbroken chain. A write goes to a fixed place behind the last whole record and is repeated at that place.
+ * Writes records to the spool: one write an event-loop turn for all that the turn appended. Seq and `n` are given out as a
+ * record is sealed for its write, and taken back when the write fails, so that what is in the file is always an unbroken
+ * sequence. A write goes to a fixed place behind the last whole record and is repeated at that place.
  */
 export class SpoolWriter {
   readonly #options: WriterOptions;
-  readonly #salts = createSaltSource();
+  readonly #frames = new FrameBuilder();
   readonly #segments: Segment[] = [];
   #state: State = { kind: 'open' };
   #turn: Turn | undefined;
@@ -85,13 +85,11 @@ export class SpoolWriter {
   #endings: Entry[] = [];
   #fd: number | undefined;
   #seq = 0;
-  #link: Buffer;
   #totalBytes = 0;
   #retry: NodeJS.Timeout | undefined;
 
   constructor(options: WriterOptions) {
     this.#options = options;
-    this.#link = firstLink(options.stream);
   }
 
   get stream(): string {
@@ -159,10 +157,7 @@ export class SpoolWriter {
     if (this.#turn) this.#waiting.push(this.#turn);
     this.#turn = undefined;
     if (this.#waiting.length === 0 && this.#endings.length === 0) return;
-    const error = this.#tryWrite([
-      ...this.#endings,
-      ...this.#waiting.flatMap((turn) => turn.entries),
-    ]);
+    const error = this.#tryWrite();
     if (error === undefined) this.#succeeded();
     else this.#failed(error);
   }
@@ -206,71 +201,57 @@ export class SpoolWriter {
   }
 
   /** Seals and writes all or nothing. Returns the error that stopped it. */
-  #tryWrite(entries: readonly Entry[]): Error | undefined {
-    const before = { seq: this.#seq, link: this.#link };
+  #tryWrite(): Error | undefined {
+    const before = this.#seq;
     const sealed: Entry[] = [];
-    const frames: Buffer[] = [];
     try {
-      for (const entry of entries) {
-        const frame = this.#seal(entry);
-        if (!frame) continue;
-        frames.push(frame);
-        sealed.push(entry);
-      }
-      if (sealed.length > 0) this.#write(Buffer.concat(frames), sealed);
-      this.#options.onWritten(
-        frames.length,
-        frames.reduce((sum, frame) => sum + frame.length, 0),
-      );
+      this.#sealAll(this.#endings, sealed);
+      for (const { entries } of this.#waiting) this.#sealAll(entries, sealed);
+      const { length } = this.#frames;
+      if (length > 0) this.#write(this.#frames.bytes, sealed);
+      this.#options.onWritten(sealed.length, length);
       return undefined;
     } catch (error) {
       for (const { draft, ref } of sealed) {
         ref.seq = undefined;
         if (draft.session) draft.session.count -= 1;
       }
-      this.#seq = before.seq;
-      this.#link = before.link;
+      this.#seq = before;
       return error instanceof Error ? error : new Error('unknown', { cause: error });
+    } finally {
+      this.#frames.clear();
     }
   }
 
-  #seal({ draft, ref, moment }: Entry): Buffer | undefined {
+  #sealAll(entries: readonly Entry[], sealed: Entry[]): void {
+    for (const entry of entries) if (this.#seal(entry)) sealed.push(entry);
+  }
+
+  /**
+   * Gives a record its place and builds its frame. The header is put together as text: of its fields only those that an
+   * author filled in need escaping.
+   */
+  #seal({ draft, ref, moment }: Entry): boolean {
     const content = draft.seal();
-    if (!content) return undefined;
-    const { fields, payload = Buffer.alloc(0) } = content;
-    const salt = payload.length > 0 ? this.#salts() : Buffer.alloc(0);
-    const { kind, ...rest } = fields;
-    const header = Buffer.from(
-      JSON.stringify({
-        v: 1,
-        kind,
-        stream: this.#options.stream,
-        seq: this.#seq + 1,
-        time: moment.time,
-        monoNs: moment.monoNs,
-        session: draft.session?.id,
-        n: draft.session && draft.session.count + 1,
-        request: draft.request?.seq,
-        ...rest,
-        payload:
-          payload.length > 0
-            ? { length: payload.length, hash: hashPayload(salt, payload) }
-            : undefined,
-      }),
-    );
-    const frame = encodeFrame(header, salt, payload);
-    this.#seq += 1;
-    this.#link = nextLink(this.#link, hashHeader(header));
-    ref.seq = this.#seq;
-    if (draft.session) draft.session.count += 1;
-    return frame;
+    if (!content) return false;
+    const { session, request } = draft;
+    const seq = this.#seq + 1;
+    let header = `{"v":1,${JSON.stringify(content.fields).slice(1, -1)},"stream":"${this.#options.stream}","seq":${seq},"time":"${moment.time}","monoNs":${moment.monoNs}`;
+    if (session) header += `,"session":"${session.id}","n":${session.count + 1}`;
+    if (request?.seq !== undefined) header += `,"request":${request.seq}`;
+    this.#frames.append(header, content.payload ?? noPayload);
+    this.#seq = seq;
+    ref.seq = seq;
+    if (session) session.count += 1;
+    return true;
   }
 
   #write(bytes: Buffer, entries: readonly Entry[]): void {
     const room = this.#options.maxBytes - this.#totalBytes - bytes.length;
-    const onlyEndings = entries.every((entry) => entry.draft.ending);
-    if (room < 0 && !(onlyEndings && room + this.#options.reserveBytes >= 0)) {
-      throw new Error('the spool is full');
+    if (room < 0) {
+      const onlyEndings = entries.every((entry) => entry.draft.ending);
+      if (!onlyEndings || room + this.#options.reserveBytes < 0)
+        throw new Error('the spool is full');
     }
     const segment = this.#openSegment(this.#seq - entries.length + 1);
     const { fd } = segment;

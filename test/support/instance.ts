@@ -7,7 +7,7 @@ import { Client, type ClientConfig } from 'pg';
 import { verifySession } from '#core/record/verify.ts';
 import type { SessionSummary } from '#core/session-summary.ts';
 import { CollectorClient } from '../../cli/collector-client.ts';
-import type { InstanceSecrets } from '../../cli/dev/supervisor.ts';
+import type { InstanceSecrets, SuperviseOptions } from '../../cli/dev/supervisor.ts';
 import { projectDirectory, type Instance } from '../../cli/instance.ts';
 import { fetchToken } from '../../cli/token.ts';
 import { until } from './until.ts';
@@ -39,6 +39,7 @@ export interface StartOptions {
   readonly data?: string;
   /** Secrets that the test has to know; others are drawn. */
   readonly secrets?: Partial<InstanceSecrets>;
+  readonly programs?: SuperviseOptions['programs'];
 }
 
 export async function startInstance({
@@ -46,6 +47,7 @@ export async function startInstance({
   demo = false,
   data,
   secrets,
+  programs,
 }: StartOptions = {}): Promise<TestInstance> {
   const home = mkdtempSync(join(tmpdir(), 'chaperone-test-'));
   chmodSync(home, 0o755); // root's PostgreSQL runs under an account of its own
@@ -54,7 +56,14 @@ export async function startInstance({
   prepare?.(config);
   const dataDirectory = data ?? join(home, 'data');
   const readyFile = join(home, 'ready.json');
-  const options = { config, data: dataDirectory, port: 0, demo, readyFile };
+  const options = {
+    config,
+    data: dataDirectory,
+    port: 0,
+    demo,
+    readyFile,
+    ...(programs ? { programs } : {}),
+  };
   const args = [
     'dev',
     '--config',

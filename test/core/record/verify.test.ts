@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { firstLink, hashHeader, nextLink } from '#core/record/chain.ts';
 import {
-  createSaltSource,
   encodeFrame,
   hashPayload,
   parseFrames,
@@ -13,7 +13,7 @@ import { verifySession, type Verdict } from '#core/record/verify.ts';
 
 const stream = '01a20d9b-1d85-7411-bd0a-ae60b5ddc511';
 const session = '01a20d9b-1d85-7411-bd0a-000000000001';
-const salts = createSaltSource();
+const salts = (): Buffer => randomBytes(16);
 
 function frame(seq: number, n: number | undefined, fields: object, text = ''): Buffer {
   const payload = Buffer.from(text);

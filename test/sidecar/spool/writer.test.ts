@@ -23,7 +23,7 @@ const record = (text: string, ending = false): Draft => ({
   ending,
   seal: () => ({
     fields: { kind: 'part', direction: 'down', channel: 'rows', payloadType: 'postgres.messages' },
-    payload: Buffer.from(text),
+    payload: [Buffer.from(text)],
   }),
 });
 const texts = (spool: TestSpool): string[] =>

@@ -1,0 +1,75 @@
+import { parseArgs } from 'node:util';
+import { judge, type Line, type Measured } from './rounds.ts';
+import { startSetting, type Setting } from './setting.ts';
+import { memory, start } from './postgres/footprint.ts';
+import { streams } from './postgres/streams.ts';
+import { connections, throughput, type Effort } from './postgres/throughput.ts';
+
+const usage = `usage: npm run bench -- postgres [--json] [--quick] [--only WORD] [--seconds N] [--rounds N]
+
+Measures PostgreSQL direct, through a bare relay, and through Chaperone with everything recorded, in interleaved rounds.
+The machine should have nothing else to do. --quick takes short rounds: enough to see whether something broke.
+--only takes the measures that have WORD in their group: throughput, connections, streams, memory, start, tls.`;
+
+const { values, positionals } = parseArgs({
+  options: {
+    json: { type: 'boolean', default: false },
+    quick: { type: 'boolean', default: false },
+    only: { type: 'string' },
+    seconds: { type: 'string' },
+    rounds: { type: 'string' },
+  },
+  allowPositionals: true,
+});
+
+const effort: Effort = {
+  seconds: Number(values.seconds ?? (values.quick ? 3 : 30)),
+  rounds: Number(values.rounds ?? (values.quick ? 1 : 3)),
+  say: (line) => void process.stderr.write(`… ${line}\n`),
+};
+const wanted = (group: string): boolean => values.only === undefined || group === values.only;
+
+if (positionals[0] !== 'postgres') {
+  process.stderr.write(`${usage}\n`);
+  process.exitCode = 2;
+} else {
+  let missed = 0;
+  for await (const measured of measures()) {
+    const line = judge(measured);
+    if (line.ok === false) missed += 1;
+    process.stdout.write(values.json ? `${JSON.stringify(line)}\n` : `${readable(line)}\n`);
+  }
+  if (missed > 0) process.stderr.write(`${missed} goals were missed\n`);
+}
+
+async function* measures(): AsyncGenerator<Measured> {
+  if (wanted('start')) yield* start(effort);
+  const groups = ['throughput', 'connections', 'streams', 'memory'];
+  if (groups.some(wanted)) {
+    await using setting = await startSetting({ tls: false, say: effort.say });
+    yield* inSetting(setting);
+  }
+  if (wanted('tls')) {
+    await using setting = await startSetting({ tls: true, say: effort.say });
+    yield* throughput(setting, effort);
+    yield await connections(setting, effort);
+    yield* streams(setting, effort);
+  }
+}
+
+async function* inSetting(setting: Setting): AsyncGenerator<Measured> {
+  if (wanted('throughput')) yield* throughput(setting, effort);
+  if (wanted('connections')) yield await connections(setting, effort);
+  if (wanted('streams')) yield* streams(setting, effort);
+  if (wanted('memory')) yield* memory(setting, effort);
+}
+
+function readable({ measure, unit, goal, ok, spread, ratio, ...line }: Line): string {
+  const routes = (['direct', 'relay', 'chaperone'] as const).flatMap((name) => {
+    const value = line[name];
+    const [min, max] = spread[name] ?? [0, 0];
+    return value === null ? [] : [`${name} ${value} (${min}–${max})`];
+  });
+  const verdict = ok === null ? '' : `  ${ok ? 'ok' : 'MISSED'}: ${ratio}, goal ${goal}`;
+  return `${measure}: ${routes.join(', ')} ${unit}${verdict}`;
+}

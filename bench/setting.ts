@@ -1,0 +1,130 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { Client } from 'pg';
+import { startBackendServer, type BackendServer } from '../test/support/backend-server.ts';
+import { startThrough, type Through } from '../test/support/through.ts';
+import { until } from '../test/support/until.ts';
+import { bundle } from '../tools/bundle.ts';
+
+/** Where a client dials, and with what. */
+export interface Route {
+  readonly name: 'direct' | 'relay' | 'chaperone';
+  readonly port: number;
+  readonly password: string;
+}
+
+/** PostgreSQL with its data, and the ways to it. */
+export interface Setting extends AsyncDisposable {
+  readonly tls: boolean;
+  readonly direct: Route;
+  readonly relay: Route;
+  readonly chaperone: Route;
+  readonly sidecarPid: number;
+  /** Sum of a counter or gauge of the sidecar, with these labels where some are given. */
+  metric(name: string, labels?: string): Promise<number>;
+  /** Keeps the collector from taking anything: what is recorded stays in the spool. */
+  pauseShipping(): void;
+  /** Lets it go on, waits until the spool is empty, and says how long that took. */
+  resumeShipping(): Promise<{ readonly seconds: number }>;
+}
+
+export const bundleDirectory = (): string => mkdtempSync(join(tmpdir(), 'chaperone-bundle-'));
+
+/** Rows of the large answers: 500 000 of them are 81 MB on the wire. */
+const fill = `CREATE TABLE rows AS SELECT id, md5(id::text) AS a, md5('b' || id) AS b, md5('c' || id) AS c, md5('d' || id) AS d
+  FROM generate_series(1, 500000) AS id;
+  VACUUM ANALYZE rows`;
+
+/** Starts everything, with the services as an image would run them. */
+export async function startSetting({
+  tls,
+  say,
+}: {
+  readonly tls: boolean;
+  readonly say: (line: string) => void;
+}): Promise<Setting> {
+  const stack = new AsyncDisposableStack();
+  say(`starting PostgreSQL and Chaperone, TLS ${tls ? 'on' : 'off'}`);
+  const directory = bundleDirectory();
+  stack.defer(() => rmSync(directory, { recursive: true, force: true }));
+  const programs = {
+    sidecar: await bundle('sidecar/main.ts', directory),
+    collector: await bundle('collector/main.ts', directory),
+  };
+  // The password in the clear, so that the client that only drains can be as simple as it is.
+  const server = stack.use(
+    await startBackendServer({ version: 18, tls, authentication: 'password' }),
+  );
+  await loadData(server);
+  const through = stack.use(await startThrough(server, { programs }));
+  const relay = await startRelay(server, stack);
+  const { password } = server;
+  const collector = (): number => through.instance.instance.pids.collector;
+  stack.defer(() => void process.kill(collector(), 'SIGCONT')); // one that is stopped could not end
+  return {
+    tls,
+    direct: { name: 'direct', port: server.port, password },
+    relay: { name: 'relay', port: relay, password },
+    chaperone: { name: 'chaperone', port: through.port, password: through.password },
+    sidecarPid: through.instance.instance.pids.sidecar,
+    metric: (name, labels) => readMetric(through, name, labels),
+    pauseShipping: () => void process.kill(collector(), 'SIGSTOP'),
+    resumeShipping: async () => {
+      const began = performance.now();
+      process.kill(collector(), 'SIGCONT');
+      await until(
+        'the spool is shipped',
+        async () =>
+          (await readMetric(through, 'chaperone_records_shipped_total')) ===
+          (await readMetric(through, 'chaperone_records_written_total')),
+        900_000,
+      );
+      return { seconds: (performance.now() - began) / 1000 };
+    },
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+async function loadData(server: BackendServer): Promise<void> {
+  const login = { host: server.directory, port: server.port, user: 'postgres' };
+  const admin = new Client({ ...login, database: 'postgres' });
+  await admin.connect();
+  await admin.query('CREATE DATABASE bench');
+  await admin.end();
+  const client = new Client({ ...login, database: 'bench' });
+  await client.connect();
+  for (const statement of fill.split(';')) await client.query(statement);
+  await client.end();
+  const { pgbench } = await import('./postgres/clients.ts');
+  await pgbench({ name: 'direct', port: server.port, password: server.password }, [
+    '--initialize',
+    '--scale=10',
+    '--quiet',
+  ]);
+}
+
+async function startRelay(server: BackendServer, stack: AsyncDisposableStack): Promise<number> {
+  const child = spawn(
+    process.execPath,
+    [join(import.meta.dirname, 'relay.ts'), server.host, String(server.port)],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+  stack.defer(() => void child.kill());
+  const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string]; // its only output
+  return Number(line);
+}
+
+async function readMetric(through: Through, name: string, labels = ''): Promise<number> {
+  const { metricsUrl } = through.instance.instance.sidecar;
+  const text = await (await fetch(metricsUrl)).text();
+  const values = text
+    .split('\n')
+    .filter((line) => line.startsWith(`${name} `) || line.startsWith(`${name}{`))
+    .filter((line) => line.includes(labels))
+    .map((line) => Number(line.slice(line.lastIndexOf(' '))));
+  return values.reduce((sum, value) => sum + value, 0);
+}
