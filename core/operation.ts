@@ -29,9 +29,9 @@ export interface Operation {
   readonly facts: Facts | Unreadable;
   readonly content?: Content;
   /** The content is the beginning: the rest is recorded by `permit.up` as it comes. */
-  readonly open?: boolean;
+  readonly open?: boolean | undefined;
   /** For a request whose text was recorded earlier. */
-  readonly statement?: RecordRef;
+  readonly statement?: RecordRef | undefined;
 }
 
 /** A documented no: what the peer reads, in the protocol's own words. */

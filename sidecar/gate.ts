@@ -55,32 +55,24 @@ function recordRequest(
   const { content, statement } = operation;
   const level = context.policy?.record.requests ?? 'Full';
   const kind = operation.kind === 'statement' ? 'statement' : 'request';
-  const described = content && {
-    payloadType: content.type,
-    ...(level === 'Digest' && operation.open !== true ? { digest: digestOf(content.bytes) } : {}),
-  };
   const full = content && level === 'Full' ? content.bytes : undefined;
+  const digest =
+    content && level === 'Digest' && operation.open !== true ? digestOf(content.bytes) : undefined;
+  const payload = full && [full.length > maxPartBytes ? full.subarray(0, maxPartBytes) : full];
+  const payloadType = content?.type;
   const ref = context.writer.append({
     session: context.log,
     ending: false,
     seal: () => ({
-      fields: requestFields(kind, verdict, described, statement),
-      ...(full ? { payload: [full.subarray(0, maxPartBytes)] } : {}),
+      fields:
+        kind === 'statement'
+          ? { kind, verdict, payloadType: payloadType ?? 'postgres.parse', digest }
+          : { kind, verdict, payloadType, digest, statement: statement?.seq },
+      payload,
     }),
   });
   if (content && full) recordRest(context, ref, { type: content.type, bytes: full });
   return ref;
-}
-
-function requestFields(
-  kind: 'statement' | 'request',
-  verdict: RecordedVerdict,
-  described: { payloadType: PayloadType } | undefined,
-  statement: RecordRef | undefined,
-): RecordFields {
-  if (kind === 'statement') return { kind, verdict, payloadType: 'postgres.parse', ...described };
-  const seq = statement?.seq;
-  return { kind, verdict, ...described, ...(seq === undefined ? {} : { statement: seq }) };
 }
 
 /** Text or parameters that are longer than one record go on in parts, before any of it goes up. */
@@ -271,22 +263,23 @@ class LivePermit {
     });
   }
 
-  #resultFields(outcome: Outcome, hasPayload: boolean): RecordFields {
-    const truncated = this.#responses === 'Full' && this.#recordedBytes < this.#down;
+  #resultFields({ status, code, layout }: Outcome, hasPayload: boolean): RecordFields {
+    const digest = this.#digest && {
+      sha256: this.#digest.copy().digest('hex'),
+      length: this.#down,
+    };
     return {
       kind: 'result',
-      status: outcome.status,
-      ...(outcome.code === undefined ? {} : { 'db.response.status_code': outcome.code }),
+      status,
+      'db.response.status_code': code,
       'db.response.returned_rows': this.#rows,
       bytesUp: this.#up,
       bytesDown: this.#down,
       durationUs: this.#durationUs ?? 0,
-      ...(hasPayload ? { payloadType: this.#answerType } : {}),
-      ...(this.#digest
-        ? { digest: { sha256: this.#digest.copy().digest('hex'), length: this.#down } }
-        : {}),
-      ...(truncated ? { truncated } : {}),
-      ...(outcome.layout?.seq === undefined ? {} : { layout: outcome.layout.seq }),
+      payloadType: hasPayload ? this.#answerType : undefined,
+      digest,
+      truncated: this.#responses === 'Full' && this.#recordedBytes < this.#down ? true : undefined,
+      layout: layout?.seq,
     };
   }
 }

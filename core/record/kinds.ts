@@ -64,7 +64,7 @@ export interface RecordedPrincipal {
   readonly onBehalfOf?: string;
 }
 
-/** Fields that an author of records fills in, by kind. */
+/** Fields that an author of records fills in, by kind. What is undefined is not written. */
 export type RecordFields =
   | {
       readonly kind: 'stream.start';
@@ -107,17 +107,17 @@ export type RecordFields =
       readonly kind: 'statement';
       readonly verdict: RecordedVerdict;
       readonly payloadType: PayloadType;
-      readonly digest?: PayloadDigest;
+      readonly digest?: PayloadDigest | undefined;
     }
   | {
       readonly kind: 'request';
       readonly verdict: RecordedVerdict;
-      readonly payloadType?: PayloadType;
-      readonly digest?: PayloadDigest;
+      readonly payloadType?: PayloadType | undefined;
+      readonly digest?: PayloadDigest | undefined;
       /** For a Bind: seq of the statement record that holds its text. */
-      readonly statement?: number;
+      readonly statement?: number | undefined;
       /** Seq of the part record that holds the RowDescription under which the rows are to be read. */
-      readonly layout?: number;
+      readonly layout?: number | undefined;
     }
   | {
       readonly kind: 'part';
@@ -125,25 +125,25 @@ export type RecordFields =
       readonly channel: Channel;
       readonly payloadType: PayloadType;
       /** Of all that went up on the channel, with the request's own beginning; in place of payloads. */
-      readonly digest?: PayloadDigest;
+      readonly digest?: PayloadDigest | undefined;
       /** Process id of the backend that serves the session, as the server's own logs name it. */
-      readonly backendPid?: number;
+      readonly backendPid?: number | undefined;
     }
   | {
       readonly kind: 'result';
       readonly status: OutcomeStatus;
       /** SQLSTATE of the error, where the backend sent one. */
-      readonly 'db.response.status_code'?: string;
-      readonly 'db.response.returned_rows'?: number;
+      readonly 'db.response.status_code'?: string | undefined;
+      readonly 'db.response.returned_rows'?: number | undefined;
       readonly bytesUp: number;
       readonly bytesDown: number;
       readonly durationUs: number;
-      readonly payloadType?: PayloadType;
-      readonly digest?: PayloadDigest;
+      readonly payloadType?: PayloadType | undefined;
+      readonly digest?: PayloadDigest | undefined;
       /** Set when `record.maxBytes` cut the answer short in the record; the agent got all of it. */
-      readonly truncated?: true;
+      readonly truncated?: true | undefined;
       /** See `request`. */
-      readonly layout?: number;
+      readonly layout?: number | undefined;
     };
 
 /** Stands in for a payload under `record: Digest`. */

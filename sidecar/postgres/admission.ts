@@ -212,8 +212,8 @@ export class Admission {
       // Nobody can judge a text that is not all there.
       facts: open && isText(type) ? tooLong : facts,
       content: { type, bytes },
-      ...(open ? { open } : {}),
-      ...(statement ? { statement } : {}),
+      open,
+      statement,
     });
     if (open && !isRefusal(answer)) this.#flowing = { permit: answer, type };
     return answer;

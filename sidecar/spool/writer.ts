@@ -19,7 +19,8 @@ export interface Draft {
   /** An ending: kept until it can be written, while others are dropped with the operation that they stop. */
   readonly ending: boolean;
   /** Returns undefined when there is nothing to record after all, such as the end of what was never recorded. */
-  seal(): { readonly fields: RecordFields; readonly payload?: readonly Buffer[] } | undefined;
+  seal():
+    { readonly fields: RecordFields; readonly payload?: readonly Buffer[] | undefined } | undefined;
 }
 
 export interface WriterOptions {
