@@ -155,12 +155,6 @@ export class Pipeline {
     }
   }
 
-  /** The answer under way cannot be recorded, and so not be released: its operation is incomplete. */
-  interrupt(): void {
-    const head = this.#expected[0];
-    if (head && 'permit' in head) head.permit?.finish({ status: 'incomplete' });
-  }
-
   /** Ends the operations whose answers will not come, for the end of the session. */
   abandon(): void {
     for (const expected of this.#expected) {

@@ -68,7 +68,6 @@ export class Relay {
     this.#outlet = new PostgresOutlet(upstream);
     this.#release = new ReleaseQueue({
       agent,
-      onWithheld: () => this.#pipeline.interrupt(),
       onBroken: (stop) => this.#break(stop.reason),
       onProgress: () => this.#progress(),
     });
@@ -230,7 +229,11 @@ export class Relay {
     this.#record(reply, bytes, rows);
     if (reply.kind === 'replaced') answers.push({ bytes: reply.bytes, ready: false });
     else if (reply.kind !== 'layout' || !reply.asked)
-      answers.push({ bytes, ready: reply.kind === 'ready' });
+      answers.push({
+        bytes,
+        ready: reply.kind === 'ready',
+        permit: reply.kind === 'answer' ? reply.permit : undefined,
+      });
   }
 
   #record(reply: Reply, bytes: Buffer, rows: number): void {

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { isPromise } from 'node:util/types';
+import type { Permit } from '../gate.ts';
 import type { Ready, Stop } from '../ready.ts';
 import { AdjacentWriter } from './adjacent.ts';
 import { buildRefusal } from './refusal.ts';
@@ -9,6 +10,8 @@ export interface Answer {
   readonly bytes: Buffer;
   /** A ReadyForQuery: the place where a withheld answer is closed. */
   readonly ready: boolean;
+  /** The operation that it answers. */
+  readonly permit?: Permit | undefined;
 }
 
 /** Answers of one turn, released together once they are in the spool. */
@@ -29,8 +32,6 @@ export interface BatchEnd {
 
 export interface ReleaseOptions {
   readonly agent: Duplex;
-  /** Called when an answer cannot be recorded: what was under way is incomplete. */
-  readonly onWithheld: (stop: Stop) => void;
   /** Called when the answer was cut within a message, so that the connection cannot go on. */
   readonly onBroken: (stop: Stop) => void;
   /** Called after each release, and when the agent has read what was sent. */
@@ -88,10 +89,8 @@ export class ReleaseQueue {
   }
 
   #release({ answers, end }: Batch, stop: Stop | undefined): void {
-    if (stop && !this.#withholding) {
-      this.#options.onWithheld(stop);
-      if (this.#inside) return this.#options.onBroken(stop);
-    }
+    if (stop) for (const { permit } of answers) permit?.finish({ status: 'incomplete' });
+    if (stop && !this.#withholding && this.#inside) return this.#options.onBroken(stop);
     for (const answer of answers) {
       const held = this.#withholding ?? stop;
       if (!held || (answer.ready && !this.#withholding)) this.#agent.add(answer.bytes);
