@@ -57,7 +57,12 @@ export async function startSetting({
   };
   // The password in the clear, so that the client that only drains can be as simple as it is.
   const server = stack.use(
-    await startBackendServer({ version: 18, tls, authentication: 'password' }),
+    await startBackendServer({
+      version: 18,
+      tls,
+      authentication: 'password',
+      settings: { max_connections: '300' },
+    }),
   );
   await loadData(server);
   const through = stack.use(await startThrough(server, { programs }));
