@@ -89,6 +89,7 @@ function build(scratch: string, home: string): void {
   const library = 'libpq.so.5';
   copyFileSync(join(source, 'src/interfaces/libpq', library), join(home, 'libraries', library));
   writeFileSync(join(home, 'version'), version);
+  chmodSync(home, 0o755); // tests may run under several accounts
 }
 
 /**
