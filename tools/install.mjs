@@ -68,6 +68,11 @@ function testPrograms() {
     [inPath('prlimit'), 'util-linux'],
     [existsSync(join(server, 'postgres')), 'postgresql-15'],
     [existsSync(join(server, 'pgbench')), 'postgresql-15'],
+    // PostgreSQL's own tests are built from their source.
+    [inPath('gcc'), 'gcc'],
+    [existsSync('/usr/include/stdio.h'), 'libc6-dev'],
+    [inPath('make'), 'make'],
+    [inPath('bzip2'), 'bzip2'],
     [inPath('python3') && works('python3', ['-c', 'import venv, ensurepip']), 'python3-venv'],
   ];
 }
