@@ -230,7 +230,7 @@ export class Relay {
   #deliver(reply: Reply, bytes: Buffer, rows: number, answers: Answer[]): void {
     this.#record(reply, bytes, rows);
     if (reply.kind === 'replaced') answers.push({ bytes: reply.bytes, ready: false });
-    else if (reply.kind !== 'layout' || !reply.asked)
+    else if (reply.kind !== 'layout' || !reply.askedFor)
       answers.push({ bytes, ready: reply.kind === 'ready' });
   }
 
@@ -242,8 +242,9 @@ export class Relay {
         if (reply.ends) reply.permit.finish(reply.ends);
         break;
       case 'layout': {
-        if (reply.asked && !reply.rows) break;
-        const { ref } = this.#session.aside('layout', content, reply.statement.ref);
+        if (reply.askedFor && !reply.rows) break;
+        const of = reply.askedFor ?? reply.statement;
+        const { ref } = this.#session.aside('layout', content, of.ref);
         if (reply.rows) reply.statement.layout = ref;
         break;
       }

@@ -62,6 +62,11 @@ export class RawClient {
     this.#socket.write(Buffer.concat(frames));
   }
 
+  /** Resolves when everything that was sent has been handed to the kernel. */
+  async sent(): Promise<void> {
+    if (this.#socket.writableLength > 0) await once(this.#socket, 'drain');
+  }
+
   /** Takes what has come up to the answer that `isLast`, or to the end of the connection. */
   async read(isLast: (answer: string) => boolean): Promise<string[]> {
     const deadline = performance.now() + timeoutMs;
@@ -97,6 +102,11 @@ export class RawClient {
     const answers = await this.read(() => false);
     this.#socket.destroy();
     return answers;
+  }
+
+  /** Ends the connection with a RST, as when a process dies with bytes unread. */
+  reset(): void {
+    this.#socket.resetAndDestroy();
   }
 
   destroy(): void {
