@@ -158,6 +158,15 @@ export class Intake {
    */
   #admit(pieces: readonly Piece[]): void {
     const items: Item[] = [];
+    try {
+      this.#admitTo(items, pieces);
+    } finally {
+      // Also when a later message breaks the protocol: what was admitted before it is to have its result.
+      if (items.length > 0) this.#enqueue(items);
+    }
+  }
+
+  #admitTo(items: Item[], pieces: readonly Piece[]): void {
     for (const [index, piece] of pieces.entries()) {
       const early = this.#comesEarly(piece, items.length > 0);
       if (early || this.#crossed || this.#held.length > 0) {
@@ -172,7 +181,6 @@ export class Intake {
       const ends = piece.tag === FrontendTag.Sync || piece.tag === FrontendTag.Query;
       this.#crossed = ends && this.#admission.uncertain;
     }
-    if (items.length > 0) this.#enqueue(items);
   }
 
   /** Whether the replies have to be asked for behind this message. */

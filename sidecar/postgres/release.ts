@@ -8,6 +8,8 @@ export interface Answer {
   readonly bytes: Buffer;
   /** A ReadyForQuery: the place where a withheld answer is closed. */
   readonly ready: boolean;
+  /** Our last word, which is said whatever is withheld. */
+  readonly last?: boolean;
 }
 
 /** Answers of one turn, released together once they are in the spool. */
@@ -93,7 +95,7 @@ export class ReleaseQueue {
     agent.cork();
     for (const answer of answers) {
       const held = this.#withholding ?? stop;
-      if (!held || (answer.ready && !this.#withholding)) agent.write(answer.bytes);
+      if (!held || answer.last || (answer.ready && !this.#withholding)) agent.write(answer.bytes);
       else if (answer.ready) this.#closeWithheld(held, answer);
       else this.#withholding = held;
     }
