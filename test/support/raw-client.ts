@@ -50,7 +50,8 @@ export class RawClient {
     const parameters = new Map([['user', login.user], ['database', login.database]]); // prettier-ignore
     socket.write(buildStartup(parameters));
     socket.write(buildPassword(login.password));
-    await client.read((answer) => answer.startsWith('Z'));
+    const greeting = await client.read((answer) => answer.startsWith('Z'));
+    if (client.closed) client.#answers.unshift(...greeting); // why it was refused
     return client;
   }
 
@@ -102,6 +103,11 @@ export class RawClient {
     const answers = await this.read(() => false);
     this.#socket.destroy();
     return answers;
+  }
+
+  /** Reads nothing more. */
+  pause(): void {
+    this.#socket.pause();
   }
 
   /** Ends the connection with a RST, as when a process dies with bytes unread. */
