@@ -257,6 +257,9 @@ class LivePermit {
       get ending() {
         return part.outcome !== undefined;
       },
+      dropped: () => {
+        part.sealed = true; // the result, once there is one, is a record of its own
+      },
       seal: () => {
         // What was never recorded has no result: its turn could not be written, and it was refused.
         if (this.ref.seq === undefined) return undefined;

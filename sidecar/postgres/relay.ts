@@ -339,8 +339,8 @@ export class Relay {
 
   /** Tells the agent why and closes both sides. */
   #endWith({ refusal, reason }: Stop): void {
-    if (this.#reason) return;
-    this.#reason = reason;
+    if (this.#reason && (this.#upstreamEnded || this.#upstream.destroyed)) return;
+    this.#reason ??= reason; // an agent that has said its last may still be answered
     const fatal = { bytes: buildRefusal(refusal, 'FATAL'), ready: false, last: true };
     if (!this.#inside) this.#release.push([fatal], undefined, betweenAnswers);
     this.#upstream.destroy();
