@@ -114,7 +114,7 @@ class LivePermit {
   /** Settles when the request is in the spool; nothing may go upstream before. */
   readonly recorded: Ready;
   readonly ref: RecordRef;
-  /** Whether the agent has asked itself how the rows are to be read. */
+  /** Whether it was asked how the rows are to be read, by the agent or by the lane. */
   described = false;
   readonly #context: GateContext;
   readonly #kind: Operation['kind'];
@@ -250,6 +250,9 @@ class LivePermit {
       request: this.ref,
       get ending() {
         return part.outcome !== undefined;
+      },
+      dropped: () => {
+        part.sealed = true; // the result, once there is one, is a record of its own
       },
       seal: () => {
         // What was never recorded has no result: its turn could not be written, and it was refused.

@@ -150,10 +150,12 @@ function messageLines(answer: Answer, piece: Piece): readonly TranscriptLine[] {
 
 /** The columns line that an earlier description makes, before the first row. */
 function knownColumns(answer: Answer): readonly TranscriptLine[] {
-  const formats = answer.resultFormats;
-  const fields = answer.fields || !formats ? undefined : answer.describe();
-  if (!fields || !formats) return [];
-  answer.fields = fields.map((field, index) => ({ ...field, format: formatAt(formats, index) }));
+  const fields = answer.fields ? undefined : answer.describe();
+  if (!fields) return [];
+  const formats = answer.resultFormats; // of a portal that SQL declared only the description tells
+  answer.fields = formats
+    ? fields.map((field, index) => ({ ...field, format: formatAt(formats, index) }))
+    : fields;
   return [columnsLine(answer.seq, fields)];
 }
 

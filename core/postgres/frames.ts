@@ -90,20 +90,21 @@ export class FrameSplitter {
   }
 
   /**
+   * Adds what it finds to `pieces`, so that what came before a violation is there, and returns them.
    * @throws ChaperoneError `protocol-violation` for an impossible length, or one above the limit under `throw`; and from
    * then on at every call.
    */
-  push(chunk: Buffer): Piece[] {
+  push(chunk: Buffer, pieces: Piece[] = []): Piece[] {
     try {
-      return this.#split(chunk);
+      this.#split(chunk, pieces);
+      return pieces;
     } catch (error) {
       this.#state = { kind: 'broken' };
       throw error;
     }
   }
 
-  #split(chunk: Buffer): Piece[] {
-    const pieces: Piece[] = [];
+  #split(chunk: Buffer, pieces: Piece[]): void {
     const bytes = this.#held.length > 0 ? Buffer.concat([this.#held, chunk]) : chunk;
     this.#held = Buffer.alloc(0);
     for (let at = 0; at < bytes.length;) {
@@ -134,7 +135,6 @@ export class FrameSplitter {
           throw violation('bytes behind a message that broke the stream');
       }
     }
-    return pieces;
   }
 
   #begin(bytes: Buffer, at: number, pieces: Piece[]): number {

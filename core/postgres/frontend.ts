@@ -86,7 +86,6 @@ export function parseBind(body: Buffer): BindMessage {
   return { portal, statement, parameterFormats, parameters, resultFormats };
 }
 
-/** What Describe and Close name. */
 /** Returns the names from the beginning of a Bind message. */
 export function parseBindNames(body: Buffer): Pick<BindMessage, 'portal' | 'statement'> {
   const reader = new BodyReader(body);
@@ -115,6 +114,7 @@ export function parseFunctionCall(body: Buffer): FunctionCallMessage {
   return message;
 }
 
+/** What Describe and Close name. */
 export interface NamedObject {
   readonly kind: 'statement' | 'portal';
   readonly name: string;

@@ -53,7 +53,7 @@ interface OpenRequest {
   readonly answer: Answer;
   readonly statement: Statement | undefined;
   /** Seq of the record that describes its rows. */
-  readonly layout: number | undefined;
+  layout: number | undefined;
   /** Of what the agent sends for a COPY. */
   data?: FrameSplitter | undefined;
 }
@@ -67,7 +67,7 @@ interface Pending {
   partial: 'erased' | 'long' | undefined;
 }
 
-/** The description of a statement, which may take several records. */
+/** The description of a statement, or of one request's rows, which may take several records. */
 interface OpenLayout {
   /** Seq of the first record, by which results name it. */
   readonly seq: number;
@@ -248,10 +248,11 @@ class Transcriber {
 
   #takeLayout(header: HeaderOf<'part'>, { payload }: Frame): void {
     const { seq, request: of } = header;
+    const open = this.#open.get(of);
     const goesOn = this.#layout && !this.#layout.splitter.between && this.#layout.of === of;
     const layout = goesOn && this.#layout ? this.#layout : { seq, of, splitter: messageSplitter() };
     this.#layout = layout;
-    const statement = this.#statements.get(of);
+    const statement = open?.statement ?? this.#statements.get(of);
     for (const piece of tryParse(() => layout.splitter.push(payload)) ?? []) {
       if (piece.kind !== 'message') continue;
       const { tag, body } = piece;
@@ -263,6 +264,7 @@ class Transcriber {
       const fields = tryParse(() => parseRowDescription(body));
       if (!fields) continue;
       this.#layouts.set(layout.seq, fields, 1 + fields.length);
+      if (open) open.layout = layout.seq;
       if (statement) statement.fields = fields;
     }
   }

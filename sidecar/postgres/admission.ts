@@ -1,5 +1,6 @@
 import { ChaperoneError } from '#core/errors.ts';
 import { isRefusal, type Operation, type Refusal } from '#core/operation.ts';
+import { hasFixedColumns } from '#core/postgres/command.ts';
 import type { Piece } from '#core/postgres/frames.ts';
 import {
   FrontendTag,
@@ -130,11 +131,14 @@ export class Admission {
   }
 
   #parse({ tag, frame, body, open }: Message): Item {
-    const name = open ? parseParseName(body) : parseParse(body).name;
+    const { name, query } = open
+      ? { name: parseParseName(body), query: undefined }
+      : parseParse(body);
     this.#statements.reserve(name);
     const answer = this.#decide('statement', 'postgres.parse', body, open);
     if (isRefusal(answer)) return this.#refused(tag, answer);
-    const change = this.#statements.set(name, { ref: answer.ref, layout: undefined });
+    const fixed = query !== undefined && hasFixedColumns(query);
+    const change = this.#statements.set(name, { ref: answer.ref, fixed, layout: undefined });
     return { kind: 'parse', permit: answer, change, frame, open };
   }
 

@@ -14,6 +14,12 @@ const maxTextBytes = 16 * 1024 * 1024;
 const maxHeldBytes = 262_144; // of messages with parameters, which nobody has to see whole
 const maxSmallBytes = 10_000; // of messages with names alone: PQ_SMALL_MESSAGE_LIMIT of PostgreSQL
 
+/**
+ * Messages after which the lane asks for their replies, when the agent does not. A backend keeps replies back until they
+ * fill its buffer of 8 KiB; the shortest have 5 bytes, and an agent is not read while too many are awaited.
+ */
+const maxUnasked = 256;
+
 const copyTags: ReadonlySet<number> = new Set([
   FrontendTag.CopyData,
   FrontendTag.CopyDone,
@@ -62,6 +68,8 @@ export class Intake {
   #copied: Permit | undefined;
   /** The COPY of which a message has been admitted in part. */
   #copyInside: Permit | undefined;
+  /** Messages since something made the backend send its replies. */
+  #unasked = 0;
   /** Settles when cancels on their way have reached the backend. */
   #cancelling: Promise<void> | undefined;
 
@@ -150,6 +158,15 @@ export class Intake {
    */
   #admit(pieces: readonly Piece[]): void {
     const items: Item[] = [];
+    try {
+      this.#admitTo(items, pieces);
+    } finally {
+      // Also when a later message breaks the protocol: what was admitted before it is to have its result.
+      if (items.length > 0) this.#enqueue(items);
+    }
+  }
+
+  #admitTo(items: Item[], pieces: readonly Piece[]): void {
     for (const [index, piece] of pieces.entries()) {
       const early = this.#comesEarly(piece, items.length > 0);
       if (early || this.#crossed || this.#held.length > 0) {
@@ -160,10 +177,31 @@ export class Intake {
       }
       const item = copyTags.has(piece.tag) ? this.#admitCopy(piece) : this.#admission.admit(piece);
       if (item) items.push(item);
+      if (item && this.#needsFlush(item)) items.push({ kind: 'own-flush' });
       const ends = piece.tag === FrontendTag.Sync || piece.tag === FrontendTag.Query;
       this.#crossed = ends && this.#admission.uncertain;
     }
-    if (items.length > 0) this.#enqueue(items);
+  }
+
+  /** Whether the replies have to be asked for behind this message. */
+  #needsFlush(item: Item): boolean {
+    switch (item.kind) {
+      case 'copy-data':
+      case 'copy-end':
+      case 'more':
+        return false; // has no reply of its own, and may be followed by more of itself alone
+      case 'sync':
+      case 'flush':
+      case 'query':
+      case 'function-call':
+        this.#unasked = 0;
+        return false;
+      default:
+        this.#unasked += 1;
+    }
+    if (this.#unasked < maxUnasked || ('open' in item && item.open)) return false;
+    this.#unasked = 0;
+    return true;
   }
 
   /**

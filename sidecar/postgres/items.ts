@@ -85,11 +85,11 @@ export type Expected =
 /** What a backend's message means to us, and what becomes of it. */
 export type Reply =
   | { readonly kind: 'answer'; readonly permit: Permit; readonly ends?: Outcome }
-  /** `asked` by the lane itself: recorded, and kept from the agent. */
+  /** `askedFor` an operation by the lane itself: recorded, and kept from the agent. */
   | {
       readonly kind: 'layout';
       readonly statement: Statement;
-      readonly asked: boolean;
+      readonly askedFor: Permit | undefined;
       readonly rows: boolean;
     }
   | { readonly kind: 'acknowledgement' }

@@ -145,8 +145,9 @@ export class Pipeline {
         if (!head.permit) return { kind: 'aside', channel: 'layout' };
         return { kind: 'answer', permit: head.permit };
       case 'describe-statement':
+        return this.#layout(head.statement, tag, undefined);
       case 'own-describe':
-        return this.#layout(head.statement, tag, head.kind === 'own-describe');
+        return this.#layout(head.statement, tag, head.permit);
       case 'sync':
         if (tag !== BackendTag.ReadyForQuery || !body) throw backendMisbehaved(tag);
         return this.#ready(body);
@@ -181,9 +182,11 @@ export class Pipeline {
   /** Rows that nobody described could not be read in the record: then the lane asks, and keeps the reply to itself. */
   #execute({ permit, statement, cursor, portal, frame }: Execute): readonly Effect[] {
     const send: Effect = { kind: 'send', permit, frame };
-    const asks = statement.layout === undefined && !permit.described;
+    const known = statement.fixed && statement.layout !== undefined;
+    const asks = !known && !permit.described;
     if (asks) {
       statement.layout = 'asked';
+      permit.described = true;
       this.#expected.push({ kind: 'own-describe', permit, statement });
     }
     this.#expected.push({ kind: 'execute', permit, statement, cursor });
@@ -306,12 +309,12 @@ export class Pipeline {
     return { kind: 'acknowledgement' };
   }
 
-  #layout(statement: Statement, tag: number, asked: boolean): Reply {
+  #layout(statement: Statement, tag: number, askedFor: Permit | undefined): Reply {
     const rows = tag === BackendTag.RowDescription;
     if (rows || tag === BackendTag.NoData) this.#expected.shift();
-    else if (tag !== BackendTag.ParameterDescription || asked) throw backendMisbehaved(tag);
+    else if (tag !== BackendTag.ParameterDescription || askedFor) throw backendMisbehaved(tag);
     if (tag === BackendTag.NoData) statement.layout = 'none';
-    return { kind: 'layout', statement, asked, rows };
+    return { kind: 'layout', statement, askedFor, rows };
   }
 
   #ready(body: Buffer): Reply {

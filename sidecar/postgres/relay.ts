@@ -12,6 +12,7 @@ import type { Effect, Item, Reply } from './items.ts';
 import { Pipeline } from './pipeline.ts';
 import { buildRefusal } from './refusal.ts';
 import { ReleaseQueue, type Answer } from './release.ts';
+import { dropUnsent, unrecorded } from './unsent.ts';
 
 const maxBackendMessageBytes = 1024 * 1024; // of errors and notices; rows and data pass in runs
 const highWaterBytes = 262_144;
@@ -46,6 +47,8 @@ export class Relay {
   readonly #done = Promise.withResolvers<EndReason>();
   /** The answer that the message under way belongs to, when that is too long to be held. */
   #answering: Reply | undefined;
+  /** Whether what was given to the agent ends within a message, so that nothing of ours fits behind it. */
+  #inside = false;
   #agentEnded = false;
   #upstreamEnded = false;
   #reason: EndReason | undefined;
@@ -174,11 +177,20 @@ export class Relay {
   }
 
   #fromBackendRead(chunk: Buffer): void {
+    if (this.#upstream.destroyed) return; // what was buffered still comes, and nothing may follow our last word
+    const pieces: Piece[] = [];
     const answers: Answer[] = [];
-    for (const piece of this.#fromBackend.push(chunk)) this.#take(piece, answers);
-    const { inside } = this.#fromBackend;
-    const idle = this.#pipeline.idle;
-    if (answers.length > 0) this.#release.push(answers, this.#session.recorded(), { inside, idle });
+    try {
+      this.#fromBackend.push(chunk, pieces);
+    } finally {
+      // What came before a violation was said: a message that was begun is finished before our last word.
+      try {
+        for (const piece of pieces) this.#take(piece, answers);
+      } finally {
+        const end = { inside: this.#inside, idle: this.#pipeline.idle };
+        if (answers.length > 0) this.#release.push(answers, this.#session.recorded(), end);
+      }
+    }
     if (this.#stopping && this.#pipeline.idle) this.#endWith(this.#stopping);
     this.#intake.resume();
     this.#endUpstream();
@@ -198,12 +210,14 @@ export class Relay {
           piece.ended,
           answers,
         );
+        this.#inside = piece.inside;
         break;
       case 'open': {
         if (!spokenAtLength.has(piece.tag)) throw tooLong;
         const reply = this.#pipeline.reply(piece.tag, piece.frame.subarray(5));
         this.#answering = piece.last ? undefined : reply;
         this.#deliver(piece.last ? reply : withoutEnd(reply), piece.frame, 0, answers);
+        this.#inside = !piece.last && reply.kind !== 'replaced';
         break;
       }
       case 'more': {
@@ -211,6 +225,7 @@ export class Relay {
         if (piece.last) this.#answering = undefined;
         if (reply.kind === 'replaced') break; // its beginning was
         this.#deliver(piece.last ? reply : withoutEnd(reply), piece.bytes, 0, answers);
+        this.#inside = !piece.last;
         break;
       }
       case 'oversized':
@@ -228,7 +243,7 @@ export class Relay {
   #deliver(reply: Reply, bytes: Buffer, rows: number, answers: Answer[]): void {
     this.#record(reply, bytes, rows);
     if (reply.kind === 'replaced') answers.push({ bytes: reply.bytes, ready: false });
-    else if (reply.kind !== 'layout' || !reply.asked)
+    else if (reply.kind !== 'layout' || !reply.askedFor)
       answers.push({
         bytes,
         ready: reply.kind === 'ready',
@@ -244,8 +259,9 @@ export class Relay {
         if (reply.ends) reply.permit.finish(reply.ends);
         break;
       case 'layout': {
-        if (reply.asked && !reply.rows) break;
-        const { ref } = this.#session.aside('layout', content, reply.statement.ref);
+        if (reply.askedFor && !reply.rows) break;
+        const of = reply.askedFor ?? reply.statement;
+        const { ref } = this.#session.aside('layout', content, of.ref);
         if (reply.rows) reply.statement.layout = ref;
         break;
       }
@@ -272,7 +288,8 @@ export class Relay {
       this.#intake.items + this.#pipeline.outstanding > maxOutstanding ||
       this.#intake.bytes > highWaterBytes ||
       this.#upstream.writableLength > highWaterBytes;
-    if (waiting) this.#agent.pause();
+    // Once it is over the agent is read to its end, whatever it says, to learn when it closes.
+    if (waiting && !this.#reason) this.#agent.pause();
     else if (this.#agent.isPaused()) this.#agent.resume();
     if (this.#release.backlogBytes > highWaterBytes) this.#upstream.pause();
     else if (this.#upstream.isPaused()) this.#upstream.resume();
@@ -324,10 +341,10 @@ export class Relay {
 
   /** Tells the agent why and closes both sides. */
   #endWith({ refusal, reason }: Stop): void {
-    if (this.#reason) return;
-    this.#reason = reason;
-    const fatal = { bytes: buildRefusal(refusal, 'FATAL'), ready: false };
-    if (!this.#fromBackend.inside) this.#release.push([fatal], undefined, betweenAnswers);
+    if (this.#reason && (this.#upstreamEnded || this.#upstream.destroyed)) return;
+    this.#reason ??= reason; // an agent that has said its last may still be answered
+    const fatal = { bytes: buildRefusal(refusal, 'FATAL'), ready: false, last: true };
+    if (!this.#inside) this.#release.push([fatal], undefined, betweenAnswers);
     this.#upstream.destroy();
     this.#linger();
   }
@@ -346,33 +363,6 @@ export class Relay {
       this.#upstream.destroy();
     };
     this.#lingerTimer = setTimeout(both, lingerMs);
-  }
-}
-
-/** Turns what could not be recorded into its refusal. */
-function unrecorded(item: Item, { refusal }: Stop): Item {
-  if (item.kind === 'copy-data') return { kind: 'refused', simple: false, refusal };
-  if (!('permit' in item) || item.permit?.ref.seq !== undefined) return item;
-  if (item.kind === 'describe-portal') return item;
-  const simple = item.kind === 'query' || item.kind === 'function-call';
-  return { kind: 'refused', simple, refusal };
-}
-
-function dropUnsent(items: readonly Item[]): void {
-  for (const item of items) {
-    switch (item.kind) {
-      case 'query':
-      case 'function-call':
-      case 'parse':
-      case 'bind':
-        item.permit.finish({ status: 'not-executed' });
-        break;
-      case 'execute':
-        if (item.cursor) item.permit.finish({ status: 'not-executed' });
-        break;
-      default:
-        break; // of an operation that was dropped or forwarded before
-    }
   }
 }
 

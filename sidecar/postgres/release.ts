@@ -12,6 +12,8 @@ export interface Answer {
   readonly ready: boolean;
   /** The operation that it answers. */
   readonly permit?: Permit | undefined;
+  /** Our last word, which is said whatever is withheld. */
+  readonly last?: boolean;
 }
 
 /** Answers of one turn, released together once they are in the spool. */
@@ -93,7 +95,8 @@ export class ReleaseQueue {
     if (stop && !this.#withholding && this.#inside) return this.#options.onBroken(stop);
     for (const answer of answers) {
       const held = this.#withholding ?? stop;
-      if (!held || (answer.ready && !this.#withholding)) this.#agent.add(answer.bytes);
+      if (!held || answer.last || (answer.ready && !this.#withholding))
+        this.#agent.add(answer.bytes);
       else if (answer.ready) this.#closeWithheld(held, answer);
       else this.#withholding = held;
     }

@@ -7,6 +7,8 @@ import type { Permit } from '../gate.ts';
 export interface Statement {
   /** The record that holds its text. Unknown for one that SQL's PREPARE made. */
   readonly ref: RecordRef | undefined;
+  /** Whether its rows have the same columns at every execution. */
+  readonly fixed: boolean;
   /**
    * The record that holds its RowDescription. `asked`: one is on its way. `none`: it returns no rows. Undefined: not
    * known.
@@ -16,7 +18,7 @@ export interface Statement {
 
 /** A statement of which nothing is known but that it is there. */
 export function unknownStatement(): Statement {
-  return { ref: undefined, layout: undefined };
+  return { ref: undefined, fixed: false, layout: undefined };
 }
 
 /**

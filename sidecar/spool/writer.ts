@@ -18,6 +18,8 @@ export interface Draft {
   readonly request?: RecordRef | undefined;
   /** An ending: kept until it can be written, while others are dropped with the operation that they stop. */
   readonly ending: boolean;
+  /** Called when it is let go of unwritten, so that nothing more is added to it. */
+  dropped?(): void;
   /** Returns undefined when there is nothing to record after all, such as the end of what was never recorded. */
   seal():
     { readonly fields: RecordFields; readonly payload?: readonly Buffer[] | undefined } | undefined;
@@ -139,6 +141,7 @@ export class SpoolWriter {
     clearTimeout(this.#retry);
     this.#flush();
     const written = this.#state.kind === 'open';
+    if (!written) this.#flush(); // endings alone, which have room beyond the limit
     clearTimeout(this.#retry);
     for (const turn of this.#waiting) turn.settle(unrecordable);
     this.#waiting = [];
@@ -189,7 +192,10 @@ export class SpoolWriter {
         still.push(turn);
         continue;
       }
-      this.#endings.push(...turn.entries.filter((entry) => entry.draft.ending));
+      for (const entry of turn.entries) {
+        if (entry.draft.ending) this.#endings.push(entry);
+        else entry.draft.dropped?.();
+      }
       turn.settle(unrecordable);
     }
     this.#waiting = still;

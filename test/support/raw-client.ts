@@ -50,7 +50,8 @@ export class RawClient {
     const parameters = new Map([['user', login.user], ['database', login.database]]); // prettier-ignore
     socket.write(buildStartup(parameters));
     socket.write(buildPassword(login.password));
-    await client.read((answer) => answer.startsWith('Z'));
+    const greeting = await client.read((answer) => answer.startsWith('Z'));
+    if (client.closed) client.#answers.unshift(...greeting); // why it was refused
     return client;
   }
 
@@ -60,6 +61,11 @@ export class RawClient {
 
   send(...frames: readonly Buffer[]): void {
     this.#socket.write(Buffer.concat(frames));
+  }
+
+  /** Resolves when everything that was sent has been handed to the kernel. */
+  async sent(): Promise<void> {
+    if (this.#socket.writableLength > 0) await once(this.#socket, 'drain');
   }
 
   /** Takes what has come up to the answer that `isLast`, or to the end of the connection. */
@@ -97,6 +103,16 @@ export class RawClient {
     const answers = await this.read(() => false);
     this.#socket.destroy();
     return answers;
+  }
+
+  /** Reads nothing more. */
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  /** Ends the connection with a RST, as when a process dies with bytes unread. */
+  reset(): void {
+    this.#socket.resetAndDestroy();
   }
 
   destroy(): void {
