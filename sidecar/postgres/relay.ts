@@ -6,13 +6,14 @@ import type { EndReason } from '#core/record/kinds.ts';
 import type { Permit } from '../gate.ts';
 import type { Session } from '../lane.ts';
 import type { Stop } from '../ready.ts';
+import { unrecordable } from '../spool/writer.ts';
 import { Intake } from './intake.ts';
 import { PostgresOutlet } from './outlet.ts';
 import type { Effect, Item, Reply } from './items.ts';
 import { Pipeline } from './pipeline.ts';
 import { buildRefusal } from './refusal.ts';
 import { ReleaseQueue, type Answer } from './release.ts';
-import { dropUnsent, unrecorded } from './unsent.ts';
+import { dropUnsent, unlessRecorded } from './unsent.ts';
 
 const maxBackendMessageBytes = 1024 * 1024; // of errors and notices; rows and data pass in runs
 const highWaterBytes = 262_144;
@@ -141,15 +142,20 @@ export class Relay {
   }
 
   #forward(items: readonly Item[], stop: Stop | undefined): void {
-    for (const [index, item] of items.entries()) {
-      if (stop && this.#cutShort(item, stop)) {
-        dropUnsent(items.slice(index));
-        break;
+    const { refusal } = stop ?? unrecordable;
+    let forwarded = 0;
+    try {
+      for (const item of items) {
+        if (stop && this.#cutShort(item, stop)) break;
+        const allowed = unlessRecorded(item, refusal, stop !== undefined);
+        forwarded += 1;
+        this.#perform(this.#pipeline.forward(allowed));
+        if (item.kind === 'terminate') this.#reason = 'agent-closed';
       }
-      this.#perform(this.#pipeline.forward(stop ? unrecorded(item, stop) : item));
-      if (item.kind === 'terminate') this.#reason = 'agent-closed';
+    } finally {
+      dropUnsent(items.slice(forwarded));
+      this.#outlet.flush();
     }
-    this.#outlet.flush();
   }
 
   /** More of a message that was begun cannot be recorded: it cannot be finished, nor can anything be said behind it. */

@@ -1,11 +1,15 @@
-import type { Stop } from '../ready.ts';
+import type { Refusal } from '#core/operation.ts';
 import type { Item } from './items.ts';
 
-/** Turns what could not be recorded into its refusal. */
-export function unrecorded(item: Item, { refusal }: Stop): Item {
-  if (item.kind === 'copy-data') return { kind: 'refused', simple: false, refusal };
+/**
+ * Turns what could not be recorded into its refusal. An Execute counts with its Bind, which may have come earlier.
+ * `failed`: the turn that the item came in could not be written.
+ */
+export function unlessRecorded(item: Item, refusal: Refusal, failed: boolean): Item {
+  if (item.kind === 'copy-data' && failed) return { kind: 'refused', simple: false, refusal };
   if (!('permit' in item) || item.permit?.ref.seq !== undefined) return item;
   if (item.kind === 'describe-portal') return item;
+  dropUnsent([item]);
   const simple = item.kind === 'query' || item.kind === 'function-call';
   return { kind: 'refused', simple, refusal };
 }

@@ -64,7 +64,8 @@ type State =
 const retryMs = 100;
 const maxQueuedEntries = 50_000;
 const noPayload: readonly Buffer[] = [];
-const unrecordable: Stop = {
+/** What stops operations that cannot be recorded. */
+export const unrecordable: Stop = {
   refusal: {
     code: 'audit-unavailable',
     message: 'the audit log cannot be written, so this was not run',
@@ -141,10 +142,12 @@ export class SpoolWriter {
     clearTimeout(this.#retry);
     this.#flush();
     const written = this.#state.kind === 'open';
-    if (!written) this.#flush(); // endings alone, which have room beyond the limit
+    if (!written) {
+      for (const turn of this.#waiting) this.#letGo(turn);
+      this.#waiting = [];
+      this.#flush(); // endings alone, which have room beyond the limit
+    }
     clearTimeout(this.#retry);
-    for (const turn of this.#waiting) turn.settle(unrecordable);
-    this.#waiting = [];
     this.#closeSegment();
     this.#state = { kind: 'closed' };
     return written;
@@ -192,15 +195,20 @@ export class SpoolWriter {
         still.push(turn);
         continue;
       }
-      for (const entry of turn.entries) {
-        if (entry.draft.ending) this.#endings.push(entry);
-        else entry.draft.dropped?.();
-      }
-      turn.settle(unrecordable);
+      this.#letGo(turn);
     }
     this.#waiting = still;
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => this.#flush(), retryMs);
+  }
+
+  /** Gives up what a turn appended, but for its endings. */
+  #letGo(turn: Turn): void {
+    for (const entry of turn.entries) {
+      if (entry.draft.ending) this.#endings.push(entry);
+      else entry.draft.dropped?.();
+    }
+    turn.settle(unrecordable);
   }
 
   #queuedEntries(): number {

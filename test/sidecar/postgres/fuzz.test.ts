@@ -245,7 +245,7 @@ describe('between hostile agents and hostile backends', () => {
   });
 
   test('and does so while the spool fills up', async () => {
-    for (let first = 1; first <= scaled(2_500); first += together) {
+    for (let first = 1; first <= scaled(10_000); first += together) {
       using spool = openSpool({ maxBytes: 20_000 + (first % 7) * 10_000 });
       const seeds = Array.from({ length: together }, (_, index) => 1_000_000 + first + index);
       await playAll(spool, seeds, true);
