@@ -55,10 +55,13 @@ function recordRequest(
   const { content, statement } = operation;
   const level = context.policy?.record.requests ?? 'Full';
   const kind = operation.kind === 'statement' ? 'statement' : 'request';
-  const described = content && {
-    payloadType: content.type,
-    ...(level === 'Digest' && operation.open !== true ? { digest: digestOf(content.bytes) } : {}),
-  };
+  // A type without a payload and without a digest says that the content is empty, and known to be.
+  const digest =
+    content && level === 'Digest' && operation.open !== true ? digestOf(content.bytes) : undefined;
+  const described =
+    content && (digest || level === 'Full')
+      ? { payloadType: content.type, ...(digest ? { digest } : {}) }
+      : undefined;
   const full = content && level === 'Full' ? content.bytes : undefined;
   const ref = context.writer.append({
     session: context.log,
