@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { python } from './python.ts';
-import { requestOf, Routes, type Login, type RecordedRequest } from './routes.ts';
+import { requestOf, Routes, takesLarge, type Login, type RecordedRequest } from './routes.ts';
 
 const contents = `CREATE TABLE seats AS SELECT id FROM generate_series(1, 5) AS id;
   CREATE TYPE mood AS ENUM ('sad', 'glad'); CREATE TYPE point3 AS (x int, y int, label text)`;
@@ -30,7 +30,8 @@ const scenarios: readonly [title: string, name: string, check: Check][] = [
       assert.deepEqual(shown('int4range'), twice('[1,10)'));
       assert.deepEqual(shown('numrange'), twice('(,5.5]'));
       assert.deepEqual(shown('daterange'), twice('[2026-02-28,2026-03-03)'));
-      assert.deepEqual(shown('tstzrange'), twice('empty'));
+      // For an empty range the driver names no type, so that its binary form says nothing.
+      assert.deepEqual(shown('tstzrange'), ['empty', 'empty', '\\x01', 'empty']);
       assert.deepEqual(shown('int4multirange'), twice('{[1,3),[5,9)}'));
     },
   ],
@@ -175,6 +176,7 @@ for (const version of [15, 18] as const) {
     after(async () => routes[Symbol.asyncDispose]());
 
     for (const [title, name, check] of scenarios) {
+      if (name === 'large' && !takesLarge(version)) continue;
       test(title, async () => {
         const scenario = async (login: Login): Promise<unknown[]> => {
           const { host, port, user, password, database: dbname } = login;

@@ -9,6 +9,7 @@ import {
   type BackendServerOptions,
 } from '../support/backend-server.ts';
 import { allSessions } from '../support/instance.ts';
+import { scaled } from '../support/random.ts';
 import { startThrough, type Through } from '../support/through.ts';
 import { until } from '../support/until.ts';
 
@@ -46,6 +47,10 @@ export interface Compared<T> {
   readonly sessions: RecordedSession[];
   readonly requests: RecordedRequest[];
 }
+
+/** Whether a server is tried with values of many megabytes: in `npm test` only one is. */
+export const takesLarge = (version: BackendServerOptions['version']): boolean =>
+  version === 18 || scaled(10) === 10;
 
 const database = 'drivers';
 const template = 'drivers_template';
