@@ -59,7 +59,8 @@ function recordRequest(
   const digest =
     content && level === 'Digest' && operation.open !== true ? digestOf(content.bytes) : undefined;
   const payload = full && [full.length > maxPartBytes ? full.subarray(0, maxPartBytes) : full];
-  const payloadType = content?.type;
+  // A type without a payload and without a digest says that the content is empty, and known to be.
+  const payloadType = digest || full ? content?.type : undefined;
   const ref = context.writer.append({
     session: context.log,
     ending: false,

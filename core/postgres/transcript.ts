@@ -180,7 +180,8 @@ class Transcriber {
   ): Generator<TranscriptLine> {
     const { seq, time, verdict, payloadType } = header;
     const statement = this.#statements.get(header.statement);
-    const text = content.length > 0 ? requestText(payloadType, content) : undefined;
+    const isEmpty = payloadType === 'postgres.query' && !header.payload && !header.digest;
+    const text = content.length > 0 || isEmpty ? requestText(payloadType, content) : undefined;
     yield { kind: 'request', seq, time, text: text ?? statement?.text, verdict };
     if (header.statement !== undefined && !statement)
       yield note(seq, `its text is that of record ${header.statement}, which is too far back`);

@@ -29,6 +29,12 @@ const text: Decode = (reader) => utf8(reader.rest());
 const oid: Decode = (reader) => String(reader.uint32());
 const int64 = (reader: BodyReader): bigint => reader.bytes(8).readBigInt64BE();
 
+/** OIDs of range types, and of what they range over. */
+const rangeTypes = new Map([[3904, 23], [3906, 1700], [3908, 1114], [3910, 1184], [3912, 1082], [3926, 20]]); // prettier-ignore
+
+/** OIDs of multirange types, and of their ranges. */
+const multirangeTypes = new Map([[4451, 3904], [4532, 3906], [4533, 3908], [4534, 3910], [4535, 3912], [4536, 3926]]); // prettier-ignore
+
 /** Decoders of the binary format by the OID of the type (catalogue `pg_type`). */
 const scalarTypes = new Map<number, Decode>([
   [16, (reader) => (reader.byte() === 0 ? 'f' : 't')], // bool
@@ -60,14 +66,17 @@ const scalarTypes = new Map<number, Decode>([
   [1700, numeric],
   [2950, uuid],
   [3802, jsonb],
-]);
+  ...[...rangeTypes].map(([type, bound]): [number, Decode] => [type, (reader) => range(bound, reader)]),
+  ...[...multirangeTypes].map(([type, of]): [number, Decode] => [type, (reader) => multirange(of, reader)]),
+]); // prettier-ignore
 
 /** OIDs of array types, and of their elements. */
 const arrayTypes = new Map<number, number>([
   [143, 142], [199, 114], [651, 650], [1000, 16], [1001, 17], [1002, 18], [1003, 19], [1005, 21], [1007, 23],
   [1009, 25], [1011, 28], [1014, 1042], [1015, 1043], [1016, 20], [1021, 700], [1022, 701], [1028, 26], [1040, 829],
   [1041, 869], [1115, 1114], [1182, 1082], [1183, 1083], [1185, 1184], [1187, 1186], [1231, 1700], [1270, 1266],
-  [2951, 2950], [3807, 3802],
+  [2951, 2950], [3807, 3802], [3905, 3904], [3907, 3906], [3909, 3908], [3911, 3910], [3913, 3912], [3927, 3926],
+  [6150, 4451], [6151, 4532], [6152, 4533], [6153, 4534], [6155, 4535], [6157, 4536],
 ]); // prettier-ignore
 
 /** @throws when bytes are missing, or are left: what is not shown must not be hidden behind what is. */
@@ -194,6 +203,42 @@ function ipv6(address: Buffer): string {
   if (embedsIpv4) parts.splice(6, 2, address.subarray(12).join('.'));
   if (length === 0) return parts.join(':');
   return `${parts.slice(0, from).join(':')}::${parts.slice(from + length).join(':')}`;
+}
+
+const rangeFlags = { empty: 1, lowerInclusive: 2, upperInclusive: 4, lowerInfinite: 8, upperInfinite: 16 }; // prettier-ignore
+
+/** Flags, then the bounds that there are (PostgreSQL's `range_send`). */
+function range(type: number, reader: BodyReader): string {
+  const flags = reader.byte();
+  if (flags === rangeFlags.empty) return 'empty';
+  const has = (flag: keyof typeof rangeFlags): boolean => (flags & rangeFlags[flag]) !== 0;
+  if (flags >= 32 || has('empty')) throw notOfItsType();
+  const bound = (isInfinite: boolean): string => {
+    if (isInfinite) return '';
+    const value = reader.value();
+    if (value === undefined) throw notOfItsType();
+    return quotedBound(formatValue(type, 1, value));
+  };
+  const lower = bound(has('lowerInfinite'));
+  const upper = bound(has('upperInfinite'));
+  return `${has('lowerInclusive') ? '[' : '('}${lower},${upper}${has('upperInclusive') ? ']' : ')'}`;
+}
+
+function quotedBound(bound: string): string {
+  if (bound !== '' && !/["\\()[\], \t\n\v\f\r]/.test(bound)) return bound;
+  return `"${bound.replaceAll(/["\\]/g, '$&$&')}"`;
+}
+
+/** A number of ranges, each with its length (`multirange_send`). */
+function multirange(type: number, reader: BodyReader): string {
+  const count = reader.int32();
+  if (count < 0 || count > reader.left / 4) throw notOfItsType();
+  const ranges = Array.from({ length: count }, () => {
+    const value = reader.value();
+    if (value === undefined) throw notOfItsType();
+    return formatValue(type, 1, value);
+  });
+  return `{${ranges.join(',')}}`;
 }
 
 const maxDimensions = 6; // MAXDIM of PostgreSQL

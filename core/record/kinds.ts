@@ -112,6 +112,7 @@ export type RecordFields =
   | {
       readonly kind: 'request';
       readonly verdict: RecordedVerdict;
+      /** Absent where nothing of the content is in this record, so that an empty content is told from an unknown one. */
       readonly payloadType?: PayloadType | undefined;
       readonly digest?: PayloadDigest | undefined;
       /** For a Bind: seq of the statement record that holds its text. */

@@ -35,6 +35,9 @@ describe('formatValue', () => {
     "'1 year 2 mons 3 days 04:05:06.7'::interval", "'0'::interval", "'-1 year -2 mons +3 days -04:05:06'::interval", "'1 mon -1 day'::interval", "'-1 day +00:00:01'::interval", "'-13 mons'::interval", "'100:00:00'::interval", "'infinity'::interval", "'-infinity'::interval",
     "'12:00:00.25+05:30'::timetz", "'12:00-08'::timetz", "'00:00+00:00:01'::timetz", "'0044-03-15 12:00+00 BC'::timestamptz",
     "'10.1.2.3'::inet", "'10.1.2.3/8'::inet", "'10.0.0.0/8'::cidr", "'10.1.2.3/32'::cidr", "'::'::inet", "'::1'::inet", "'::5'::inet", "'::1.2.3.4'::inet", "'::ffff:1.2.3.4'::inet", "'2001:db8::1:0:0:1'::inet", "'2001:db8:0:1:1:1:1:1/64'::inet", "'1:0:0:2::3'::inet", "'fe80::/10'::cidr",
+    "int4range(1, 10)", "int8range(NULL, 5, '(]')", "'empty'::int4range", "'(,)'::numrange", "'[1.50,2.25]'::numrange", "'[2026-01-01,)'::daterange", "'[-infinity,infinity]'::daterange", "'[2026-01-01 00:00,2026-01-02 12:30:00.5)'::tsrange", "'(,2026-01-02 12:30+02]'::tstzrange",
+    "'{}'::int4multirange", "'{[1,3),[5,9)}'::int8multirange", "'{[1.5,2],(5,)}'::nummultirange", "'{[2026-01-01,2026-02-01)}'::datemultirange", "'{[2026-01-01,2026-02-01)}'::tsmultirange", "'{[2026-01-01,2026-02-01)}'::tstzmultirange",
+    "ARRAY[int4range(1, 10), 'empty']", "ARRAY['[2026-01-01,2026-02-01)'::tsrange]", "ARRAY['{[1,3),[5,9)}'::int4multirange, '{}']", "ARRAY['{[2026-01-01,)}'::tstzmultirange]",
     "'08:00:2b:01:02:03'::macaddr", "'\\377'::\"char\"", "''::\"char\"", "'42'::xid",
   ]; // prettier-ignore
 
@@ -133,7 +136,8 @@ describe('formatValue', () => {
   test('takes any bytes for any type', () => {
     const seeded = new Random(26);
     const types = [
-      16, 18, 20, 23, 700, 869, 1007, 1009, 1082, 1083, 1114, 1186, 1266, 1700, 2950, 3802,
+      16, 18, 20, 23, 700, 869, 1007, 1009, 1082, 1083, 1114, 1186, 1266, 1700, 2950, 3802, 3904,
+      3905, 3908, 4451,
     ];
     for (let round = 0; round < scaled(50_000); round += 1) {
       const type = seeded.pick(types);
