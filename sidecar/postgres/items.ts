@@ -1,5 +1,6 @@
 import type { Outcome, Refusal } from '#core/operation.ts';
 import type { Permit } from '../gate.ts';
+import type { Stop } from '../ready.ts';
 import type { Control } from './outlet.ts';
 import type { Change, Statement } from './statements.ts';
 
@@ -96,3 +97,31 @@ export type Reply =
   | { readonly kind: 'aside'; readonly channel: 'notice' | 'parameters' | 'message' | 'layout' }
   | { readonly kind: 'replaced'; readonly bytes: Buffer }
   | { readonly kind: 'ready' };
+
+/** Turns what could not be recorded into its refusal. */
+export function unrecorded(item: Item, { refusal }: Stop): Item {
+  if (item.kind === 'copy-data') return { kind: 'refused', simple: false, refusal };
+  if (!('permit' in item) || item.permit?.ref.seq !== undefined) return item;
+  if (item.kind === 'describe-portal') return item;
+  const simple = item.kind === 'query' || item.kind === 'function-call';
+  return { kind: 'refused', simple, refusal };
+}
+
+/** Ends the operations of items that will not be forwarded. */
+export function dropUnsent(items: readonly Item[]): void {
+  for (const item of items) {
+    switch (item.kind) {
+      case 'query':
+      case 'function-call':
+      case 'parse':
+      case 'bind':
+        item.permit.finish({ status: 'not-executed' });
+        break;
+      case 'execute':
+        if (item.cursor) item.permit.finish({ status: 'not-executed' });
+        break;
+      default:
+        break; // of an operation that was dropped or forwarded before
+    }
+  }
+}
