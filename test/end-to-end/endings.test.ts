@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readFileSync, statSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
@@ -10,7 +11,7 @@ import { buildQuery } from '#core/postgres/frontend.ts';
 import type { RecordHeader } from '#core/record/kinds.ts';
 import { projectDirectory } from '../../cli/instance.ts';
 import { startBackendServer, type BackendServer } from '../support/backend-server.ts';
-import { verifyAll } from '../support/instance.ts';
+import { startInstance, verifyAll } from '../support/instance.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { startThrough, type Through } from '../support/through.ts';
 import { until } from '../support/until.ts';
@@ -90,8 +91,10 @@ describe('a session that is stopped', () => {
         : [],
     );
 
-  const kill = (id: string): Promise<{ stdout: string; stderr: string }> => {
-    const { data } = through.instance;
+  const kill = (
+    id: string,
+    data = through.instance.data,
+  ): Promise<{ stdout: string; stderr: string }> => {
     const main = join(projectDirectory, 'cli/main.ts');
     return run(process.execPath, [main, 'sessions', 'kill', id, '--data', data]);
   };
@@ -221,6 +224,19 @@ describe('a session that is stopped', () => {
       const { mode } = statSync(adminSocket);
       assert.equal((mode & 0o777).toString(8), '600');
       assert.equal(statSync(dirname(adminSocket)).mode & 0o022, 0);
+    });
+
+    test('that has a place when the data are deep in the file system', async () => {
+      const data = mkdtempSync(join(tmpdir(), `chaperone-${'deep-'.repeat(25)}`));
+      chmodSync(data, 0o755); // root's PostgreSQL runs under an account of its own
+      await using instance = await startInstance({ data });
+      const { adminSocket } = instance.instance.sidecar;
+      assert.equal((statSync(adminSocket).mode & 0o777).toString(8), '600');
+      const nobody = '00000000-0000-7000-8000-000000000000';
+      const asked = kill(nobody, data);
+      await assert.rejects(asked, { code: 1, stderr: /no open session has an id/ });
+      await instance.stop();
+      rmSync(data, { recursive: true });
     });
 
     const hostile: [what: string, bytes: Buffer | string][] = [
