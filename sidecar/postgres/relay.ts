@@ -109,8 +109,8 @@ export class Relay {
     if (this.#upstream.readableEnded) this.#upstreamEnd();
     if (this.#upstream.closed) this.#upstreamClose();
     const reason = await this.#done.promise;
-    await this.#intake.drained; // what was admitted and is not forwarded any more ends before the session does
     this.#stopping.end();
+    await this.#intake.drained; // what was admitted and is not forwarded any more ends before the session does
     clearTimeout(this.#lingerTimer);
     signal.removeEventListener('abort', stopped);
     this.#pipeline.abandon();

@@ -2,6 +2,7 @@ import type { Stop } from '../ready.ts';
 
 const finishMs = 5_000; // a statement that runs when its session is stopped may still end
 const cancelMs = 1_500; // for the backend to say that it was cancelled; a drain leaves room for both
+const againMs = 100; // a cancel that comes between two statements, when nothing runs, meets neither
 
 export interface StoppingOptions {
   /** Cancels what the backend runs now. */
@@ -19,6 +20,7 @@ export class Stopping {
   #stop: Stop | undefined;
   #cancelling = false;
   #timer: NodeJS.Timeout | undefined;
+  #again: NodeJS.Timeout | undefined;
 
   constructor(options: StoppingOptions) {
     this.#options = options;
@@ -36,8 +38,8 @@ export class Stopping {
 
   begin(stop: Stop): void {
     this.#stop = stop;
-    if (stop.urgent === true) this.#cancel(stop);
-    else this.#timer = setTimeout(() => this.#cancel(stop), finishMs);
+    if (stop.urgent === true) this.#cancel(stop, finishMs);
+    else this.#timer = setTimeout(() => this.#cancel(stop, cancelMs), finishMs);
   }
 
   /** A statement has ended, and one that was sent behind it runs now. */
@@ -48,11 +50,13 @@ export class Stopping {
   /** The session has ended. */
   end(): void {
     clearTimeout(this.#timer);
+    clearInterval(this.#again);
   }
 
-  #cancel(stop: Stop): void {
+  #cancel(stop: Stop, timeMs: number): void {
     this.#cancelling = true;
-    this.#timer = setTimeout(() => this.#options.cut(stop), cancelMs);
+    this.#timer = setTimeout(() => this.#options.cut(stop), timeMs);
+    this.#again = setInterval(() => this.#options.cancel(), againMs);
     this.#options.cancel();
   }
 }

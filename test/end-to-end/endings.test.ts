@@ -149,7 +149,7 @@ describe('a session that is stopped', () => {
         buildQuery('SELECT pg_backend_pid()'),
         buildQuery('SELECT pg_sleep(120)'),
         ...Array.from({ length: 5 }, () =>
-          buildQuery("INSERT INTO effects SELECT 'after the kill' FROM pg_sleep(2)"),
+          buildQuery("INSERT INTO effects SELECT 'after the kill' FROM pg_sleep(20)"),
         ),
       );
       const shown = await raw.read((answer) => answer.startsWith('D'));
