@@ -34,6 +34,16 @@ export const projectDirectory = dirname(dirname(fileURLToPath(import.meta.url)))
 export const defaultDataDirectory = join(projectDirectory, '.chaperone');
 export const instanceFile = (data: string): string => join(data, 'ready.json');
 
+const maxSocketPathBytes = 103; // of macOS; Linux takes 107
+
+/** Where the sidecar takes an operator's commands: with the data, unless the name would be too long for a socket. */
+export function adminSocketPath(data: string, shortDirectory: string): string {
+  const path = join(data, 'sidecar.sock');
+  return Buffer.byteLength(path) <= maxSocketPathBytes
+    ? path
+    : join(shortDirectory, 'sidecar.sock');
+}
+
 /** Finds the instance that runs on a data directory. @throws ChaperoneError `config-invalid` when none does. */
 export function findInstance(data: string | undefined): Instance {
   const directory = data === undefined ? defaultDataDirectory : resolve(data);

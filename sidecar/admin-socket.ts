@@ -5,18 +5,19 @@ import { once } from 'node:events';
 /** What an operator on this machine may ask of a running sidecar: one line of JSON, answered by one. */
 export interface AdminRequest {
   readonly command: 'kill';
+  /** Id of a session, or its beginning. */
   readonly session: string;
 }
 
 export interface AdminAnswer {
-  /** Whether there was such a session. */
-  readonly killed: boolean;
+  /** Ids of the open sessions that were meant. One: it is being ended. Several: the id was too short. */
+  readonly sessions: readonly string[];
 }
 
 export interface AdminSocketOptions {
   readonly path: string;
-  /** Ends a session; false when there is none of this id. */
-  readonly kill: (session: string) => boolean;
+  /** Ends the session whose id begins so, when there is exactly one; returns the ids of all. */
+  readonly kill: (prefix: string) => readonly string[];
 }
 
 const maxRequestBytes = 4_096;
@@ -36,29 +37,36 @@ export async function listenForOperators({ path, kill }: AdminSocketOptions): Pr
   return server;
 }
 
-function serve(socket: Socket, kill: (session: string) => boolean): void {
+function serve(socket: Socket, kill: AdminSocketOptions['kill']): void {
   let text = '';
   socket.setTimeout(timeoutMs, () => socket.destroy());
   socket.on('error', () => socket.destroy());
-  socket.setEncoding('utf8').on('data', (chunk: string) => {
+  const take = (chunk: string): void => {
     text += chunk;
-    if (text.length > maxRequestBytes) socket.destroy();
-    if (!text.includes('\n')) return;
-    const session = tryParseKill(text);
-    if (session === undefined) return void socket.destroy();
-    const answer: AdminAnswer = { killed: kill(session) };
+    if (text.length > maxRequestBytes) return void socket.destroy();
+    if (!text.includes('\n')) return undefined;
+    socket.off('data', take).resume(); // one request a connection
+    const request = tryParseRequest(text);
+    if (!request) return void socket.destroy();
+    const answer: AdminAnswer = { sessions: kill(request.session) };
     socket.end(`${JSON.stringify(answer)}\n`);
     return undefined;
-  });
+  };
+  socket.setEncoding('utf8').on('data', take);
 }
 
-function tryParseKill(text: string): string | undefined {
+/** Too short a beginning would end whatever happens to be open. */
+const sessionId = /^[0-9a-f]{6}[0-9a-f-]{0,30}$/;
+
+function tryParseRequest(text: string): AdminRequest | undefined {
   try {
     const request: unknown = JSON.parse(text);
-    if (typeof request !== 'object' || request === null || !('command' in request))
+    if (typeof request !== 'object' || request === null) return undefined;
+    if (!('command' in request) || request.command !== 'kill' || !('session' in request))
       return undefined;
-    if (request.command !== 'kill' || !('session' in request)) return undefined;
-    return typeof request.session === 'string' ? request.session : undefined;
+    const { session } = request;
+    if (typeof session !== 'string' || !sessionId.test(session)) return undefined;
+    return { command: 'kill', session };
   } catch {
     return undefined; // whoever it is does not speak this protocol, and is not answered
   }

@@ -158,11 +158,11 @@ export class Host implements LaneHost {
     });
   }
 
-  /** Ends one session, as an operator asks. Returns whether there is such a session. */
-  kill(id: string): boolean {
-    const session = [...this.#sessions].find((open) => open.id === id);
-    session?.stop(killed);
-    return session !== undefined;
+  /** Ends the session whose id begins so, as an operator asks. Returns the ids that do: of several none is ended. */
+  kill(prefix: string): readonly string[] {
+    const found = [...this.#sessions].filter(({ id }) => id.startsWith(prefix));
+    if (found.length === 1) found[0]?.stop(killed);
+    return found.map(({ id }) => id);
   }
 
   /** Stops every session and refuses new ones. */
@@ -204,12 +204,10 @@ export class Host implements LaneHost {
 }
 
 const draining = stop('draining', 'draining', 'the gateway is shutting down', 'Connect again.');
-const killed = stop(
-  'session-ended',
-  'killed',
-  'an operator has ended this session',
-  'Ask the operator.',
-);
+const killed: Stop = {
+  ...stop('session-ended', 'killed', 'an operator has ended this session', 'Ask the operator.'),
+  urgent: true,
+};
 const withdrawn = stop(
   'session-ended',
   'access-withdrawn',

@@ -22,7 +22,7 @@ import { tcpLane } from './tcp/lane.ts';
 
 const version = '0.1.0';
 const reserveBytes = 4 * 1024 * 1024; // for the endings of operations that a full spool stops
-const drainMs = 7_000; // running statements have 5 s of it
+const drainMs = 7_000; // running statements have 5 s of it, and their cancels 1.5 s
 const shipMs = 10_000;
 const orphanDrainMs = 500;
 
@@ -96,7 +96,7 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
   const admin =
     config.adminSocket === ''
       ? undefined
-      : await listenForOperators({ path: config.adminSocket, kill: (id) => host.kill(id) });
+      : await listenForOperators({ path: config.adminSocket, kill: (prefix) => host.kill(prefix) });
   const ending = new AbortController();
   const bundles: BundleDirectory = new BundleDirectory({
     directory: config.configDirectory,

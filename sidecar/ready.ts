@@ -5,6 +5,8 @@ import type { EndReason } from '#core/record/kinds.ts';
 export interface Stop {
   readonly refusal: Refusal;
   readonly reason: EndReason;
+  /** What runs is cancelled at once, in place of having a while to end. */
+  readonly urgent?: true;
 }
 
 /** Done at once; or when the promise settles; or not at all, with the reason. */

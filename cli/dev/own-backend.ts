@@ -43,35 +43,39 @@ export const ownSecretName = 'own-credential';
  */
 export function parseBackendUrl(text: string): OwnBackend {
   const url = URL.parse(text);
-  if (
-    !url ||
-    !/^postgres(?:ql)?:$/.test(url.protocol) ||
-    url.hostname === '' ||
-    url.username === ''
-  ) {
-    throw wrong('want postgres://USER@HOST:PORT/DATABASE');
-  }
-  if (url.password !== '') {
+  if (url && url.password !== '') {
     throw wrong(
       'it holds a password, which others can read in the environment: take it out, and write it to ~/.pgpass or type it when asked',
     );
   }
-  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
-  const user = decodeURIComponent(url.username);
-  const database = decodeURIComponent(url.pathname.slice(1)) || user;
-  return {
-    host,
-    port: Number(url.port || 5432),
-    user,
-    database,
-    tls: parseTls(url.searchParams, host),
-  };
+  const host = url?.hostname.replace(/^\[(.*)\]$/, '$1') ?? '';
+  const user = tryDecode(url?.username);
+  const database = tryDecode(url?.pathname.slice(1));
+  const port = Number(url?.port || 5432);
+  const known = url && /^postgres(?:ql)?:$/.test(url.protocol) && url.hash === '';
+  if (!known || user === undefined || user === '' || database === undefined)
+    throw wrong('want postgres://USER@HOST:PORT/DATABASE');
+  if (!/^[\w.:-]+$/.test(host) || port === 0)
+    throw wrong('want postgres://USER@HOST:PORT/DATABASE, with one host');
+  const tls = parseTls(url.searchParams, host);
+  return { host, port, user, database: database || user, tls };
+}
+
+/** Undefined for what is no text, or holds what no name can hold. */
+function tryDecode(part: string | undefined): string | undefined {
+  try {
+    const text = decodeURIComponent(part ?? '');
+    return text.includes('\0') ? undefined : text;
+  } catch {
+    return undefined; // an escape that is none
+  }
 }
 
 function parseTls(parameters: URLSearchParams, host: string): UpstreamTls {
   for (const name of parameters.keys()) {
     if (name !== 'sslmode' && name !== 'sslrootcert')
       throw wrong(`it has the parameter ${name}; sslmode and sslrootcert are understood`);
+    if (parameters.getAll(name).length > 1) throw wrong(`${name} is given twice`);
   }
   const local = /^(?:localhost|127\..*|::1)$/.test(host);
   const asked = parameters.get('sslmode') ?? (local ? 'disable' : 'verify-full');
@@ -82,7 +86,8 @@ function parseTls(parameters: URLSearchParams, host: string): UpstreamTls {
     );
   const file = parameters.get('sslrootcert');
   const ca = file === null || file === 'system' ? undefined : readCa(file);
-  return { mode, ca: mode.startsWith('Verify') ? ca : undefined };
+  if (mode === 'Require' && ca !== undefined) return { mode: 'VerifyCA', ca }; // as libpq: it is meant to be used
+  return { mode, ca: mode === 'Disable' ? undefined : ca };
 }
 
 function readCa(file: string): string {
@@ -99,7 +104,7 @@ function readCa(file: string): string {
  */
 export async function findPassword(backend: OwnBackend, env: Environment): Promise<string> {
   const file = env['PGPASSFILE'] ?? join(env['HOME'] ?? homedir(), '.pgpass');
-  if (existsSync(file)) {
+  if (statSync(file, { throwIfNoEntry: false })?.isFile() === true) {
     if ((statSync(file).mode & 0o077) !== 0)
       throw new ChaperoneError(
         'config-invalid',
@@ -109,7 +114,9 @@ export async function findPassword(backend: OwnBackend, env: Environment): Promi
     if (found !== undefined) return found;
   }
   if (process.stdin.isTTY) return prompt(`Password of ${backend.user} at ${backend.host}: `);
-  const line = [backend.host, backend.port, backend.database, backend.user].join(':');
+  const line = [backend.host, String(backend.port), backend.database, backend.user]
+    .map((field) => field.replaceAll(/[:\\]/g, String.raw`\$&`))
+    .join(':');
   throw new ChaperoneError(
     'config-invalid',
     `there is no terminal to ask for the password of ${backend.user}: add a line "${line}:PASSWORD" to ${file}`,
@@ -121,15 +128,21 @@ export function lookUpPassword(text: string, backend: OwnBackend): string | unde
   const wanted = [backend.host, String(backend.port), backend.database, backend.user];
   for (const line of text.split(/\r?\n/)) {
     if (line.startsWith('#')) continue;
-    const fields = line
-      .match(/(?:\\.|[^:\\])+|(?<=:)(?=:)/g)
-      ?.map((field) => field.replaceAll(/\\(.)/g, '$1'));
-    const password = fields?.[4];
+    const [, ...fields] = passwordLine.exec(line)?.map(withoutEscapes) ?? [];
+    const [password] = fields.splice(wanted.length);
     if (password === undefined) continue;
-    if (wanted.every((value, index) => fields?.[index] === '*' || fields?.[index] === value))
+    if (wanted.every((value, index) => fields[index] === '*' || fields[index] === value))
       return password;
   }
   return undefined;
+}
+
+/** Four fields, in which a colon is escaped, and the rest of the line, in which it may be. */
+const passwordLine =
+  /^((?:\\.|[^:\\])*):((?:\\.|[^:\\])*):((?:\\.|[^:\\])*):((?:\\.|[^:\\])*):(.+)$/;
+
+function withoutEscapes(field: string): string {
+  return field.replaceAll(/\\(.)/g, '$1');
 }
 
 async function prompt(question: string): Promise<string> {
@@ -138,6 +151,8 @@ async function prompt(question: string): Promise<string> {
   const lines = createInterface({ input: process.stdin, output: muted, terminal: true });
   try {
     return await lines.question('');
+  } catch (cause) {
+    throw new ChaperoneError('config-invalid', 'no password was typed', { cause }); // Ctrl-C, Ctrl-D
   } finally {
     lines.close();
     process.stderr.write('\n');

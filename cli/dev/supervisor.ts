@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ChaperoneError } from '#core/errors.ts';
 import type { CollectorSecrets, ServerKeyPair, SidecarSecrets } from '#core/control.ts';
-import { instanceFile, projectDirectory, type Instance } from '../instance.ts';
+import { adminSocketPath, instanceFile, projectDirectory, type Instance } from '../instance.ts';
 import { createLocalCa } from './certificates.ts';
 import { baseEnvironment } from './child.ts';
 import { readEnvironment } from './config.ts';
@@ -319,7 +319,7 @@ class Supervisor {
   }
 
   get #adminSocket(): string {
-    return join(this.#options.data, 'sidecar.sock');
+    return adminSocketPath(this.#options.data, this.#sockets);
   }
 
   #log(name: string): string {

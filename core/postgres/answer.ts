@@ -8,6 +8,7 @@ import {
   parseRowDescription,
   type Field,
 } from './backend.ts';
+import { decodeAscii, type DecodeText } from './encoding.ts';
 import { FrameSplitter, type Piece } from './frames.ts';
 import { FrontendTag } from './frontend.ts';
 import { BodyReader } from './reader.ts';
@@ -19,6 +20,10 @@ const maxShownBytes = 1024 * 1024;
 /** What is needed to read the answer of one request. */
 export interface Answer {
   readonly seq: number;
+  /** Reads text of the session's encoding as it is now. */
+  decode: DecodeText;
+  /** The COPY names an encoding of its own for its data. */
+  readonly ownEncoding: boolean;
   /** Of the Bind that asked; undefined for a Query, which gets a description with its rows. */
   readonly resultFormats: readonly number[] | undefined;
   /** Columns with their formats, once they are known. */
@@ -62,13 +67,17 @@ export function* answerLines(answer: Answer, payload: Buffer): Generator<Transcr
 }
 
 /** Returns the lines of a message that belongs to no answer, or to none that goes on. */
-export function asideLines(seq: number | undefined, piece: Piece): readonly TranscriptLine[] {
+export function asideLines(
+  seq: number | undefined,
+  piece: Piece,
+  decode: DecodeText,
+): readonly TranscriptLine[] {
   if (piece.kind !== 'message') return [notShown(seq, piece)];
   const { tag, body } = piece;
   switch (tag) {
     case BackendTag.ErrorResponse:
     case BackendTag.NoticeResponse: {
-      const fields = parseErrorFields(body);
+      const fields = parseErrorFields(body, decode);
       const line = {
         kind: tag === BackendTag.ErrorResponse ? 'error' : 'notice',
         seq,
@@ -81,7 +90,7 @@ export function asideLines(seq: number | undefined, piece: Piece): readonly Tran
       return [line];
     }
     case BackendTag.NotificationResponse: {
-      const { channel, payload } = parseNotification(body);
+      const { channel, payload } = parseNotification(body, decode);
       return [note(seq, `notification on ${channel}: ${payload}`)];
     }
     default:
@@ -93,9 +102,14 @@ export function asideLines(seq: number | undefined, piece: Piece): readonly Tran
 export function copyText(answer: Answer, piece: Piece): string | undefined {
   if (piece.kind !== 'message') return undefined;
   if (piece.tag === FrontendTag.CopyFail)
-    return `(given up: ${piece.body.toString('utf8', 0, piece.body.length - 1)})`;
+    return `(given up: ${answer.decode(piece.body.subarray(0, -1))})`;
   if (piece.tag !== BackendTag.CopyData) return undefined;
-  return formatValue(0, answer.binaryCopy ? 1 : 0, piece.body);
+  return formatValue(
+    0,
+    answer.binaryCopy ? 1 : 0,
+    piece.body,
+    answer.ownEncoding ? decodeAscii : answer.decode,
+  );
 }
 
 function columnsLine(seq: number, fields: readonly Field[]): TranscriptLine {
@@ -126,7 +140,7 @@ function messageLines(answer: Answer, piece: Piece): readonly TranscriptLine[] {
   const { tag, body } = piece;
   switch (tag) {
     case BackendTag.RowDescription:
-      answer.fields = parseRowDescription(body);
+      answer.fields = parseRowDescription(body, answer.decode);
       return [columnsLine(seq, answer.fields)];
     case BackendTag.DataRow:
       return [...knownColumns(answer), { kind: 'row', seq, cells: cellTexts(answer, body) }];
@@ -144,7 +158,7 @@ function messageLines(answer: Answer, piece: Piece): readonly TranscriptLine[] {
       return [{ kind: 'row', seq, cells: [value ? formatValue(0, 1, value) : null] }];
     }
     default:
-      return asideLines(seq, piece);
+      return asideLines(seq, piece, answer.decode);
   }
 }
 
@@ -164,7 +178,7 @@ function cellTexts(answer: Answer, body: Buffer): (string | null)[] {
     if (cell === undefined) return null;
     const field = answer.fields?.[index];
     const format = field?.format ?? formatAt(answer.resultFormats ?? [], index);
-    return formatValue(field?.typeOid ?? 0, format, cell);
+    return formatValue(field?.typeOid ?? 0, format, cell, answer.decode);
   });
 }
 

@@ -1,4 +1,5 @@
 import { ChaperoneError } from '../errors.ts';
+import type { DecodeText } from './encoding.ts';
 import { BodyReader, buildMessage, int32 } from './reader.ts';
 
 /** Tags of the messages that a server sends. */
@@ -103,8 +104,8 @@ export interface Field {
   readonly format: number;
 }
 
-export function parseRowDescription(body: Buffer): Field[] {
-  const reader = new BodyReader(body);
+export function parseRowDescription(body: Buffer, decode?: DecodeText): Field[] {
+  const reader = new BodyReader(body, decode);
   const fields = Array.from({ length: reader.count() }, () => ({
     name: reader.cstring(),
     tableOid: reader.uint32(),
@@ -140,8 +141,8 @@ export function parseCommandComplete(body: Buffer): string {
 }
 
 /** Returns the fields of an ErrorResponse or NoticeResponse by their code letter. */
-export function parseErrorFields(body: Buffer): ReadonlyMap<string, string> {
-  const reader = new BodyReader(body);
+export function parseErrorFields(body: Buffer, decode?: DecodeText): ReadonlyMap<string, string> {
+  const reader = new BodyReader(body, decode);
   const fields = new Map<string, string>();
   for (let code = reader.byte(); code !== 0; code = reader.byte()) {
     fields.set(String.fromCharCode(code), reader.cstring());
@@ -160,12 +161,15 @@ export function tryParseErrorCode(body: Buffer): string | undefined {
   return undefined;
 }
 
-export function parseNotification(body: Buffer): {
+export function parseNotification(
+  body: Buffer,
+  decode?: DecodeText,
+): {
   readonly processId: number;
   readonly channel: string;
   readonly payload: string;
 } {
-  const reader = new BodyReader(body);
+  const reader = new BodyReader(body, decode);
   return { processId: reader.int32(), channel: reader.cstring(), payload: reader.cstring() };
 }
 

@@ -1,12 +1,18 @@
 import { ChaperoneError } from '../errors.ts';
+import type { DecodeText } from './encoding.ts';
+
+const utf8: DecodeText = (bytes) => bytes.toString('utf8');
 
 /** Reads a message body field by field; every read is checked against what is left. */
 export class BodyReader {
   readonly #bytes: Buffer;
+  readonly #decode: DecodeText;
   #at = 0;
 
-  constructor(bytes: Buffer) {
+  /** `decode` reads strings; without it they are ASCII or names that are compared and not shown. */
+  constructor(bytes: Buffer, decode: DecodeText = utf8) {
     this.#bytes = bytes;
+    this.#decode = decode;
   }
 
   get left(): number {
@@ -57,7 +63,7 @@ export class BodyReader {
   }
 
   cstring(): string {
-    return this.cstringBytes().toString('utf8');
+    return this.#decode(this.cstringBytes());
   }
 
   /** A value with its length; undefined for NULL. */
@@ -68,6 +74,10 @@ export class BodyReader {
 
   rest(): Buffer {
     return this.bytes(this.left);
+  }
+
+  restText(): string {
+    return this.#decode(this.rest());
   }
 
   /** @throws ChaperoneError `protocol-violation` when the body is longer than its fields. */

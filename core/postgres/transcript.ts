@@ -1,5 +1,5 @@
 import type { Frame } from '../record/frame.ts';
-import type { PayloadDigest, PayloadType, RecordHeader } from '../record/kinds.ts';
+import type { PayloadDigest, RecordHeader } from '../record/kinds.ts';
 import { isReadable } from '../record/readable.ts';
 import { Recent } from '../record/recent.ts';
 import type { TranscriptLine } from '../record/transcript.ts';
@@ -7,7 +7,6 @@ import {
   answerLines,
   asideLines,
   copyText,
-  formatAt,
   messageSplitter,
   note,
   tryParse,
@@ -16,19 +15,14 @@ import {
 import {
   BackendTag,
   parseParameterDescription,
+  parseParameterStatus,
   parseRowDescription,
   type Field,
 } from './backend.ts';
-import type { FrameSplitter } from './frames.ts';
-import {
-  parseBind,
-  parseExecute,
-  parseFunctionCall,
-  parseParse,
-  type BindMessage,
-  type FunctionCallMessage,
-} from './frontend.ts';
-import { formatValue } from './values.ts';
+import { decodeUtf8, isSameEncoding, textDecoder, type DecodeText } from './encoding.ts';
+import type { FrameSplitter, Piece } from './frames.ts';
+import { parseBind, parseFunctionCall, parseParse } from './frontend.ts';
+import { argumentTexts, parameterTexts, requestText } from './request.ts';
 
 /** As much as a sidecar admits in one message: text and parameters are put together again up to here. */
 const maxContentBytes = 16 * 1024 * 1024;
@@ -91,6 +85,8 @@ class Transcriber {
   readonly #open = new Recent<OpenRequest>(maxOpenRequests);
   readonly #cut = new Recent<Answer>(maxCutAnswers);
   #asides = messageSplitter();
+  #encoding = 'UTF8';
+  #decode: DecodeText = decodeUtf8;
   #layout: OpenLayout | undefined;
   #pending: Pending | undefined;
 
@@ -104,9 +100,12 @@ class Transcriber {
     if (this.#continues(frame)) return;
     yield* this.end();
     switch (header.kind) {
-      case 'session.start':
-        yield sessionLine(header, payload);
+      case 'session.start': {
+        const line = sessionLine(header, payload);
+        this.#speak(line.login.get('client_encoding') ?? this.#encoding);
+        yield line;
         break;
+      }
       case 'statement':
       case 'request':
         this.#pending = { header, pieces: [], bytes: 0, partial: undefined };
@@ -164,7 +163,7 @@ class Transcriber {
   *#statement(header: HeaderOf<'statement'>, content: Buffer): Generator<TranscriptLine> {
     const { seq, time, verdict } = header;
     const parsed = content.length > 0 ? tryParse(() => parseParse(content)) : undefined;
-    const text = parsed?.query.toString('utf8');
+    const text = parsed && this.#decode(parsed.query);
     if (verdict.action === 'Deny') {
       yield { kind: 'request', seq, time, text, verdict };
       return;
@@ -181,7 +180,8 @@ class Transcriber {
     const { seq, time, verdict, payloadType } = header;
     const statement = this.#statements.get(header.statement);
     const isEmpty = payloadType === 'postgres.query' && !header.payload && !header.digest;
-    const text = content.length > 0 || isEmpty ? requestText(payloadType, content) : undefined;
+    const known = content.length > 0 || isEmpty;
+    const text = known ? requestText(payloadType, content, this.#decode) : undefined;
     yield { kind: 'request', seq, time, text: text ?? statement?.text, verdict };
     if (header.statement !== undefined && !statement)
       yield note(seq, `its text is that of record ${header.statement}, which is too far back`);
@@ -190,11 +190,16 @@ class Transcriber {
     const call = payloadType === 'postgres.function-call' && content.length > 0 && !partial;
     const called = call ? tryParse(() => parseFunctionCall(content)) : undefined;
     if (bind)
-      yield { kind: 'parameters', seq, values: parameterTexts(bind, statement?.parameterTypes) };
-    else if (called) yield { kind: 'parameters', seq, values: argumentTexts(called) };
+      yield {
+        kind: 'parameters',
+        seq,
+        values: parameterTexts(bind, statement?.parameterTypes, this.#decode),
+      };
+    else if (called) yield { kind: 'parameters', seq, values: argumentTexts(called, this.#decode) };
     else if (isBind) yield note(seq, 'its parameters cannot be read');
     if (verdict.action === 'Deny') return;
-    const answer = newAnswer(seq, bind?.resultFormats);
+    const ownEncoding = /encoding/i.test(text ?? statement?.text ?? '');
+    const answer = newAnswer(seq, bind?.resultFormats, ownEncoding);
     this.#open.set(seq, { answer, statement, layout: header.layout });
   }
 
@@ -227,6 +232,7 @@ class Transcriber {
     }
     open.data ??= messageSplitter();
     const { data, answer } = open;
+    answer.decode = this.#decode;
     const pieces = tryParse(() => data.push(frame.payload));
     if (!pieces) yield note(seq, 'data of the COPY cannot be read');
     for (const piece of pieces ?? []) {
@@ -241,10 +247,25 @@ class Transcriber {
     const pieces = tryParse(() => this.#asides.push(payload));
     if (!pieces) this.#asides = messageSplitter();
     for (const piece of pieces ?? []) {
-      const lines = tryParse(() => asideLines(seq, piece));
+      const lines = tryParse(() => this.#said(seq, piece));
       yield* lines ?? [note(seq, 'a message that cannot be read')];
     }
     if (!pieces) yield note(seq, 'a message that cannot be read');
+  }
+
+  /** A server says how it speaks from now on after the statement that has changed it. */
+  #said(seq: number | undefined, piece: Piece): readonly TranscriptLine[] {
+    if (piece.kind !== 'message' || piece.tag !== BackendTag.ParameterStatus)
+      return asideLines(seq, piece, this.#decode);
+    const { name, value } = parseParameterStatus(piece.body);
+    if (name !== 'client_encoding' || isSameEncoding(value, this.#encoding)) return [];
+    this.#speak(value);
+    return [note(seq, `texts are in ${value} from here on`)];
+  }
+
+  #speak(encoding: string): void {
+    this.#encoding = encoding;
+    this.#decode = textDecoder(encoding);
   }
 
   #takeLayout(header: HeaderOf<'part'>, { payload }: Frame): void {
@@ -262,7 +283,7 @@ class Transcriber {
           tryParse(() => parseParameterDescription(body)) ?? statement.parameterTypes;
       }
       if (tag !== BackendTag.RowDescription) continue;
-      const fields = tryParse(() => parseRowDescription(body));
+      const fields = tryParse(() => parseRowDescription(body, this.#decode));
       if (!fields) continue;
       this.#layouts.set(layout.seq, fields, 1 + fields.length);
       if (open) open.layout = layout.seq;
@@ -276,6 +297,7 @@ class Transcriber {
       answer.lost = true;
       answer.splitter = undefined;
     }
+    answer.decode = this.#decode;
     answer.describe = () => this.#layouts.get(layout) ?? statement?.fields;
     yield* answerLines(answer, frame.payload);
     // A portal that is described while it is bound describes its statement as well.
@@ -293,7 +315,7 @@ class Transcriber {
     const seq = header.request ?? 0;
     // A failed Parse has a result of its own, and no request line before it.
     const { answer, statement, layout } = this.#open.get(seq) ?? {
-      answer: newAnswer(seq, undefined),
+      answer: newAnswer(seq, undefined, false),
       statement: undefined,
       layout: undefined,
     };
@@ -316,9 +338,15 @@ class Transcriber {
   }
 }
 
-function newAnswer(seq: number, resultFormats: readonly number[] | undefined): Answer {
+function newAnswer(
+  seq: number,
+  resultFormats: readonly number[] | undefined,
+  ownEncoding: boolean,
+): Answer {
   return {
     seq,
+    decode: decodeUtf8,
+    ownEncoding,
     resultFormats,
     fields: undefined,
     describe: () => undefined,
@@ -347,42 +375,10 @@ function digestNote(seq: number, what: string, { sha256, length }: PayloadDigest
   return note(seq, `${what} was recorded as a digest only: SHA-256 ${sha256} of ${length} bytes`);
 }
 
-/** What a request asks for, where it is not the text of a statement before it. */
-function requestText(type: PayloadType | undefined, content: Buffer): string | undefined {
-  switch (type) {
-    case 'postgres.query':
-      return content.toString('utf8');
-    case 'postgres.function-call': {
-      const oid = content.length >= 4 ? content.readUInt32BE() : 0;
-      return `fast-path call of the function with OID ${oid}`;
-    }
-    case 'postgres.execute': {
-      const { portal = '', maxRows = 0 } = tryParse(() => parseExecute(content)) ?? {};
-      return `fetch ${maxRows === 0 ? 'all' : maxRows} from the cursor "${portal}"`;
-    }
-    default:
-      return undefined;
-  }
-}
-
-function argumentTexts(call: FunctionCallMessage): (string | null)[] {
-  return call.arguments.map((value, index) =>
-    value === undefined ? null : formatValue(0, formatAt(call.argumentFormats, index), value),
-  );
-}
-
-function parameterTexts(
-  bind: BindMessage,
-  types: readonly number[] | undefined,
-): (string | null)[] {
-  return bind.parameters.map((value, index) =>
-    value === undefined
-      ? null
-      : formatValue(types?.[index] ?? 0, formatAt(bind.parameterFormats, index), value),
-  );
-}
-
-function sessionLine(header: HeaderOf<'session.start'>, payload: Buffer): TranscriptLine {
+function sessionLine(
+  header: HeaderOf<'session.start'>,
+  payload: Buffer,
+): Extract<TranscriptLine, { kind: 'session' }> {
   const parsed = tryParse((): unknown => JSON.parse(payload.toString('utf8'))); // empty: no login
   const login = Object.entries(parsed ?? {}).map(([name, value]): [string, string] => [
     name,

@@ -1,4 +1,5 @@
 import { formatDate, formatInterval, formatTime, formatTimestamp, formatZone } from './datetime.ts';
+import { decodeUtf8, type DecodeText } from './encoding.ts';
 import { BodyReader } from './reader.ts';
 
 /** 0 is PostgreSQL's text format, 1 its binary one. */
@@ -8,13 +9,18 @@ export type Format = number;
  * Returns a value as text, as psql would show it in UTC. What is binary and of an unknown type, or is not what its type
  * says, is shown as `\x…`. The text is hostile: whoever prints it escapes control characters.
  */
-export function formatValue(typeOid: number, format: Format, bytes: Buffer): string {
-  if (format === 0) return utf8(bytes);
+export function formatValue(
+  typeOid: number,
+  format: Format,
+  bytes: Buffer,
+  decodeText: DecodeText = decodeUtf8,
+): string {
+  if (format === 0) return decodeText(bytes);
   const decode = scalarTypes.get(typeOid);
   const element = arrayTypes.get(typeOid);
   try {
-    if (decode) return decodeWhole(decode, bytes);
-    if (element !== undefined) return array(element, bytes);
+    if (decode) return decodeWhole(decode, bytes, decodeText);
+    if (element !== undefined) return array(element, bytes, decodeText);
   } catch {
     // Not what its type says: a client may send anything as a parameter.
   }
@@ -23,9 +29,8 @@ export function formatValue(typeOid: number, format: Format, bytes: Buffer): str
 
 type Decode = (reader: BodyReader) => string;
 
-const utf8 = (bytes: Buffer): string => bytes.toString('utf8');
 const hex = (bytes: Buffer): string => `\\x${bytes.toString('hex')}`;
-const text: Decode = (reader) => utf8(reader.rest());
+const text: Decode = (reader) => reader.restText();
 const oid: Decode = (reader) => String(reader.uint32());
 const int64 = (reader: BodyReader): bigint => reader.bytes(8).readBigInt64BE();
 
@@ -80,8 +85,8 @@ const arrayTypes = new Map<number, number>([
 ]); // prettier-ignore
 
 /** @throws when bytes are missing, or are left: what is not shown must not be hidden behind what is. */
-function decodeWhole(decode: Decode, bytes: Buffer): string {
-  const reader = new BodyReader(bytes);
+function decodeWhole(decode: Decode, bytes: Buffer, decodeText: DecodeText): string {
+  const reader = new BodyReader(bytes, decodeText);
   const shown = decode(reader);
   reader.end();
   return shown;
@@ -245,7 +250,7 @@ const maxDimensions = 6; // MAXDIM of PostgreSQL
 const maxElements = 100_000;
 
 /** Dimensions, a flag, the element's type, then the elements (PostgreSQL's `array_send`). */
-function array(elementType: number, bytes: Buffer): string {
+function array(elementType: number, bytes: Buffer, decodeText: DecodeText): string {
   const reader = new BodyReader(bytes);
   const dimensions = reader.int32();
   reader.int32(); // whether there are NULLs
@@ -263,7 +268,7 @@ function array(elementType: number, bytes: Buffer): string {
     const items = Array.from({ length: sizes[depth]?.size ?? 0 }, () => {
       if (depth < dimensions - 1) return read(depth + 1);
       const value = reader.value();
-      return value === undefined ? 'NULL' : quoted(formatValue(elementType, 1, value));
+      return value === undefined ? 'NULL' : quoted(formatValue(elementType, 1, value, decodeText));
     });
     return `{${items.join(',')}}`;
   };

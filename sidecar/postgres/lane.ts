@@ -124,10 +124,11 @@ async function relay(
     refuse(agent, unrecorded.refusal);
     return unrecorded.reason;
   }
-  const carried = new Relay({ agent, upstream, session });
+  const cancel = (): Promise<void> => cancelAtBackend(target, host, cancelKey);
+  const carried = new Relay({ agent, upstream, session, cancel });
   const { key, withdraw } = host.cancels.register(
     minor >= 2 ? secretBytes.new : secretBytes.old,
-    () => carried.cancel(() => cancelAtBackend(target, host, cancelKey)),
+    () => carried.cancel(),
   );
   try {
     agent.write(Buffer.concat([greeting, buildBackendKeyData(key), ready]));

@@ -13,18 +13,20 @@ import type { Effect, Item, Reply } from './items.ts';
 import { Pipeline } from './pipeline.ts';
 import { buildRefusal } from './refusal.ts';
 import { ReleaseQueue, type Answer } from './release.ts';
+import { Stopping } from './stopping.ts';
 import { dropUnsent, unlessRecorded } from './unsent.ts';
 
 const maxBackendMessageBytes = 1024 * 1024; // of errors and notices; rows and data pass in runs
 const highWaterBytes = 262_144;
 const maxOutstanding = 1_000; // messages that wait for the spool or for their reply; each costs about a kilobyte
-const finishMs = 5_000; // a statement that runs when its session is stopped may still end
 const lingerMs = 5_000; // for the peer to close after we did
 
 export interface RelayOptions {
   readonly agent: Duplex;
   readonly upstream: Duplex;
   readonly session: Session;
+  /** Cancels what the backend runs for this connection; resolves when it has the signal. */
+  readonly cancel: () => Promise<void>;
 }
 
 /** SQL that changes which text a statement's name stands for. */
@@ -40,6 +42,8 @@ export class Relay {
   readonly #pipeline = new Pipeline();
   readonly #outlet: PostgresOutlet;
   readonly #release: ReleaseQueue;
+  readonly #stopping: Stopping;
+  readonly #sendCancel: () => Promise<void>;
   readonly #fromBackend = new FrameSplitter({
     streamed: new Set([BackendTag.DataRow, BackendTag.CopyData, BackendTag.FunctionCallResponse]),
     maxMessageBytes: maxBackendMessageBytes,
@@ -53,19 +57,22 @@ export class Relay {
   #agentEnded = false;
   #upstreamEnded = false;
   #reason: EndReason | undefined;
-  #stopping: Stop | undefined;
-  #stopTimer: NodeJS.Timeout | undefined;
   #lingerTimer: NodeJS.Timeout | undefined;
   #defect: Error | undefined;
 
-  constructor({ agent, upstream, session }: RelayOptions) {
+  constructor({ agent, upstream, session, cancel }: RelayOptions) {
     this.#agent = agent;
     this.#upstream = upstream;
     this.#session = session;
+    this.#sendCancel = cancel;
+    this.#stopping = new Stopping({
+      cancel: () => this.cancel(),
+      cut: (stop) => this.#endWith(stop),
+    });
     this.#intake = new Intake({
       session,
       pipeline: this.#pipeline,
-      isOver: () => this.#reason !== undefined || this.#stopping !== undefined,
+      isOver: () => this.#reason !== undefined || this.#stopping.stop !== undefined,
       forward: (items, stop) => this.#forwardAdmitted(items, stop),
       onProgress: () => this.#progress(),
     });
@@ -77,9 +84,9 @@ export class Relay {
     });
   }
 
-  /** Cancels what runs, if anything does. `send` resolves when the backend has the signal. */
-  cancel(send: () => Promise<void>): void {
-    if (!this.#pipeline.idle) this.#intake.waitForCancel(send());
+  /** Cancels what runs, if anything does. */
+  cancel(): void {
+    if (!this.#pipeline.idle) this.#intake.waitForCancel(this.#sendCancel());
   }
 
   /**
@@ -105,8 +112,8 @@ export class Relay {
     if (this.#upstream.readableEnded) this.#upstreamEnd();
     if (this.#upstream.closed) this.#upstreamClose();
     const reason = await this.#done.promise;
+    this.#stopping.end();
     await this.#intake.drained; // what was admitted and is not forwarded any more ends before the session does
-    clearTimeout(this.#stopTimer);
     clearTimeout(this.#lingerTimer);
     signal.removeEventListener('abort', stopped);
     this.#pipeline.abandon();
@@ -130,13 +137,13 @@ export class Relay {
   }
 
   #fromAgentRead(chunk: Buffer): void {
-    if (this.#reason || this.#stopping) return;
+    if (this.#reason || this.#stopping.stop) return;
     this.#intake.push(chunk);
     this.#progress();
   }
 
   #forwardAdmitted(items: readonly Item[], stop: Stop | undefined): void {
-    if (this.#reason) dropUnsent(items);
+    if (this.#reason || this.#stopping.cancelling) dropUnsent(items);
     else this.#guard(() => this.#forward(items, stop));
     this.#guard(() => this.#intake.resume());
   }
@@ -197,7 +204,7 @@ export class Relay {
         if (answers.length > 0) this.#release.push(answers, this.#session.recorded(), end);
       }
     }
-    if (this.#stopping && this.#pipeline.idle) this.#endWith(this.#stopping);
+    if (!this.#pipeline.idle && answers.some(({ ready }) => ready)) this.#stopping.goesOn();
     this.#intake.resume();
     this.#endUpstream();
     this.#progress();
@@ -289,6 +296,8 @@ export class Relay {
 
   /** Reads from a side only while the other keeps up: this is all the buffering there is. */
   #progress(): void {
+    const { stop } = this.#stopping;
+    if (stop && this.#pipeline.idle && this.#intake.empty) this.#endWith(stop);
     const waiting =
       this.#intake.holding ||
       this.#intake.items + this.#pipeline.outstanding > maxOutstanding ||
@@ -337,12 +346,15 @@ export class Relay {
       this.#done.resolve(this.#reason ?? 'agent-vanished');
   }
 
-  /** The session is stopped from outside: at once when nothing runs, else when that has ended or its time is up. */
+  /**
+   * The session is stopped from outside: at once when nothing runs, else when that has ended or its time is up. What
+   * waits for the rest of a message of the agent's runs nothing, and ends with its connection.
+   */
   #stop(stop: Stop): void {
-    this.#stopping = stop;
-    if (this.#pipeline.idle && this.#intake.empty) return this.#endWith(stop);
-    this.#stopTimer = setTimeout(() => this.#endWith(stop), finishMs);
-    return undefined;
+    this.#stopping.begin(stop);
+    const waits = this.#pipeline.copyIn !== undefined || this.#pipeline.inside;
+    if (waits && stop.urgent === true) this.#endWith(stop);
+    this.#progress();
   }
 
   /** Tells the agent why and closes both sides. */

@@ -4,6 +4,8 @@ export interface PsqlResult {
   readonly code: number;
   readonly out: string;
   readonly err: string;
+  /** Of `out`, as they came. */
+  readonly bytes: Buffer;
 }
 
 export interface PsqlLogin {
@@ -19,7 +21,7 @@ export interface PsqlLogin {
 /** Runs a script by psql, as a person would, and waits for its end. */
 export function psql(
   login: PsqlLogin,
-  script: string,
+  script: string | Buffer,
   args: readonly string[] = [],
 ): Promise<PsqlResult> {
   const { host, port, user = 'postgres', database = 'postgres', settings = '' } = login;
@@ -36,11 +38,12 @@ export function psql(
           PGCONNECT_TIMEOUT: '20',
         },
         maxBuffer: 64 * 1024 * 1024,
-        timeout: 120_000,
+        encoding: 'buffer',
+        timeout: 300_000,
       },
       (error, out, err) => {
         const code = error ? (typeof error.code === 'number' ? error.code : -1) : 0;
-        resolve({ code, out, err });
+        resolve({ code, out: out.toString(), err: err.toString(), bytes: out });
       },
     );
     child.stdin?.end(script);

@@ -70,7 +70,7 @@ export async function playRelay(options: RelayedOptions): Promise<Relayed> {
     }
   });
   atBackend.on('end', () => atBackend.end());
-  const ran = new Relay({ agent: atAgent, upstream, session }).run();
+  const ran = new Relay({ agent: atAgent, upstream, session, cancel: async () => undefined }).run();
   const say = writer(agent, options, 'agent');
   say(options.bytes);
   for (let turns = random.below(6); turns > 0; turns -= 1) await turn();

@@ -1,0 +1,49 @@
+import type { PayloadType } from '../record/kinds.ts';
+import { formatAt, tryParse } from './answer.ts';
+import type { DecodeText } from './encoding.ts';
+import { parseExecute, type BindMessage, type FunctionCallMessage } from './frontend.ts';
+import { formatValue } from './values.ts';
+
+/** What a request asks for, where it is not the text of a statement before it. */
+export function requestText(
+  type: PayloadType | undefined,
+  content: Buffer,
+  decode: DecodeText,
+): string | undefined {
+  switch (type) {
+    case 'postgres.query':
+      return decode(content);
+    case 'postgres.function-call': {
+      const oid = content.length >= 4 ? content.readUInt32BE() : 0;
+      return `fast-path call of the function with OID ${oid}`;
+    }
+    case 'postgres.execute': {
+      const { portal = '', maxRows = 0 } = tryParse(() => parseExecute(content)) ?? {};
+      return `fetch ${maxRows === 0 ? 'all' : maxRows} from the cursor "${portal}"`;
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** Texts of what a fast-path call was given; null is NULL. */
+export function argumentTexts(call: FunctionCallMessage, decode: DecodeText): (string | null)[] {
+  return call.arguments.map((value, index) =>
+    value === undefined
+      ? null
+      : formatValue(0, formatAt(call.argumentFormats, index), value, decode),
+  );
+}
+
+/** Texts of what a Bind has bound; null is NULL. */
+export function parameterTexts(
+  bind: BindMessage,
+  types: readonly number[] | undefined,
+  decode: DecodeText,
+): (string | null)[] {
+  return bind.parameters.map((value, index) =>
+    value === undefined
+      ? null
+      : formatValue(types?.[index] ?? 0, formatAt(bind.parameterFormats, index), value, decode),
+  );
+}

@@ -1,0 +1,15 @@
+LISTEN news;
+LISTEN "Other news";
+NOTIFY news, 'first';
+SELECT pg_notify('news', 'second'), pg_notify('Other news', repeat('x', 7000));
+BEGIN;
+NOTIFY news, 'in a transaction';
+SELECT 'before the commit';
+COMMIT;
+BEGIN;
+NOTIFY news, 'never';
+ROLLBACK;
+NOTIFY news;
+UNLISTEN news;
+NOTIFY news, 'unheard';
+SELECT * FROM pg_listening_channels();
