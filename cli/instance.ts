@@ -18,6 +18,7 @@ export interface Instance {
     /** Unix socket that takes an operator's commands. */
     readonly adminSocket: string;
   };
+  /** Who knows the URL gets any token: it is in files that only this account may read. */
   readonly issuer: { readonly tokenUrl: string };
   readonly pids: {
     readonly supervisor: number;

@@ -91,7 +91,9 @@ async function runStatement(client: Client, text: string): Promise<number> {
   } catch (error) {
     if (!(error instanceof DatabaseError)) throw error;
     const { severity, code, message, detail, hint } = error;
-    process.stderr.write(`${severity ?? 'ERROR'} ${code ?? ''}: ${printable(message)}\n`);
+    process.stderr.write(
+      `${printable(severity ?? 'ERROR')} ${printable(code ?? '')}: ${printable(message)}\n`,
+    );
     if (detail !== undefined) process.stderr.write(`  detail: ${printable(detail)}\n`);
     if (hint !== undefined) process.stderr.write(`  hint: ${printable(hint)}\n`);
     return 1;
@@ -107,7 +109,7 @@ function print({ fields, rows, command, rowCount }: QueryArrayResult<unknown[]>)
     ))
       process.stdout.write(`${line}\n`);
   }
-  process.stdout.write(`${command} ${rowCount ?? ''}\n`);
+  process.stdout.write(`${printable(command)} ${rowCount ?? ''}\n`);
 }
 
 function cellText(value: unknown): string | null {

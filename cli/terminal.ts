@@ -1,9 +1,10 @@
 /**
  * Makes text that others wrote safe to print: an escape sequence in a recorded value could otherwise rewrite the screen
- * of the auditor who reads it. Bidirectional controls are shown too, since they reorder what is read.
+ * of the auditor who reads it. What is not seen, such as bidirectional controls and tags, is shown too: it reorders or
+ * hides what is read.
  */
 export function printable(text: string): string {
-  return text.replaceAll(/[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/gu, (character) => {
+  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, (character) => {
     if (character === '\n') return '\\n';
     if (character === '\t') return '\\t';
     return `\\u{${character.codePointAt(0)?.toString(16) ?? ''}}`;

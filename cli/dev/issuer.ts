@@ -1,11 +1,16 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 
-/** The demo's OIDC issuer: it gives a token to whoever asks on this machine, so it is for trying things out only. */
+/**
+ * The demo's OIDC issuer: it gives any token to who knows its token URL, which is drawn anew at each start and stands in a
+ * file that only this account may read. An agent under another account cannot name itself.
+ */
 export interface DemoIssuer {
   readonly port: number;
+  /** Holds a secret. */
   readonly tokenUrl: string;
   stop(): void;
 }
@@ -17,6 +22,7 @@ const maxBodyBytes = 8_192;
 const maxTtlSeconds = 86_400;
 
 export async function startDemoIssuer(): Promise<DemoIssuer> {
+  const tokenPath = `/token/${randomBytes(32).toString('base64url')}`;
   const { privateKey, publicKey } = await generateKeyPair('ES256');
   const jwk = { ...(await exportJWK(publicKey)), kid: keyId, alg: 'ES256', use: 'sig' };
 
@@ -39,20 +45,19 @@ export async function startDemoIssuer(): Promise<DemoIssuer> {
 
   async function answer(request: IncomingMessage): Promise<object | undefined> {
     const url = new URL(request.url ?? '/', issuerName);
+    if (isSame(url.pathname, tokenPath)) {
+      const form = new URLSearchParams(request.method === 'POST' ? await bodyOf(request) : '');
+      for (const [name, value] of url.searchParams) form.set(name, value);
+      return mint(form);
+    }
     switch (url.pathname) {
       case '/.well-known/openid-configuration':
         return {
           issuer: issuerName,
           jwks_uri: `${issuerName}/jwks.json`,
-          token_endpoint: `${issuerName}/token`,
         };
       case '/jwks.json':
         return { keys: [jwk] };
-      case '/token': {
-        const form = new URLSearchParams(request.method === 'POST' ? await bodyOf(request) : '');
-        for (const [name, value] of url.searchParams) form.set(name, value);
-        return mint(form);
-      }
       default:
         return undefined;
     }
@@ -67,21 +72,26 @@ export async function startDemoIssuer(): Promise<DemoIssuer> {
     );
     return undefined;
   });
-  return listen(server);
+  return listen(server, tokenPath);
 }
 
-async function listen(server: Server): Promise<DemoIssuer> {
+async function listen(server: Server, tokenPath: string): Promise<DemoIssuer> {
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo; // a TCP server's address is one
   return {
     port,
-    tokenUrl: `http://127.0.0.1:${port}/token`,
+    tokenUrl: `http://127.0.0.1:${port}${tokenPath}`,
     stop: () => {
       server.close();
       server.closeAllConnections();
     },
   };
+}
+
+function isSame(given: string, wanted: string): boolean {
+  const [one, other] = [Buffer.from(given), Buffer.from(wanted)];
+  return one.length === other.length && timingSafeEqual(one, other);
 }
 
 /** A page in a browser can make a name of its own lead here (DNS rebinding); its requests then carry that name. */

@@ -7,6 +7,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { isIPv4 } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
@@ -77,7 +78,7 @@ function parseTls(parameters: URLSearchParams, host: string): UpstreamTls {
       throw wrong(`it has the parameter ${name}; sslmode and sslrootcert are understood`);
     if (parameters.getAll(name).length > 1) throw wrong(`${name} is given twice`);
   }
-  const local = /^(?:localhost|127\..*|::1)$/.test(host);
+  const local = host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
   const asked = parameters.get('sslmode') ?? (local ? 'disable' : 'verify-full');
   const mode = modes.get(asked);
   if (!mode)
@@ -85,6 +86,11 @@ function parseTls(parameters: URLSearchParams, host: string): UpstreamTls {
       `sslmode=${asked}: want ${[...modes.keys()].join(', ')}; the others can fall back to plain text`,
     );
   const file = parameters.get('sslrootcert');
+  // Anybody can get a certificate of a public CA: only with the name checked does it say who this is.
+  if (file === 'system' && mode !== 'VerifyFull')
+    throw wrong(`sslrootcert=system: want sslmode=verify-full with it`);
+  if (file === null && mode === 'VerifyCA')
+    throw wrong('sslmode=verify-ca: want sslrootcert=FILE with it, or verify-full');
   const ca = file === null || file === 'system' ? undefined : readCa(file);
   if (mode === 'Require' && ca !== undefined) return { mode: 'VerifyCA', ca }; // as libpq: it is meant to be used
   return { mode, ca: mode === 'Disable' ? undefined : ca };
@@ -146,11 +152,12 @@ function withoutEscapes(field: string): string {
 }
 
 async function prompt(question: string): Promise<string> {
-  process.stderr.write(question);
   const muted = new Writable({ write: (_chunk, _encoding, done) => done() });
   const lines = createInterface({ input: process.stdin, output: muted, terminal: true });
   try {
-    return await lines.question('');
+    const answer = lines.question('');
+    process.stderr.write(question); // once keys are taken: what is typed before would be shown
+    return await answer;
   } catch (cause) {
     throw new ChaperoneError('config-invalid', 'no password was typed', { cause }); // Ctrl-C, Ctrl-D
   } finally {

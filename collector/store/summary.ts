@@ -87,9 +87,9 @@ function count(value: unknown): number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : 0;
 }
 
-/** PostgreSQL's text takes no NUL. */
+/** PostgreSQL's text takes no NUL, and no half of a surrogate pair, which a cut may leave as well. */
 function searchable(value: unknown): string {
-  return typeof value === 'string' ? value.replaceAll('\0', '').slice(0, 1_024) : '';
+  return typeof value === 'string' ? value.replaceAll('\0', '').slice(0, 1_024).toWellFormed() : '';
 }
 
 function databaseOf(payload: Buffer): string | undefined {

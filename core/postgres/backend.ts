@@ -150,12 +150,17 @@ export function parseErrorFields(body: Buffer, decode?: DecodeText): ReadonlyMap
   return fields;
 }
 
+/** A backend that is not what it should be may send any text in place of a SQLSTATE; it is no content, so it has its form. */
+function tryParseSqlState(text: string): string | undefined {
+  return /^[0-9A-Z]{5}$/.test(text) ? text : undefined;
+}
+
 /** Returns the SQLSTATE of an ErrorResponse, also when only the beginning of it is there. */
 export function tryParseErrorCode(body: Buffer): string | undefined {
   for (let at = 0; at < body.length && body[at] !== 0;) {
     const end = body.indexOf(0, at);
     if (end < 0) return undefined;
-    if (body[at] === 0x43) return body.toString('latin1', at + 1, end); // C
+    if (body[at] === 0x43) return tryParseSqlState(body.toString('latin1', at + 1, end)); // C
     at = end + 1;
   }
   return undefined;

@@ -1,3 +1,5 @@
+const maxLookedAtBytes = 65_536; // whoever begins with more than this in comments is described each time
+
 /** Spaces and comments before the first word of a statement; comments nest. */
 function skipBlank(text: string): number {
   let at = 0;
@@ -31,7 +33,7 @@ const planned =
  * then. In doubt it is false.
  */
 export function hasFixedColumns(query: Buffer): boolean {
-  const text = query.toString('latin1');
+  const text = query.toString('latin1', 0, maxLookedAtBytes);
   const start = skipBlank(text);
   return text.charAt(start) === '(' || planned.test(text.slice(start, start + 16));
 }

@@ -164,7 +164,7 @@ export class SpoolWriter {
     if (this.#turn) this.#waiting.push(this.#turn);
     this.#turn = undefined;
     if (this.#waiting.length === 0 && this.#endings.length === 0) return;
-    const error = this.#tryWrite();
+    const error = this.#tryWrite(this.#waiting);
     if (error === undefined) this.#succeeded();
     else this.#failed(error);
   }
@@ -198,15 +198,20 @@ export class SpoolWriter {
       this.#letGo(turn);
     }
     this.#waiting = still;
-    clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => this.#flush(), retryMs);
+    // Endings have room beyond the limit: they must not wait behind what has none.
+    if (this.#endings.length > 0 && this.#tryWrite([]) === undefined) this.#endings = [];
+    this.#retry ??= setTimeout(() => {
+      this.#retry = undefined;
+      this.#flush();
+    }, retryMs);
   }
 
-  /** Gives up what a turn appended, but for its endings. */
+  /** Gives up what a turn appended, but for endings; the end of what was never recorded is none. */
   #letGo(turn: Turn): void {
     for (const entry of turn.entries) {
-      if (entry.draft.ending) this.#endings.push(entry);
-      else entry.draft.dropped?.();
+      const { ending, request, dropped } = entry.draft;
+      if (!ending) dropped?.();
+      else if (!request || request.seq !== undefined) this.#endings.push(entry);
     }
     turn.settle(unrecordable);
   }
@@ -216,12 +221,12 @@ export class SpoolWriter {
   }
 
   /** Seals and writes all or nothing. Returns the error that stopped it. */
-  #tryWrite(): Error | undefined {
+  #tryWrite(turns: readonly Turn[]): Error | undefined {
     const before = this.#seq;
     const sealed: Entry[] = [];
     try {
       this.#sealAll(this.#endings, sealed);
-      for (const { entries } of this.#waiting) this.#sealAll(entries, sealed);
+      for (const { entries } of turns) this.#sealAll(entries, sealed);
       const { length } = this.#frames;
       if (length > 0) this.#write(this.#frames.bytes, sealed);
       this.#options.onWritten(sealed.length, length);

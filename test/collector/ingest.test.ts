@@ -233,7 +233,7 @@ describe('the collector', () => {
         protocol: 'Postgres',
         principal: { user: 'u\0' },
       },
-      '{"database":"d\\u0000"}',
+      JSON.stringify({ database: `${'a'.repeat(1_023)}😀\0` }), // cut in the middle of a surrogate pair
     );
     const query = record(
       own,

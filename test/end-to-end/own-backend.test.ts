@@ -84,7 +84,7 @@ describe('a database of one’s own behind the sidecar', () => {
   }
 
   test('is served with the password that is typed, which is nowhere else', async () => {
-    const terminal = start();
+    await using terminal = start();
     await terminal.see(/Password of postgres at localhost: $/);
     terminal.type(`${server.password}\r`);
     const shown = await terminal.see(/is behind the sidecar/);
@@ -100,7 +100,7 @@ describe('a database of one’s own behind the sidecar', () => {
   test('is served with the password of the password file', async () => {
     const file = join(home, '.pgpass');
     writeFileSync(file, `localhost:*:*:postgres:${server.password}\n`, { mode: 0o600 });
-    const terminal = start();
+    await using terminal = start();
     const shown = await terminal.see(/is behind the sidecar/);
     assert.doesNotMatch(shown, /Password of/);
     await usesIt();
@@ -112,7 +112,7 @@ describe('a database of one’s own behind the sidecar', () => {
 
   for (const [key, name] of [['\x03', 'Ctrl-C'], ['\x04', 'Ctrl-D']] as const) {
     test(`is not served when ${name} answers the question, and a sentence says so`, async () => {
-      const terminal = start();
+      await using terminal = start();
       await terminal.see(/Password of postgres at localhost: $/);
       terminal.type(key);
       await terminal.see(/chaperone: no password was typed/);

@@ -136,7 +136,7 @@ for (const [version, agentTls, backendTls] of ways) {
 
     test('Ctrl-C ends a query, and \\watch, and the session goes on', async () => {
       for (const login of [direct, gated]) {
-        const terminal = startTerminal(login);
+        await using terminal = startTerminal(login);
         await terminal.see(/=# $/);
         const asleep = async (query: string): Promise<void> => {
           const asked = `SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '${query}%'`;
@@ -165,7 +165,7 @@ for (const [version, agentTls, backendTls] of ways) {
     });
 
     test('SIGINT ends \\watch', async () => {
-      const terminal = startTerminal(gated);
+      await using terminal = startTerminal(gated);
       await terminal.see(/=# $/);
       terminal.type("SELECT 'signalled' \\watch 0.1\r");
       await terminal.see(/(?:signalled[^]*){3}/);

@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import type { PsqlLogin } from './psql.ts';
 import { until } from './until.ts';
 
-/** A program that runs on a terminal, as for a person. */
-export interface Terminal {
+/** A program that runs on a terminal, as for a person. It is ended when it is disposed of. */
+export interface Terminal extends AsyncDisposable {
   /** Resolves with the exit code. */
   readonly exited: Promise<number>;
   type(keys: string): void;
@@ -53,6 +53,10 @@ export function runInTerminal(
   const exited = once(child, 'close').then(([code]) => Number(code));
   return {
     exited,
+    [Symbol.asyncDispose]: async () => {
+      child.stdin?.end();
+      await exited;
+    },
     type: (keys) => void child.stdin?.write(keys),
     interrupt: () => void process.kill(Number(pid), 'SIGINT'),
     see: async (want) => {

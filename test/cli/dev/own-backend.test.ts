@@ -38,6 +38,7 @@ describe('CHAPERONE_BACKEND_URL', () => {
     [`postgres://ada@db/shop?sslmode=verify-ca&sslrootcert=${caFile}`, { host: 'db', port: 5432, user: 'ada', database: 'shop', tls: { mode: 'VerifyCA', ca: 'certificate' } }],
     // As libpq: a CA that is named is meant to be used.
     [`postgres://ada@db/shop?sslmode=require&sslrootcert=${caFile}`, { host: 'db', port: 5432, user: 'ada', database: 'shop', tls: { mode: 'VerifyCA', ca: 'certificate' } }],
+    ['postgres://ada@127.evil.example/shop', { host: '127.evil.example', port: 5432, user: 'ada', database: 'shop', tls: full }],
     ['postgres://ada@db/shop?sslrootcert=system', { host: 'db', port: 5432, user: 'ada', database: 'shop', tls: full }],
     ['postgres://ada@db/shop?sslmode=disable', { host: 'db', port: 5432, user: 'ada', database: 'shop', tls: off }],
   ]; // prettier-ignore
@@ -46,6 +47,9 @@ describe('CHAPERONE_BACKEND_URL', () => {
   }
 
   const wrong: [url: string, message: RegExp][] = [
+    ['postgres://ada@db/shop?sslmode=verify-ca', /want sslrootcert=FILE/],
+    ['postgres://ada@db/shop?sslmode=verify-ca&sslrootcert=system', /want sslmode=verify-full/],
+    ['postgres://ada@db/shop?sslmode=require&sslrootcert=system', /want sslmode=verify-full/],
     ['', /want postgres:\/\/USER@HOST:PORT\/DATABASE/],
     ['shop', /want postgres:/],
     ['mysql://ada@db/shop', /want postgres:/],

@@ -164,6 +164,14 @@ describe('messages of a server', () => {
     assert.deepEqual(backend.parseBackendKeyData(body(backend.buildBackendKeyData(key))), key);
   });
 
+  test('takes a SQLSTATE for one only where it has the form of one', () => {
+    const code = (text: string): string | undefined =>
+      backend.tryParseErrorCode(Buffer.from(`SERROR\0C${text}\0Mmessage\0\0`));
+    assert.equal(code('42P01'), '42P01');
+    for (const text of ['', '42p01', '42P0', '42P011', 'select secret', 'x'.repeat(100_000)])
+      assert.equal(code(text), undefined);
+  });
+
   test('survives random bodies with documented errors alone', () => {
     const random = new Random(7);
     const parsers = [

@@ -207,4 +207,18 @@ describe('the clock', () => {
     assert.equal(now().time.slice(0, 19), '2025-12-31T23:00:00');
     assert.ok(now().monoNs > 1_000_000_000);
   });
+
+  test('writes endings while everything else still finds no room, and keeps none of what was never recorded', async () => {
+    using spool = openSpool({ maxBytes: 2_000, reserveBytes: 10_000 });
+    const { writer } = spool;
+    const recorded = writer.append(record('a request'));
+    assert.equal(await writer.turn(), undefined);
+    writer.append(record('x'.repeat(3_000)));
+    assert.equal((await writer.turn())?.reason, 'audit-unavailable');
+    const unrecorded = writer.append(record('y'.repeat(3_000)));
+    writer.append({ ...record('its end', true), request: unrecorded });
+    writer.append({ ...record('the end', true), request: recorded });
+    assert.equal((await writer.turn())?.reason, 'audit-unavailable');
+    assert.deepEqual(texts(spool), ['a request', 'the end']);
+  });
 });
