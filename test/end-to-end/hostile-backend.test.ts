@@ -281,7 +281,7 @@ describe('a hostile backend', { skip: linux }, () => {
         await Promise.all(Array.from({ length: 10 }, worker));
       };
       await assertNothingLeft(through.instance, async () => {
-        await run(Math.max(150, scaled(1_000)));
+        await run(Math.max(150, scaled(500)));
         await settled();
       });
       await assertServed();

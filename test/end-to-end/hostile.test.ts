@@ -53,13 +53,13 @@ describe('a hostile client', { skip: linux }, () => {
   };
 
   test(
-    '10 000 random and mutated byte strings crash nothing, keep nobody out, and leave nothing behind',
+    'thousands of random and mutated byte strings crash nothing, keep nobody out, and leave nothing behind',
     { timeout: 300_000 },
     async () => {
       const random = new Random(1);
       await assertNothingLeft(instance, async () => {
         const honest = await instance.connect();
-        await attack(scaled(2_000), random, async () => {
+        await attack(scaled(1_000), random, async () => {
           const { rows } = await honest.query('SELECT 1 AS one');
           assert.deepEqual(rows, [{ one: 1 }]);
         });

@@ -3,13 +3,14 @@ import { heapBytesOf, openFilesOf } from './inspector.ts';
 import type { TestInstance } from './instance.ts';
 import { untilIdle } from './metrics.ts';
 
-const steadyRounds = 4;
-const maxRounds = 16;
-const tolerance = 1.01; // over the steady rounds together
+const window = 4; // rounds that are taken together
+const maxRounds = 24;
+const tolerance = 1.01; // from one window to the next
 
 /**
- * Repeats a round of work until the sidecar holds no more memory after one than some rounds before. Compiled code and
- * filled pools make the first rounds grow, however many those are; what each round leaves behind makes all of them grow.
+ * Repeats a round of work until the sidecar holds no more memory in the last rounds than in those before. Compiled code
+ * and filled pools make the first rounds grow, however many those are, and each round is measured a few per cent high or
+ * low; what every round leaves behind makes all of them grow.
  */
 export async function assertNothingLeft(
   instance: TestInstance,
@@ -24,12 +25,19 @@ export async function assertNothingLeft(
     assert.equal(instance.instance.pids.sidecar, pid, 'the sidecar was restarted');
     heaps.push(await heapBytesOf(pid));
     files.push(openFilesOf(pid));
-    if (isSteady(heaps, tolerance) && isSteady(files, 1)) return;
+    if (isSteady(heaps) && isSteady(files)) return;
   }
   assert.fail(`it grows: ${heaps.join(', ')} bytes, ${files.join(', ')} open files`);
 }
 
-function isSteady(counts: readonly number[], factor: number): boolean {
-  const before = counts.at(-steadyRounds);
-  return before !== undefined && (counts.at(-1) ?? 0) <= before * factor;
+function isSteady(counts: readonly number[]): boolean {
+  if (counts.length < 2 * window) return false;
+  const before = median(counts.slice(-2 * window, -window));
+  return median(counts.slice(-window)) <= before * tolerance;
+}
+
+function median(counts: readonly number[]): number {
+  const sorted = counts.toSorted((a, b) => a - b);
+  const middle = sorted.slice(sorted.length / 2 - 1, sorted.length / 2 + 1);
+  return middle.reduce((sum, count) => sum + count, 0) / middle.length;
 }
