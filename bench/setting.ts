@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Client } from 'pg';
 import { startBackendServer, type BackendServer } from '../test/support/backend-server.ts';
-import { startThrough, type Through } from '../test/support/through.ts';
+import { metricOf } from '../test/support/metrics.ts';
+import { startThrough } from '../test/support/through.ts';
 import { until } from '../test/support/until.ts';
 import { bundle } from '../tools/bundle.ts';
 
@@ -76,7 +77,7 @@ export async function startSetting({
     relay: { name: 'relay', port: relay, password },
     chaperone: { name: 'chaperone', port: through.port, password: through.password },
     sidecarPid: through.instance.instance.pids.sidecar,
-    metric: (name, labels) => readMetric(through, name, labels),
+    metric: (name, labels) => metricOf(through.instance, name, labels),
     pauseShipping: () => void process.kill(collector(), 'SIGSTOP'),
     resumeShipping: async () => {
       const began = performance.now();
@@ -84,8 +85,8 @@ export async function startSetting({
       await until(
         'the spool is shipped',
         async () =>
-          (await readMetric(through, 'chaperone_records_shipped_total')) ===
-          (await readMetric(through, 'chaperone_records_written_total')),
+          (await metricOf(through.instance, 'chaperone_records_shipped_total')) ===
+          (await metricOf(through.instance, 'chaperone_records_written_total')),
         900_000,
       );
       return { seconds: (performance.now() - began) / 1000 };
@@ -121,15 +122,4 @@ async function startRelay(server: BackendServer, stack: AsyncDisposableStack): P
   stack.defer(() => void child.kill());
   const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string]; // its only output
   return Number(line);
-}
-
-async function readMetric(through: Through, name: string, labels = ''): Promise<number> {
-  const { metricsUrl } = through.instance.instance.sidecar;
-  const text = await (await fetch(metricsUrl)).text();
-  const values = text
-    .split('\n')
-    .filter((line) => line.startsWith(`${name} `) || line.startsWith(`${name}{`))
-    .filter((line) => line.includes(labels))
-    .map((line) => Number(line.slice(line.lastIndexOf(' '))));
-  return values.reduce((sum, value) => sum + value, 0);
 }

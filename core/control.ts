@@ -50,6 +50,7 @@ export interface CollectorSecrets {
   readonly readToken: string;
 }
 
+/** The pod that records come from. */
 export interface WriterIdentity {
   readonly pod: string;
   readonly namespace: string;

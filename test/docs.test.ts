@@ -1,13 +1,37 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { globSync } from 'node:fs';
 import { describe, test } from 'node:test';
-import { errorCodes } from '#core/errors.ts';
+import { ChaperoneError, errorCodes } from '#core/errors.ts';
 import { projectDirectory } from '../cli/instance.ts';
+import { readConfig as readCollectorConfig } from '../collector/config.ts';
 import { problemStatus } from '../collector/problem.ts';
+import type { Environment } from '../runtime/settings.ts';
+import { readConfig as readSidecarConfig } from '../sidecar/config.ts';
 
+const find = (pattern: string): string[] => globSync(pattern, { cwd: projectDirectory }).sort();
 const read = (path: string): string => readFileSync(join(projectDirectory, path), 'utf8');
+const documents = ['README.md', 'CHANGELOG.md', ...find('docs/**/*.md')];
+const folders = 'core|sidecar|collector|cli|runtime|test|tools|bench|examples|docs';
+
+/** Written by whoever measures, and named before it is there. */
+const awaited = new Set(['docs/performance.md']);
+
+/** The cells of every row of a document's tables, without the backticks around a whole cell. */
+function rowsOf(text: string): string[][] {
+  return Array.from(text.matchAll(/^\| (.*) \|$/gm), ([, row = '']) =>
+    row
+      .split(/ \| /)
+      .map((cell) => cell.trim().replaceAll('\\|', '|').replace(/^`([^`]*)`$/, '$1')),
+  ); // prettier-ignore
+}
+
+/** What stands under a heading, up to the next. */
+function sectionOf(text: string, heading: string): string {
+  const [, section] = text.split(`\n## ${heading}\n`);
+  if (section === undefined) throw new Error(`there is no "${heading}"`);
+  return section.split('\n## ', 1)[0] ?? '';
+}
 
 describe('the documentation', () => {
   test('explains each error code with its SQLSTATE, and none that does not exist', () => {
@@ -27,39 +51,199 @@ describe('the documentation', () => {
     assert.deepEqual(Object.fromEntries(rows), problemStatus);
   });
 
-  test('names files and functions that exist', () => {
-    const text = read('docs/architecture.md');
-    for (const [, path = ''] of text.matchAll(
-      /`((?:core|sidecar|collector|cli|runtime|test|tools|examples|docs)\/[^`\s]+)`/g,
-    )) {
-      assert.ok(existsSync(join(projectDirectory, path)), path);
-    }
-    for (const [, path = '', name = ''] of text.matchAll(
-      /`([a-z/-]+\.ts)`[^`\n]*?`#?(\w+)\(\)`/g,
-    )) {
-      assert.match(read(path), new RegExp(`\\b#?${name}\\b`), `${name} in ${path}`);
+  test('names files that exist', () => {
+    for (const file of documents) {
+      for (const [, path = ''] of read(file).matchAll(
+        new RegExp(`\`((?:${folders})/[^\`\\s*]*)\``, 'g'),
+      ))
+        assert.ok(
+          awaited.has(path) || existsSync(join(projectDirectory, path)),
+          `${file}: ${path}`,
+        );
     }
   });
 
+  test('names functions that are defined in the file that is named before them', () => {
+    let named = 0;
+    for (const paragraph of read('docs/architecture.md').split('\n')) {
+      let source = '';
+      for (const [, path, name = ''] of paragraph.matchAll(/`(?:([a-z/-]+\.ts)|(#?\w+)\(\))`/g)) {
+        if (path !== undefined) source = read(path);
+        else {
+          assert.ok(definitionOf(name).test(source), name);
+          named += 1;
+        }
+      }
+    }
+    assert.ok(named > 30, `${named} functions`);
+  });
+
   test('has no link that leads nowhere', () => {
-    for (const file of ['README.md', ...globSync('docs/**/*.md', { cwd: projectDirectory })]) {
+    for (const file of documents) {
       for (const [, target = ''] of read(file).matchAll(/\]\((?!https?:)([^)#\s]+)/g)) {
         assert.ok(existsSync(join(projectDirectory, dirname(file), target)), `${file}: ${target}`);
       }
     }
   });
+});
 
-  test('lists every dependency, and why it is there', () => {
+/** A function, or a method with its body: calls and signatures do not count. */
+function definitionOf(name: string): RegExp {
+  return new RegExp(
+    [
+      `^(?:export )?(?:async )?function\\*? ${name}\\b`,
+      `^ {2,4}(?:static |async )*${name}\\(.*\\)(?:: .*)? \\{$`,
+      `^ {2}(?:static |async )*${name}\\($`,
+    ].join('|'),
+    'm',
+  );
+}
+
+describe('the list of dependencies', () => {
+  const text = read('docs/dependencies.md');
+  const listed = rowsOf(text.split('\n## ')[0] ?? '')
+    .slice(2)
+    .flatMap(([packages = '', , importers = '']) => {
+      const [values = '', types = ''] = importers.split('types: ');
+      const name = /[@a-z][\w@/.-]*/g;
+      const placesIn = (cell: string): string[] =>
+        cell === 'nobody' ? [] : [...(cell.match(name) ?? [])];
+      return (packages.match(name) ?? []).map(
+        (found) => [found, placesIn(values), placesIn(types)] as const,
+      );
+    });
+
+  test('has every package of npm', () => {
     const { dependencies, devDependencies, optionalDependencies } = JSON.parse(
       read('package.json'),
     ) as Record<string, Record<string, string>>;
-    const text = read('docs/dependencies.md');
-    for (const name of Object.keys({
-      ...dependencies,
-      ...devDependencies,
-      ...optionalDependencies,
-    })) {
-      assert.ok(text.includes(`\`${name}\``), name);
+    const all = { ...dependencies, ...devDependencies, ...optionalDependencies };
+    assert.deepEqual(listed.map(([name]) => name).sort(), Object.keys(all).sort());
+  });
+
+  test('has every package of Python and of Debian', () => {
+    const python = Array.from(
+      read('test/drivers/requirements.txt').matchAll(/^(\w+)/gm),
+      ([name]) => name,
+    );
+    const programs = /function testPrograms\(\) \{[^]*?\n\}/.exec(read('tools/install.mjs'))?.[0];
+    const debian = Array.from(programs?.matchAll(/, '([a-z0-9-]+)'\],/g) ?? [], ([, name]) => name);
+    assert.ok(python.length > 0 && debian.length > 0);
+    const rest = sectionOf(text, 'For the tests alone');
+    for (const name of [...python, ...debian]) assert.ok(rest.includes(`\`${name}\``), name);
+  });
+
+  test('says who imports each, and whether only types', () => {
+    const imports = new Map<string, Set<string>>();
+    for (const file of find(`{${folders.replaceAll('|', ',')}}/**/*.{ts,mjs}`)) {
+      for (const [, type, name = ''] of read(file).matchAll(
+        /^(?:import|export)( type)?\s(?:[^;']*?\sfrom\s)?'((?!node:)(?:@[\w-]+\/)?[\w-]+)/gm,
+      )) {
+        const key = type === undefined ? name : `${name} (types)`;
+        imports.set(key, (imports.get(key) ?? new Set()).add(file));
+      }
+    }
+    for (const [name, values, types] of listed) {
+      const those = [...(imports.get(name) ?? [])];
+      const asTypes = [...(imports.get(`${name} (types)`) ?? [])];
+      assertWithin(name, those, values);
+      assertWithin(`types of ${name}`, asTypes, [...types, ...values]);
+      for (const place of [...values, ...types])
+        assert.ok(
+          [...those, ...asTypes].some((file) => file.startsWith(`${place}/`)),
+          `${place} does not import ${name}`,
+        );
     }
   });
+
+  function assertWithin(what: string, files: readonly string[], places: readonly string[]): void {
+    for (const file of files)
+      assert.ok(
+        places.some((place) => file.startsWith(`${place}/`)),
+        `${file} imports ${what}`,
+      );
+  }
+});
+
+describe('the list of settings', () => {
+  const text = read('docs/settings.md');
+  const parts: [heading: string, readConfig: (env: Environment) => object, required: Environment][] = [
+    ['Sidecar', readSidecarConfig, {
+      CHAPERONE_MODE: 'explicit', CHAPERONE_POD_NAME: 'p', CHAPERONE_POD_NAMESPACE: 'n',
+      CHAPERONE_SERVICE_ACCOUNT: 's', CHAPERONE_CONFIG_DIR: '/c', CHAPERONE_SPOOL_DIR: '/s',
+      CHAPERONE_COLLECTOR_URL: 'https://collector', CHAPERONE_COLLECTOR_CA_FILE: '/ca',
+    }],
+    ['Collector', readCollectorConfig, {}],
+  ]; // prettier-ignore
+  for (const [heading, readConfig, required] of parts) {
+    const rows = rowsOf(sectionOf(text, heading)).slice(2);
+
+    test(`has each variable of the ${heading.toLowerCase()} with what it may be`, () => {
+      const asked = new Set<string>();
+      const impossible = new Proxy<Environment>({}, {
+        get: (_, name) => {
+          asked.add(String(name));
+          return String(name).endsWith('_SOCKET') ? undefined : ''; // any text is a path
+        },
+      }); // prettier-ignore
+      const wants = new Map(
+        mistakesOf(() => readConfig(impossible)).map((line) => {
+          const [, name = '', want = ''] = /^(\w+): got "", want (.*)$/.exec(line) ?? [];
+          return [name, want];
+        }),
+      );
+      assert.deepEqual(new Set(rows.map(([name]) => name)), asked);
+      for (const [name = '', , want] of rows)
+        if (wants.has(name)) assert.equal(want, wants.get(name), name);
+    });
+
+    test(`has the defaults of the ${heading.toLowerCase()}`, () => {
+      const defaults = rows.filter(([, value]) => value !== 'required');
+      assert.deepEqual(
+        new Set(rows.filter(([, value]) => value === 'required').map(([name]) => name)),
+        new Set(Object.keys(required)),
+      ); // prettier-ignore
+      const written = Object.fromEntries(
+        defaults.map(([name = '', value]) => [name, value === 'empty' ? '' : value]),
+      );
+      assert.deepEqual(readConfig({ ...required, ...written }), readConfig(required));
+      for (const name of Object.keys(required)) {
+        const { [name]: _, ...others } = required;
+        assert.match(mistakesOf(() => readConfig(others)).join(), new RegExp(`^${name}: got nothing`)); // prettier-ignore
+      }
+    });
+  }
+
+  test('has each variable of the command line', () => {
+    const names = find('cli/**/*.ts').flatMap((file) =>
+      Array.from(read(file).matchAll(/env\['(CHAPERONE_\w+)'\]/g), ([, name]) => name),
+    );
+    const rows = rowsOf(sectionOf(text, 'Command line')).slice(2);
+    assert.deepEqual(
+      rows.map(([name]) => name),
+      names,
+    );
+  });
+
+  function mistakesOf(readConfig: () => object): string[] {
+    try {
+      readConfig();
+      return [];
+    } catch (error) {
+      assert.ok(error instanceof ChaperoneError);
+      return error.message.split('\n');
+    }
+  }
+});
+
+test('every export of core says what it is, in a docstring', () => {
+  const bare = find('core/**/*.ts').flatMap((file) => {
+    const lines = read(file).split('\n');
+    return lines.flatMap((line, index) =>
+      /^export (?!type \{|\{|\*)/.test(line) && !lines[index - 1]?.endsWith('*/')
+        ? [`${file}:${index + 1}`]
+        : [],
+    );
+  });
+  assert.deepEqual(bare, []);
 });

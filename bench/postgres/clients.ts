@@ -1,10 +1,11 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { debianBinaries } from '../../test/support/backend-server.ts';
 import type { Route } from '../setting.ts';
 
 const run = promisify(execFile);
-const debian = '/usr/lib/postgresql/15/bin';
+const binaries = debianBinaries(15);
 
 function environment(route: Route, tls: boolean): NodeJS.ProcessEnv {
   return {
@@ -31,7 +32,7 @@ export async function pgbench(
   args: readonly string[],
   tls = false,
 ): Promise<Throughput> {
-  const { stdout, stderr } = await run(join(debian, 'pgbench'), args, {
+  const { stdout, stderr } = await run(join(binaries, 'pgbench'), args, {
     env: environment(route, tls),
     maxBuffer: 16 * 1024 * 1024,
   });

@@ -24,6 +24,7 @@ export type TokenFault =
   | 'not-yet-valid'
   | 'bad-claims';
 
+/** Who a token says that its bearer is, or why it is not believed. */
 export type TokenVerdict =
   | { readonly ok: true; readonly principal: Extract<Principal, { kind: 'token' }> }
   | {

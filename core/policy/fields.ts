@@ -29,6 +29,7 @@ export function text(
   };
 }
 
+/** Accepts one of some words, as they are written. */
 export function oneOf<const T extends string>(...allowed: readonly T[]): Read<T> {
   return (value, path, problems) =>
     allowed.find((option) => option === value) ??
@@ -47,6 +48,7 @@ export function applied<const T extends string>(
       : read(value, path, problems);
 }
 
+/** Accepts an integer from `least` to `most`, both included. */
 export function integer(least: number, most: number): Read<number> {
   return (value, path, problems) =>
     typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most
@@ -54,6 +56,7 @@ export function integer(least: number, most: number): Read<number> {
       : problems.add(path, `got ${show(value)}, want an integer from ${least} to ${most}`);
 }
 
+/** Accepts a list of at least `least` and at most 256 items. */
 export function list<T>(read: Read<T>, least = 0): Read<readonly T[]> {
   return (value, path, problems) => {
     if (!Array.isArray(value)) return problems.add(path, `got ${show(value)}, want a list`);
@@ -142,6 +145,7 @@ export function object<T>(read: (fields: FieldReader, problems: Problems) => T):
   };
 }
 
+/** Says whether a value is a mapping: an object that is no list. */
 export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -27,6 +27,7 @@ export interface ResolvedBackend {
   readonly postgres: NameMappings;
 }
 
+/** An IdentityProvider whose tokens may log in. */
 export interface ResolvedProvider {
   readonly name: string;
   readonly issuer: string;
@@ -61,6 +62,7 @@ export interface EffectivePolicy {
   readonly waitMs: number;
 }
 
+/** An action, and the name of the policy that it comes from. */
 export interface Default {
   readonly action: 'Allow' | 'Deny';
   readonly policy: string;
@@ -82,6 +84,7 @@ export interface ResourceConflict extends Problem {
   readonly resource: number;
 }
 
+/** A bundle, or every mistake that keeps the resources from being one. */
 export type Resolved =
   | { readonly bundle: Bundle; readonly problems?: never }
   | { readonly bundle?: never; readonly problems: readonly ResourceConflict[] };

@@ -1,15 +1,19 @@
 /** Resources of `chaperone.dev/v1alpha1`, as far as this version applies them: checked, with defaults filled in. */
 
+/** The only version of resources that is read. */
 export const apiVersion = 'chaperone.dev/v1alpha1';
 
+/** What a resource is called; names are those of Kubernetes. */
 export interface Metadata {
   readonly name: string;
   /** Of namespaced kinds alone. */
   readonly namespace: string | undefined;
 }
 
+/** What an agent and a Backend speak: it decides how much of it is understood. */
 export type Protocol = 'Postgres' | 'TCP';
 
+/** Something that agents use through the sidecar. */
 export interface Backend {
   readonly kind: 'Backend';
   readonly metadata: Metadata;
@@ -44,20 +48,24 @@ export interface Upstream {
  */
 export const tlsModes = ['Disable', 'Require', 'VerifyCA', 'VerifyFull'] as const;
 
+/** How the connection to an upstream is encrypted. */
 export interface UpstreamTls {
   readonly mode: (typeof tlsModes)[number];
   /** Certificates of the CAs to trust, PEM. Undefined: those that Node brings. */
   readonly ca: string | undefined;
 }
 
+/** Kinds of login that the sidecar can make itself. */
 export const credentialTypes = ['Password', 'ClientCertificate'] as const;
 
+/** Says which login to use; the login itself is nowhere in resources. */
 export interface CredentialRef {
   readonly type: (typeof credentialTypes)[number];
   /** Name of the Secret that holds it. */
   readonly secretName: string;
 }
 
+/** Names that an upstream knows under others. */
 export interface NameMappings {
   /** Upstream users by the user that an agent names; others become the credential's. */
   readonly users: ReadonlyMap<string, string>;
@@ -65,6 +73,7 @@ export interface NameMappings {
   readonly databases: ReadonlyMap<string, string>;
 }
 
+/** An OIDC issuer whose tokens are taken, and what their claims mean. */
 export interface IdentityProvider {
   readonly kind: 'IdentityProvider';
   readonly metadata: Metadata;
@@ -94,8 +103,10 @@ export interface LabelSelector {
 
 /** How much of an operation is recorded; from least to most. */
 export const recordLevels = ['None', 'Digest', 'Full'] as const;
+/** One of `recordLevels`. */
 export type RecordLevel = (typeof recordLevels)[number];
 
+/** What is decided and recorded for the pods that it selects. */
 export interface AuditPolicy {
   readonly kind: 'AuditPolicy' | 'ClusterAuditPolicy';
   readonly metadata: Metadata;
@@ -116,6 +127,7 @@ export interface AuditPolicy {
   };
 }
 
+/** A document of the watched files. */
 export type Resource = Backend | IdentityProvider | AuditPolicy;
 
 /** A mistake in one document, at a path such as `spec.record.maxBytes`. */

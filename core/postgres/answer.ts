@@ -116,6 +116,7 @@ function columnsLine(seq: number, fields: readonly Field[]): TranscriptLine {
   return { kind: 'columns', seq, names: fields.map(({ name }) => name) };
 }
 
+/** Builds a remark of the transcript's own. `seq`: the request that it is about, if it is about one. */
 export function note(seq: number | undefined, text: string): TranscriptLine {
   return { kind: 'note', seq, text };
 }

@@ -40,6 +40,10 @@ export type Authentication =
   | { readonly kind: 'sasl'; readonly mechanisms: readonly string[] }
   | { readonly kind: 'sasl-continue' | 'sasl-final'; readonly data: string };
 
+/**
+ * Reads a request of the login; `other` is one that nothing here answers.
+ * @throws ChaperoneError `protocol-violation`.
+ */
 export function parseAuthentication(body: Buffer): Authentication {
   const reader = new BodyReader(body);
   switch (reader.int32()) {
@@ -63,6 +67,7 @@ export function parseAuthentication(body: Buffer): Authentication {
   }
 }
 
+/** Reads a setting that the server reports. @throws ChaperoneError `protocol-violation`. */
 export function parseParameterStatus(body: Buffer): {
   readonly name: string;
   readonly value: string;
@@ -83,6 +88,7 @@ export function parseBackendKeyData(body: Buffer): {
   return { processId, secret: Buffer.from(reader.rest()) };
 }
 
+/** Reads the state after a query or a Sync. @throws ChaperoneError `protocol-violation`. */
 export function parseReadyForQuery(body: Buffer): TransactionStatus {
   const byte = body.length === 1 ? body[0] : undefined;
   if (byte === 0x49) return 'I';
@@ -104,6 +110,10 @@ export interface Field {
   readonly format: number;
 }
 
+/**
+ * Reads the columns of an answer; `decode` turns their names into text, as UTF-8 by default.
+ * @throws ChaperoneError `protocol-violation`.
+ */
 export function parseRowDescription(body: Buffer, decode?: DecodeText): Field[] {
   const reader = new BodyReader(body, decode);
   const fields = Array.from({ length: reader.count() }, () => ({
@@ -166,6 +176,7 @@ export function tryParseErrorCode(body: Buffer): string | undefined {
   return undefined;
 }
 
+/** Reads what NOTIFY sent; `processId` is the notifying backend's. @throws ChaperoneError `protocol-violation`. */
 export function parseNotification(
   body: Buffer,
   decode?: DecodeText,
@@ -178,10 +189,12 @@ export function parseNotification(
   return { processId: reader.int32(), channel: reader.cstring(), payload: reader.cstring() };
 }
 
+/** Builds the end of a login that was accepted. */
 export function buildAuthenticationOk(): Buffer {
   return buildMessage('R', int32(0));
 }
 
+/** Builds the request for a password as it is. */
 export function buildAuthenticationCleartextPassword(): Buffer {
   return buildMessage('R', int32(3));
 }
@@ -196,10 +209,12 @@ export function buildNegotiateProtocolVersion(minor: number, options: readonly s
   return buildMessage('v', int32((3 << 16) | minor), int32(options.length), ...options);
 }
 
+/** Builds the report of a setting. */
 export function buildParameterStatus(name: string, value: string): Buffer {
   return buildMessage('S', name, value);
 }
 
+/** Builds the key that a client cancels with; see `parseBackendKeyData` for its length. */
 export function buildBackendKeyData(key: {
   readonly processId: number;
   readonly secret: Buffer;
@@ -207,10 +222,12 @@ export function buildBackendKeyData(key: {
   return buildMessage('K', int32(key.processId), key.secret);
 }
 
+/** Builds the message after which a client may send its next query. */
 export function buildReadyForQuery(status: TransactionStatus): Buffer {
   return buildMessage('Z', Buffer.from(status, 'latin1'));
 }
 
+/** An error as a client shows it. */
 export interface ErrorFields {
   readonly severity: 'ERROR' | 'FATAL';
   /** SQLSTATE. */

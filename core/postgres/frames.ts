@@ -33,6 +33,7 @@ export type Piece =
   /** A message above the limit, under `skip`: said once, then its body is swallowed. */
   | { readonly kind: 'oversized'; readonly tag: number; readonly length: number };
 
+/** Which messages a splitter holds whole, and up to which length. */
 export interface SplitterOptions {
   /** Tags whose messages pass in runs and are never held. */
   readonly streamed: ReadonlySet<number>;

@@ -43,6 +43,7 @@ export function isAsciiName(name: string): boolean {
   return !/[\u0080-\u{10ffff}]/u.test(name);
 }
 
+/** A statement that is to be prepared. */
 export interface ParseMessage {
   /** As the backend looks it up: at most 63 bytes. Empty for the unnamed statement. */
   readonly name: string;
@@ -51,6 +52,10 @@ export interface ParseMessage {
   readonly parameterTypes: readonly number[];
 }
 
+/**
+ * Reads a Parse message; `query` is a view into the body, in the client's encoding.
+ * @throws ChaperoneError `protocol-violation`.
+ */
 export function parseParse(body: Buffer): ParseMessage {
   const reader = new BodyReader(body);
   const name = readName(reader);
@@ -65,6 +70,7 @@ export function parseParseName(body: Buffer): string {
   return readName(new BodyReader(body));
 }
 
+/** A prepared statement with its parameters, which make it a portal. Names are as in `ParseMessage`. */
 export interface BindMessage {
   readonly portal: string;
   readonly statement: string;
@@ -75,6 +81,7 @@ export interface BindMessage {
   readonly resultFormats: readonly number[];
 }
 
+/** Reads a Bind message. @throws ChaperoneError `protocol-violation`. */
 export function parseBind(body: Buffer): BindMessage {
   const reader = new BodyReader(body);
   const portal = readName(reader);
@@ -102,6 +109,7 @@ export interface FunctionCallMessage {
   readonly resultFormat: number;
 }
 
+/** Reads a FunctionCall message; arguments are views into the body. @throws ChaperoneError `protocol-violation`. */
 export function parseFunctionCall(body: Buffer): FunctionCallMessage {
   const reader = new BodyReader(body);
   const message = {
@@ -120,6 +128,7 @@ export interface NamedObject {
   readonly name: string;
 }
 
+/** Reads a Describe message. @throws ChaperoneError `protocol-violation`. */
 export function parseDescribe(body: Buffer): NamedObject {
   const reader = new BodyReader(body);
   const kind = reader.byte();
@@ -130,6 +139,7 @@ export function parseDescribe(body: Buffer): NamedObject {
   throw new ChaperoneError('protocol-violation', 'found a name of neither statement nor portal');
 }
 
+/** Reads a Close message, which is laid out as a Describe. */
 export const parseClose = parseDescribe;
 
 /** `maxRows` 0 means no limit. */
@@ -141,6 +151,7 @@ export function parseExecute(body: Buffer): { readonly portal: string; readonly 
   return { portal, maxRows };
 }
 
+/** Reads a PasswordMessage. @throws ChaperoneError `protocol-violation`. */
 export function parsePassword(body: Buffer): string {
   const reader = new BodyReader(body);
   const password = reader.cstring();
@@ -160,39 +171,48 @@ export function parseSaslInitialResponse(body: Buffer): {
   return { mechanism, data: data?.toString('utf8') ?? '' };
 }
 
+/** Builds a simple Query, in UTF-8. */
 export function buildQuery(text: string): Buffer {
   return buildMessage('Q', text);
 }
 
+/** Builds an Execute; `maxRows` 0 means no limit. */
 export function buildExecute(portal: string, maxRows: number): Buffer {
   return buildMessage('E', portal, int32(maxRows));
 }
 
+/** Builds a Describe; the name is one that `parse*` returned, byte for byte. */
 export function buildDescribe({ kind, name }: NamedObject): Buffer {
   return buildMessage('D', Buffer.from(`${kind === 'statement' ? 'S' : 'P'}${name}\0`, 'latin1'));
 }
 
+/** Builds the end of a pipeline, which commits what no BEGIN opened. */
 export function buildSync(): Buffer {
   return buildMessage('S');
 }
 
+/** Builds the request for replies that the server holds back. */
 export function buildFlush(): Buffer {
   return buildMessage('H');
 }
 
+/** Builds the end of a COPY that the client gives up; the server's error quotes the reason. */
 export function buildCopyFail(reason: string): Buffer {
   return buildMessage('f', reason);
 }
 
+/** Builds the answer to a request for a password, in the clear or hashed. */
 export function buildPassword(password: string): Buffer {
   return buildMessage('p', password);
 }
 
+/** Builds the choice of one of the SASL mechanisms on offer, with its first data. */
 export function buildSaslInitialResponse(mechanism: string, data: string): Buffer {
   const bytes = Buffer.from(data, 'utf8');
   return buildMessage('p', mechanism, int32(bytes.length), bytes);
 }
 
+/** Builds a further answer of a SASL exchange. */
 export function buildSaslResponse(data: string): Buffer {
   return buildMessage('p', Buffer.from(data, 'utf8'));
 }

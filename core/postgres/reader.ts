@@ -98,12 +98,14 @@ export function buildMessage(tag: string, ...fields: readonly (Buffer | string)[
   return frame;
 }
 
+/** Encodes a field of 2 bytes, without sign. */
 export function int16(value: number): Buffer {
   const bytes = Buffer.allocUnsafe(2);
   bytes.writeUInt16BE(value);
   return bytes;
 }
 
+/** Encodes a field of 4 bytes, with sign. */
 export function int32(value: number): Buffer {
   const bytes = Buffer.allocUnsafe(4);
   bytes.writeInt32BE(value);

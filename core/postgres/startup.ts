@@ -83,10 +83,12 @@ export function buildStartup(parameters: ReadonlyMap<string, string>): Buffer {
   return buildMessage('', int16(3), int16(0), ...pairs, Buffer.from([0]));
 }
 
+/** Builds the request for TLS that precedes a startup; the server answers it with one byte. */
 export function buildSslRequest(): Buffer {
   return buildMessage('', int32(codes.ssl));
 }
 
+/** Builds a cancel, the only message of its connection, which the server closes without an answer. */
 export function buildCancelRequest(processId: number, secret: Buffer): Buffer {
   return buildMessage('', int32(codes.cancel), int32(processId), secret);
 }

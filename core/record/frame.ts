@@ -8,6 +8,7 @@ export const maxHeaderBytes = 65_536;
 /** Largest frame that a reader takes, in bytes; an honest one has at most 64 KiB of payload. */
 export const maxFrameBytes = 4 * 1024 * 1024;
 
+/** Length of the salt before a payload: its hash tells nobody who guesses what the payload was. */
 export const saltBytes = 16;
 /** u32 n, u32 crc, u32 h. */
 export const prefixBytes = 12;

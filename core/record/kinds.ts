@@ -55,6 +55,7 @@ export type EndReason =
   | 'draining'
   | 'internal-error';
 
+/** Who a session belongs to, as it stands in `session.start`. What a token alone can say is absent for a workload. */
 export interface RecordedPrincipal {
   readonly kind: 'token' | 'workload';
   readonly user: string;

@@ -14,6 +14,7 @@ export type Verdict =
     }
   | { readonly kind: 'broken'; readonly seq: number; readonly why: string };
 
+/** Everything that a check of one session needs; none of it is believed. */
 export interface SessionEvidence {
   readonly session: string;
   readonly stream: string;

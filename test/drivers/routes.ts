@@ -9,6 +9,7 @@ import {
   type BackendServerOptions,
 } from '../support/backend-server.ts';
 import { allSessions } from '../support/instance.ts';
+import { untilStored } from '../support/metrics.ts';
 import { scaled } from '../support/random.ts';
 import { startThrough, type Through } from '../support/through.ts';
 import { until } from '../support/until.ts';
@@ -127,21 +128,7 @@ export class Routes implements AsyncDisposable {
 
   /** All sessions of an agent, once everything that it did is stored. Each request has its result. */
   async recorded(who: string): Promise<RecordedSession[]> {
-    const { metricsUrl } = this.through.instance.instance.sidecar;
-    await until(
-      'every session has ended and is stored',
-      async () => {
-        const text = await (await fetch(metricsUrl)).text();
-        const value = (name: string): number =>
-          Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1]);
-        const [written, shipped] = [
-          value('chaperone_records_written_total'),
-          value('chaperone_records_shipped_total'),
-        ];
-        return value('chaperone_sessions') === 0 && written === shipped;
-      },
-      120_000,
-    );
+    await untilStored(this.through.instance);
     const collector = this.through.instance.collector();
     const sessions: RecordedSession[] = [];
     for await (const summary of allSessions(collector)) {

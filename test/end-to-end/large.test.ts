@@ -11,6 +11,7 @@ import { buildMessage, int16, int32 } from '#core/postgres/reader.ts';
 import { buildStartup } from '#core/postgres/startup.ts';
 import { startBackendServer, type BackendServer } from '../support/backend-server.ts';
 import { pssOf } from '../support/inspector.ts';
+import { metricOf } from '../support/metrics.ts';
 import { scaled } from '../support/random.ts';
 import { startThrough, type Through } from '../support/through.ts';
 import { until } from '../support/until.ts';
@@ -107,10 +108,7 @@ describe('large values', () => {
   const shipped = (): Promise<unknown> =>
     until(
       'everything is shipped',
-      async () => {
-        const text = await (await fetch(through.instance.instance.sidecar.metricsUrl)).text();
-        return /^chaperone_spool_bytes \d{1,7}$/m.test(text);
-      },
+      async () => (await metricOf(through.instance, 'chaperone_spool_bytes')) < 10_000_000,
       600_000,
     );
 

@@ -92,8 +92,8 @@ describe('what an agent may begin with', () => {
     await server[Symbol.asyncDispose]();
   });
 
-  async function dial(port = through.port): Promise<Socket> {
-    const socket = connect(port, through.host);
+  async function dial(port = through.port, localAddress = '127.0.0.1'): Promise<Socket> {
+    const socket = connect({ port, host: through.host, localAddress });
     socket.on('error', () => undefined); // 'close' follows
     await once(socket, 'connect');
     return socket;
@@ -219,32 +219,36 @@ describe('what an agent may begin with', () => {
     assert.equal(await shown('anybody'), 'postgres');
   });
 
-  test('failed logins are recorded up to twenty a minute, and counted beyond', async () => {
-    const { collector, sidecar } = through.instance.instance.pids;
-    process.kill(collector, 'SIGSTOP'); // so that the spool keeps what is recorded
-    try {
-      for (let time = 0; time < 27; time += 1) {
-        const socket = await dial();
-        const messages = await converse(socket, startup(0), `wrong ${time}`);
-        assert.equal(refusalOf(messages), 'FATAL 28P01 chaperone: the login was not accepted');
+  const linux = process.platform === 'linux' ? false : 'only Linux has all of 127.0.0.0/8';
+  test(
+    'failed logins are recorded up to twenty a minute, and counted beyond',
+    { skip: linux },
+    async () => {
+      const { collector, sidecar } = through.instance.instance.pids;
+      const source = '127.0.0.2'; // nobody else's: failures are counted by their source
+      process.kill(collector, 'SIGSTOP'); // so that the spool keeps what is recorded
+      try {
+        for (let time = 0; time < 27; time += 1) {
+          const socket = await dial(through.port, source);
+          const messages = await converse(socket, startup(0), `wrong ${time}`);
+          assert.equal(refusalOf(messages), 'FATAL 28P01 chaperone: the login was not accepted');
+        }
+        process.kill(sidecar, 'SIGTERM'); // what was held back is recorded now
+        const log = join(through.instance.data, 'log/sidecar.log');
+        await until('it has stopped', () => /"msg":"stopped;/.test(readFileSync(log, 'utf8')));
+        const spool = join(through.instance.data, 'spool');
+        const attempts = readdirSync(spool, { recursive: true, withFileTypes: true })
+          .filter((entry) => entry.isFile())
+          .flatMap((entry) => [...parseFrames(readFileSync(join(entry.parentPath, entry.name)))])
+          .flatMap(({ header }) => (header.kind === 'auth.failed' ? [header] : []))
+          .filter((failure) => failure['client.address'] === source)
+          .map((failure) => failure.attempts);
+        assert.deepEqual(attempts, [...Array.from({ length: 20 }, () => 1), 7]);
+      } finally {
+        process.kill(collector, 'SIGCONT');
       }
-      process.kill(sidecar, 'SIGTERM'); // what was held back is recorded now
-      const log = join(through.instance.data, 'log/sidecar.log');
-      await until('it has stopped', () => /"msg":"stopped;/.test(readFileSync(log, 'utf8')));
-      const spool = join(through.instance.data, 'spool');
-      const attempts = readdirSync(spool, { recursive: true, withFileTypes: true })
-        .filter((entry) => entry.isFile())
-        .flatMap((entry) => [...parseFrames(readFileSync(join(entry.parentPath, entry.name)))])
-        .flatMap(({ header }) => (header.kind === 'auth.failed' ? [header] : []));
-      const wrong = attempts.filter(({ reason }) => reason !== 'too-long');
-      const counts = attempts.map((failure) => failure.attempts);
-      assert.equal(counts.filter((count) => count === 1).length, 20);
-      assert.equal(counts.reduce((sum, count) => sum + count, 0), 27 + attempts.length - wrong.length); // prettier-ignore
-      assert.ok(attempts.every((failure) => failure['client.address'] === '127.0.0.1'));
-    } finally {
-      process.kill(collector, 'SIGCONT');
-    }
-  });
+    },
+  );
 });
 
 describe('a login', () => {

@@ -3,7 +3,6 @@ import { after, before, describe, test } from 'node:test';
 import { Client } from 'pg';
 import {
   buildCopyFail,
-  buildDescribe,
   buildExecute,
   buildFlush,
   buildQuery,
@@ -11,16 +10,14 @@ import {
 } from '#core/postgres/frontend.ts';
 import { buildMessage, int16, int32 } from '#core/postgres/reader.ts';
 import { startBackendServer, type BackendServer } from '../support/backend-server.ts';
+import { bind, close, ofPortal, ofStatement, parse } from '../support/extended-query.ts';
+import { metricOf } from '../support/metrics.ts';
 import { Random, scaled } from '../support/random.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { assertOneResultEach, waitForSessions } from '../support/results.ts';
 import { startThrough, type Through } from '../support/through.ts';
 import { until } from '../support/until.ts';
 
-const none = int16(0);
-const parse = (name: string, text: string): Buffer => buildMessage('P', name, text, none);
-const bind = (statement: string, portal = ''): Buffer =>
-  buildMessage('B', portal, statement, none, none, none);
 const data = (text: string): Buffer => buildMessage('d', Buffer.from(text));
 const binary = int16(1);
 const call = (oid: number, argument: Buffer): Buffer =>
@@ -51,17 +48,17 @@ const messages: Readonly<Record<string, Buffer>> = {
   'parse a copy out': parse('', 'COPY items TO STDOUT'),
   bind: bind(''),
   'bind a name': bind('a'),
-  'bind a portal': bind('', 'p'),
+  'bind a portal': bind('', { portal: 'p' }),
   'bind nothing': bind('no such statement'),
   execute: buildExecute('', 0),
   'execute one row': buildExecute('', 1),
   'execute the portal': buildExecute('p', 1),
-  'describe the portal': buildDescribe({ kind: 'portal', name: '' }),
-  'describe the statement': buildDescribe({ kind: 'statement', name: '' }),
-  'describe the cursor': buildDescribe({ kind: 'portal', name: 'c' }),
+  'describe the portal': ofPortal(''),
+  'describe the statement': ofStatement(''),
+  'describe the cursor': ofPortal('c'),
   'execute the cursor': buildExecute('c', 2),
-  'close the name': buildMessage('C', Buffer.from('S'), 'a'),
-  'close the portal': buildMessage('C', Buffer.from('P'), 'p'),
+  'close the name': close('S', 'a'),
+  'close the portal': close('P', 'p'),
   flush: buildFlush(),
   sync: buildSync(),
   query: buildQuery('SELECT 1'),
@@ -238,14 +235,22 @@ describe('pipelines', () => {
   });
 
   test('that are reset at any place leave nothing open', async () => {
+    clients?.direct.destroy();
+    clients?.through.destroy();
     const random = new Random(7);
     for (let round = 0; round < scaled(300); round += 1) {
       const client = await open('through');
       client.send(...framesOf(script(random)));
       if (random.below(2) === 0)
         await new Promise((resolve) => setTimeout(resolve, random.below(5)));
-      client.destroy();
+      client.reset();
     }
+    await until('they are gone from the sidecar and the server', async () => {
+      const { rowCount } = await admin.query(
+        "SELECT 1 FROM pg_stat_activity WHERE datname = 'through'",
+      );
+      return rowCount === 0 && (await metricOf(through.instance, 'chaperone_sessions')) === 0;
+    });
   });
 
   test('a cancel that comes late meets nothing', async () => {

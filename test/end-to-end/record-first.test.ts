@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { startInstance, verifyAll, type TestInstance } from '../support/instance.ts';
+import { waitForSessions } from '../support/results.ts';
 import { until } from '../support/until.ts';
 
 const linux = process.platform === 'linux' ? false : 'prlimit is of Linux';
@@ -69,11 +70,14 @@ describe('the record is first', { skip: linux }, () => {
   });
 
   test('an answer that cannot be recorded is withheld, and the connection works on', async () => {
+    const holder = await instance.connect();
+    await holder.query('SELECT pg_advisory_lock(1)');
     const client = await instance.connect();
-    const slow = client.query("SELECT 'withheld', pg_sleep(0.5)");
+    const waiting = client.query("SELECT 'withheld', pg_advisory_lock(1)");
     await until('the query runs', () => instance.backendLog().includes("'withheld'"));
     limitFiles(0);
-    await assert.rejects(slow, { code: '53100', message: /answer is withheld/ });
+    await holder.end(); // with its session the lock goes
+    await assert.rejects(waiting, { code: '53100', message: /answer is withheld/ });
     limitFiles('unlimited');
     assert.deepEqual((await client.query('SELECT 1 AS one')).rows, [{ one: 1 }]);
     await client.end();
@@ -108,10 +112,7 @@ describe('the record is first', { skip: linux }, () => {
   });
 
   test('after all that every session verifies', async () => {
-    await until('all sessions are stored', async () => {
-      const found = await instance.collector().sessions({});
-      return found.every(({ endedAt }) => endedAt !== null);
-    });
+    await waitForSessions(instance);
     assert.deepEqual(await verifyAll(instance), ['consistent']);
   });
 });

@@ -11,6 +11,7 @@ import { transcribe } from '#core/postgres/transcript.ts';
 import { startBackendServer, type BackendServer } from '../support/backend-server.ts';
 import { verifyAll } from '../support/instance.ts';
 import { psql, type PsqlLogin } from '../support/psql.ts';
+import { waitForSessions } from '../support/results.ts';
 import { startTerminal } from '../support/terminal.ts';
 import { Random, scaled } from '../support/random.ts';
 import { startThrough, type Through } from '../support/through.ts';
@@ -225,17 +226,8 @@ for (const [version, agentTls, backendTls] of ways) {
     }
 
     test('and every session verifies', async () => {
-      await until('all is stored', async () => {
-        const text = await (await fetch(through.instance.instance.sidecar.metricsUrl)).text();
-        return (
-          /^chaperone_sessions 0$/m.test(text) && /^chaperone_spool_bytes \d{1,7}$/m.test(text)
-        );
-      });
-      const verdicts = await verifyAll(through.instance);
-      assert.deepEqual(
-        verdicts.filter((verdict) => verdict !== 'open'),
-        ['consistent'],
-      );
+      await waitForSessions(through.instance);
+      assert.deepEqual(await verifyAll(through.instance), ['consistent']);
     });
   });
 }

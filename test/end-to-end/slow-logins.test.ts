@@ -8,6 +8,7 @@ import { buildPassword } from '#core/postgres/frontend.ts';
 import { buildSslRequest, buildStartup } from '#core/postgres/startup.ts';
 import { heapBytesOf, openFilesOf } from '../support/inspector.ts';
 import { startInstance, type TestInstance } from '../support/instance.ts';
+import { untilIdle } from '../support/metrics.ts';
 import { Random, scaled } from '../support/random.ts';
 import { until } from '../support/until.ts';
 
@@ -59,22 +60,13 @@ describe('slow logins', { skip: linux }, () => {
     assert.deepEqual((await client.query('SELECT 1 AS one')).rows, [{ one: 1 }]);
     await client.end();
   };
-  const metric = async (name: string): Promise<number> => {
-    const text = await (await fetch(instance.instance.sidecar.metricsUrl)).text();
-    return Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1]);
-  };
-  const quiet = (): Promise<unknown> =>
-    until('nobody is logging in', async () => {
-      const pending = await metric('chaperone_pending_logins');
-      return pending === 0 && (await metric('chaperone_sessions')) === 0;
-    });
 
   test(
     'of a byte at a time end at their deadline with a reason, and others log in meanwhile',
     { timeout: 120_000 },
     async () => {
       await assertServed();
-      await quiet();
+      await untilIdle(instance);
       const { pids } = instance.instance;
       const filesBefore = openFilesOf(pids.sidecar);
       const slow = await Promise.all(Array.from({ length: 400 }, (_, index) => begin(index)));
@@ -102,7 +94,7 @@ describe('slow logins', { skip: linux }, () => {
         if (!what.includes('TLS'))
           assert.match(received, /SFATAL.*C08006.*the login took too long/, what);
       }
-      await quiet();
+      await untilIdle(instance);
       await until('open files are as before', () => openFilesOf(pids.sidecar) <= filesBefore + 5);
     },
   );
@@ -117,7 +109,7 @@ describe('slow logins', { skip: linux }, () => {
     );
     await assertServed();
     for (const { socket } of slow) socket.destroy();
-    await quiet();
+    await untilIdle(instance);
   });
 
   test(
@@ -143,12 +135,12 @@ describe('slow logins', { skip: linux }, () => {
       };
       const { pids } = instance.instance;
       await run(Math.max(2_000, scaled(3_000)));
-      await quiet();
+      await untilIdle(instance);
       const heapBefore = await heapBytesOf(pids.sidecar);
       const filesBefore = openFilesOf(pids.sidecar);
       await run(scaled(10_000));
       await assertServed();
-      await quiet();
+      await untilIdle(instance);
       await until(
         'open files are as before',
         () => openFilesOf(pids.sidecar) <= filesBefore * 1.05,

@@ -9,6 +9,7 @@ import { Client, DatabaseError } from 'pg';
 import { buildCancelRequest } from '#core/postgres/startup.ts';
 import { projectDirectory } from '../../cli/instance.ts';
 import { startInstance, type TestInstance } from '../support/instance.ts';
+import { metricsOf } from '../support/metrics.ts';
 import { until } from '../support/until.ts';
 
 const run = promisify(execFile);
@@ -203,7 +204,7 @@ describe('one query, end to end', () => {
   });
 
   test('metrics count operations and name no content', async () => {
-    const text = await (await fetch(instance.instance.sidecar.metricsUrl)).text();
+    const text = await metricsOf(instance);
     assert.match(text, /chaperone_operations_total\{verdict="Allow"\} [1-9]/);
     assert.doesNotMatch(text, /analyst|products/);
     assert.equal(

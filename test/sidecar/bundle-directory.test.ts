@@ -19,6 +19,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { ResourceProblem } from '#core/control.ts';
 import type { Bundle } from '#core/policy/resolve.ts';
 import { BundleDirectory } from '../../sidecar/bundle-directory.ts';
+import { until } from '../support/until.ts';
 
 const apiVersion = 'apiVersion: chaperone.dev/v1alpha1';
 const policy = (spec: string, name = 'p'): string => `${apiVersion}
@@ -54,23 +55,32 @@ type Said =
   | { readonly bundle: Bundle; readonly problems?: never }
   | { readonly bundle?: never; readonly problems: readonly ResourceProblem[] };
 
-/** A watched directory, and what is said about it, in order and each once. */
+type Connections = ReadonlyMap<string, { host: string; port: number }>;
+
+/** A directory that is watched until the test is over, and what is said about it, in order and each once. */
 function setUp(
   context: TestContext,
   files: Readonly<Record<string, string | Buffer>>,
-  connectTo: ReadonlyMap<string, { host: string; port: number }> = new Map(),
+  connectTo: Connections = new Map(),
 ) {
   const home = mkdtempSync(join(tmpdir(), 'chaperone-bundle-'));
   const directory = join(home, 'config');
-  const stop = new AbortController();
-  context.after(() => {
-    stop.abort();
-    rmSync(home, { recursive: true, force: true });
-  });
+  context.after(() => rmSync(home, { recursive: true, force: true }));
   mkdirSync(directory);
   const write = (name: string, text: string | Buffer): void =>
     writeFileSync(join(directory, name), text);
   for (const [name, text] of Object.entries(files)) write(name, text);
+  return { home, directory, write, ...watchDirectory(context, directory, connectTo) };
+}
+
+function watchDirectory(
+  context: TestContext,
+  directory: string,
+  connectTo: Connections = new Map(),
+  { namespace = 'local', secret = 'login' } = {},
+) {
+  const stop = new AbortController();
+  context.after(() => stop.abort());
   const said: Said[] = [];
   let heard: (() => void) | undefined;
   const hear = (what: Said): void => {
@@ -80,34 +90,31 @@ function setUp(
   const keyFailures: string[] = [];
   const bundles = new BundleDirectory({
     directory,
-    workload: { pod: 'p', namespace: 'local', serviceAccount: 'agent', labels: new Map() },
+    workload: { pod: 'p', namespace, serviceAccount: 'agent', labels: new Map() },
     connectTo,
-    credentials: new Map([['login', 'Password']]),
+    credentials: new Map([[secret, 'Password']]),
     onBundle: (bundle) => hear({ bundle }),
     onRefused: (problems) => hear({ problems }),
     onKeysFailed: (name) => keyFailures.push(name),
     signal: stop.signal,
   });
   const next = async (): Promise<Said> => {
-    const deadline = performance.now() + 10_000;
+    const deadline = performance.now() + 30_000;
     for (;;) {
       const first = said.shift();
       if (first) return first;
       assert.ok(performance.now() < deadline, 'nothing was said');
       await new Promise<void>((resolve) => {
         heard = resolve;
-        setTimeout(resolve, 10_000).unref();
+        setTimeout(resolve, 30_000).unref();
       });
     }
   };
   return {
-    home,
-    directory,
     bundles,
     stop,
     said,
     keyFailures,
-    write,
     nextBundle: async (): Promise<Bundle> => {
       const { bundle, problems } = await next();
       assert.ok(bundle, JSON.stringify(problems));
@@ -122,6 +129,20 @@ function setUp(
       );
     },
   };
+}
+
+/**
+ * Edits back and forth until one edit is in force sooner than the poll, which begins anew when something is said, could
+ * have seen it. A machine that is slow for a while only takes more of them.
+ */
+async function assertWatched({ nextBundle, write }: ReturnType<typeof setUp>): Promise<void> {
+  for (let tried = 0; tried < 10; tried += 1) {
+    const edited = performance.now();
+    write('p.yaml', tried % 2 === 0 ? enforce : observe);
+    assert.equal((await nextBundle()).policy?.enforcing, tried % 2 === 0);
+    if (performance.now() - edited < 1_900) return;
+  }
+  assert.fail('every edit has waited for the poll');
 }
 
 async function startIssuer(context: TestContext, port = 0) {
@@ -185,15 +206,19 @@ describe('a watched directory', () => {
     ],
   ];
   for (const [how, edit] of edits) {
-    test(`is in force within a second when a file is ${how}`, async (context) => {
+    test(`is in force when a file is ${how}`, async (context) => {
       const { directory, home, nextBundle } = setUp(context, { 'p.yaml': observe });
       await nextBundle();
-      const started = performance.now();
       edit(directory, home);
       assert.equal((await nextBundle()).policy?.enforcing, true);
-      assert.ok(performance.now() - started < 1_000);
     });
   }
+
+  test('is followed at once, not only at the next poll', async (context) => {
+    const watched = setUp(context, { 'p.yaml': observe });
+    await watched.nextBundle();
+    await assertWatched(watched);
+  });
 
   test('is followed through the links of a mounted ConfigMap', async (context) => {
     const { directory, nextBundle } = setUp(context, {});
@@ -211,52 +236,65 @@ describe('a watched directory', () => {
   });
 
   test('is followed when it is replaced, and then watched again', async (context) => {
-    const { directory, home, nextBundle, write } = setUp(context, { 'p.yaml': observe });
+    const watched = setUp(context, { 'p.yaml': enforce });
+    const { directory, home, nextBundle, write } = watched;
     await nextBundle();
     renameSync(directory, join(home, 'old'));
     mkdirSync(directory);
-    write('p.yaml', enforce);
-    assert.equal((await nextBundle()).policy?.enforcing, true);
-    const started = performance.now();
     write('p.yaml', observe);
     assert.equal((await nextBundle()).policy?.enforcing, false);
-    assert.ok(performance.now() - started < 1_000);
+    await assertWatched(watched);
   });
 
   test('says nothing of an edit that changes nothing', async (context) => {
-    const { nextBundle, said, write } = setUp(context, { 'p.yaml': observe });
+    const { directory, nextBundle, write } = setUp(context, { 'p.yaml': observe });
     const before = await nextBundle();
+    const witness = watchDirectory(context, directory, new Map(), { namespace: 'elsewhere' });
+    await witness.nextBundle();
     write('p.yaml', `# a remark\n${observe}`);
-    write('q.yaml', policy('mode: Observe', 'q'));
-    await delay(500); // nothing is to happen in this time
-    assert.deepEqual(said, []);
+    write('q.yaml', observe.replace('name: p, namespace: local', 'name: q, namespace: elsewhere'));
+    assert.equal((await witness.nextBundle()).policy?.enforcing, false); // so it has been read
     write('p.yaml', enforce);
-    assert.notEqual((await nextBundle()).revision, before.revision);
+    const after = await nextBundle();
+    assert.equal(after.policy?.enforcing, true);
+    assert.notEqual(after.revision, before.revision);
   });
 
   test('is not judged while a file is empty because somebody is writing it', async (context) => {
     const { directory, nextBundle, said, write } = setUp(context, { 'p.yaml': observe });
     await nextBundle();
-    truncateSync(join(directory, 'p.yaml'));
-    await delay(150); // a writer that is slower than the time for which changes are gathered
-    write('p.yaml', enforce);
-    assert.equal((await nextBundle()).policy?.enforcing, true);
+    // A writer that is slower than the time for which changes are gathered, 100 ms, and faster than two readings.
+    await until('a writer has kept its time', async () => {
+      const emptied = performance.now();
+      truncateSync(join(directory, 'p.yaml'));
+      await delay(150);
+      write('p.yaml', enforce);
+      const inTime = performance.now() - emptied < 190;
+      const { policy: inForce } = await nextBundle();
+      if (inTime) assert.equal(inForce?.enforcing, true);
+      else if (!inForce) await nextBundle();
+      write('p.yaml', observe);
+      await nextBundle();
+      return inTime;
+    });
     assert.deepEqual(said, []);
   });
 
   test('is left alone once it is stopped', async (context) => {
-    const { nextBundle, said, stop, write } = setUp(context, { 'p.yaml': observe });
+    const { directory, nextBundle, said, stop, write } = setUp(context, { 'p.yaml': observe });
     await nextBundle();
+    const witness = watchDirectory(context, directory);
+    await witness.nextBundle();
     stop.abort();
     write('p.yaml', enforce);
-    await delay(500); // nothing is to happen in this time
+    assert.equal((await witness.nextBundle()).policy?.enforcing, true);
     assert.deepEqual(said, []);
   });
 });
 
 describe('a bad change', () => {
   test('is refused with file, line and path of every mistake, and the bundle before stays', async (context) => {
-    const { nextBundle, nextRefusal, said, write } = setUp(context, { 'p.yaml': observe });
+    const { nextBundle, nextRefusal, write } = setUp(context, { 'p.yaml': observe });
     const before = await nextBundle();
     write(
       'p.yaml',
@@ -267,10 +305,21 @@ describe('a bad change', () => {
       'p.yaml:7: spec.modus: unknown field',
       'p.yaml:17: spec.ports[1]: got 0, want an integer from 1 to 65535',
     ]);
-    await delay(2_500); // longer than the poll takes to look again
-    assert.deepEqual(said, []);
     write('p.yaml', observe);
     assert.equal((await nextBundle()).revision, before.revision);
+  });
+
+  test('is told once, whatever else is edited before it is mended', async (context) => {
+    const { directory, nextBundle, nextRefusal, write } = setUp(context, { 'p.yaml': observe });
+    await nextBundle();
+    write('b.yaml', backend('other'));
+    assert.match((await nextRefusal()).join(), /there is no credential named "other"$/);
+    const witness = watchDirectory(context, directory, new Map(), { secret: 'other' });
+    await witness.nextBundle();
+    write('p.yaml', enforce);
+    assert.equal((await witness.nextBundle()).policy?.enforcing, true); // so it has been judged again
+    write('b.yaml', backend());
+    assert.equal((await nextBundle()).policy?.enforcing, true);
   });
 
   test('says where a reference leads nowhere, a name is taken, and an address', async (context) => {
@@ -399,14 +448,13 @@ describe('issuers of a watched directory', () => {
     });
     const { port } = silent.address() as AddressInfo; // a TCP server's address is one
     const connectTo = new Map([['issuer.test:80', { host: '127.0.0.1', port }]]);
-    const { nextBundle, write } = setUp(context, { 'p.yaml': observe }, connectTo);
+    const { keyFailures, nextBundle, write } = setUp(context, { 'p.yaml': observe }, connectTo);
     await nextBundle();
-    const started = performance.now();
     write('p.yaml', `${enforce}---\n${provider()}`);
     assert.equal((await nextBundle()).policy?.enforcing, true);
     write('p.yaml', withIssuer);
     assert.equal((await nextBundle()).policy?.enforcing, false);
-    assert.ok(performance.now() - started < 2_000);
+    assert.deepEqual(keyFailures, []); // the issuer is still waited for
   });
 
   test('may change their keys: whoever comes with a new one meanwhile shares one fetch', async (context) => {
@@ -433,7 +481,7 @@ describe('issuers of a watched directory', () => {
 
   test('keep their keys current while a bad change is refused', async (context) => {
     const issuer = await startIssuer(context);
-    const { bundles, nextBundle, nextRefusal, write, said } = setUp(
+    const { bundles, nextBundle, nextRefusal, write } = setUp(
       context,
       { 'p.yaml': withIssuer },
       issuer.connectTo,
@@ -446,8 +494,8 @@ describe('issuers of a watched directory', () => {
     const after = await nextBundle();
     assert.deepEqual(kidsOf(after), ['2']);
     assert.equal(after.revision, before.revision);
-    await delay(2_500); // longer than the poll takes to look again
-    assert.deepEqual(said, []);
+    write('p.yaml', withIssuer);
+    assert.deepEqual(kidsOf(await nextBundle()), ['2']);
   });
 
   test('are asked once, however often files are edited', async (context) => {

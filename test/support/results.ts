@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { allSessions, type TestInstance } from './instance.ts';
+import { untilStored } from './metrics.ts';
 import { until } from './until.ts';
 
-/** Waits until every session is stored to its end. */
+/** Waits until every session is over and stored to its end. */
 export async function waitForSessions(instance: TestInstance): Promise<void> {
+  await untilStored(instance);
   await until('all sessions are stored', async () => {
     for await (const { endedAt } of allSessions(instance.collector()))
       if (endedAt === null) return false;

@@ -14,3 +14,15 @@ export async function until<T>(
     await delay(20);
   }
 }
+
+/** Waits until a number does not change any more. */
+export async function standsStill(read: () => Promise<number> | number): Promise<void> {
+  let last = NaN;
+  let same = 0;
+  await until('nothing moves any more', async () => {
+    const now = await read();
+    same = now === last ? same + 1 : 0;
+    last = now;
+    return same > 20;
+  });
+}

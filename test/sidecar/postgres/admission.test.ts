@@ -5,12 +5,8 @@ import { buildExecute, buildQuery, buildSync } from '#core/postgres/frontend.ts'
 import { buildMessage } from '#core/postgres/reader.ts';
 import { Admission } from '../../../sidecar/postgres/admission.ts';
 import type { Item } from '../../../sidecar/postgres/items.ts';
+import { bind, parse } from '../../support/extended-query.ts';
 import { openSession, openSpool, type TestSpool } from '../../support/sidecar-session.ts';
-
-const none = Buffer.from([0, 0]);
-const parse = (name: string, text: string): Buffer => buildMessage('P', name, text, none);
-const bind = (portal: string, statement: string): Buffer =>
-  buildMessage('B', portal, statement, none, none, none);
 
 function admit(
   spool: TestSpool,
@@ -37,7 +33,7 @@ describe('Admission', () => {
     using spool = openSpool();
     admit(spool, [
       parse('s', 'SELECT 1'),
-      bind('', 's'),
+      bind('s'),
       buildExecute('', 0),
       buildSync(),
       buildQuery('SELECT 2'),
@@ -56,7 +52,7 @@ describe('Admission', () => {
     using spool = openSpool();
     const { items } = admit(
       spool,
-      [buildQuery('a'), parse('', 'b'), bind('', ''), buildSync(), buildQuery('c')],
+      [buildQuery('a'), parse('', 'b'), bind(''), buildSync(), buildQuery('c')],
       { mode: 'Enforce' },
     );
     assert.deepEqual(kinds(items), ['refused', 'refused', undefined, 'sync', 'refused']);
@@ -128,7 +124,7 @@ describe('Admission', () => {
       oversized: 'throw',
     });
     for (let index = 0; index < 25_000; index += 1) {
-      const [piece] = splitter.push(bind(`p${index}`, ''));
+      const [piece] = splitter.push(bind('', { portal: `p${index}` }));
       const item = piece && admission.admit(piece);
       assert.equal(item?.kind, 'bind');
       if (item.kind === 'bind') item.permit.finish({ status: 'ok' });
