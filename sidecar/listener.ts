@@ -49,13 +49,18 @@ export class Listener {
     return this.#pending.size;
   }
 
-  /** Opens doors for new backends and closes those of backends that are gone. */
+  /**
+   * Opens doors for new backends and closes those of backends that are gone. A door that cannot be opened keeps no other
+   * one closed, and is tried again with the next bundle.
+   * @throws ChaperoneError `config-invalid` that says which could not be opened.
+   */
   apply(bundle: Bundle): Promise<void> {
-    this.#applying = this.#applying.then(() => this.#apply(bundle));
-    return this.#applying;
+    const applied = this.#applying.then(() => this.#apply(bundle));
+    this.#applying = applied.catch(() => undefined); // whoever called was told; the next bundle is another matter
+    return applied;
   }
 
-  /** Takes no new connections, and waits for those that are open. */
+  /** Takes no new connections, and waits for those that are open. Never rejects. */
   async close(): Promise<void> {
     await this.#applying;
     for (const { server } of this.#doors.values()) server.close();
@@ -71,14 +76,19 @@ export class Listener {
       server.close();
       this.#doors.delete(name);
     }
+    const failures: unknown[] = [];
     for (const backend of bundle.backends.values()) {
       const door = this.#doors.get(backend.name);
       if (door) door.backend = backend;
-      else await this.#open(backend);
+      else await this.#open(backend).catch((error: unknown) => failures.push(error));
     }
     this.#options.onListening(
       new Map([...this.#doors].map(([name, { address }]) => [name, address])),
     );
+    if (failures.length === 0) return;
+    const said = failures.map((error) => (error instanceof Error ? error.message : 'unknown'));
+    const cause = failures.length === 1 ? failures[0] : new AggregateError(failures);
+    throw new ChaperoneError('config-invalid', said.join('; '), { cause });
   }
 
   async #open(backend: ResolvedBackend): Promise<void> {
