@@ -2,6 +2,7 @@ import { createServer, type AddressInfo, type Server, type Socket } from 'node:n
 import { once } from 'node:events';
 import type { Logger } from 'pino';
 import { ChaperoneError } from '#core/errors.ts';
+import { isRefusal } from '#core/operation.ts';
 import type { Bundle, ResolvedBackend } from '#core/policy/resolve.ts';
 import type { Address } from '../runtime/settings.ts';
 import type { Lane, LaneHost, Target } from './lane.ts';
@@ -130,10 +131,12 @@ export class Listener {
       server: { address: address.host, port: address.port },
     };
     this.#admitPending(socket);
+    let outcome = 'served';
+    const tracked = this.#trackLogin(host, socket, () => (outcome = 'refused'));
     const served = lane
-      .serve(socket, target, this.#trackLogin(host, socket), this.#closing.signal)
+      .serve(socket, target, tracked, this.#closing.signal)
       .then(
-        () => metrics.connections.inc({ protocol: backend.protocol, outcome: 'served' }),
+        () => metrics.connections.inc({ protocol: backend.protocol, outcome }),
         (error: unknown) => {
           metrics.connections.inc({ protocol: backend.protocol, outcome: 'failed' });
           log.error({ err: error }, 'a connection failed');
@@ -158,19 +161,27 @@ export class Listener {
   }
 
   /** A connection counts as logged in once its session is open. */
-  #trackLogin(host: LaneHost, socket: Socket): LaneHost {
+  #trackLogin(host: LaneHost, socket: Socket, onRefused: () => void): LaneHost {
     return {
       tokenPolicy: () => host.tokenPolicy(),
-      identify: (target, presented) => host.identify(target, presented),
+      identify: async (target, presented) => {
+        const who = await host.identify(target, presented);
+        if (isRefusal(who)) onRefused();
+        return who;
+      },
       open: async (who, target, login) => {
         const session = await host.open(who, target, login);
-        this.#pending.delete(socket);
+        if (isRefusal(session)) onRefused();
+        else this.#pending.delete(socket);
         return session;
       },
       dial: (backend, signal) => host.dial(backend, signal),
       credential: (ref) => host.credential(ref),
       warn: (target, error) => host.warn(target, error),
-      refusedAtBackend: (target) => host.refusedAtBackend(target),
+      refused: (target, reason) => {
+        onRefused();
+        host.refused(target, reason);
+      },
       secure: (agent) => host.secure(agent),
       cancels: host.cancels,
       loginTimeoutMs: host.loginTimeoutMs,
