@@ -53,7 +53,7 @@ describe('a relayed login', () => {
 
   interface Dialled {
     readonly socket: Socket;
-    received(): string;
+    readonly received: () => string;
   }
   const dial = async (parameters: Readonly<Record<string, string>>): Promise<Dialled> => {
     const socket = connect(through.port, through.host);
