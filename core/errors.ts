@@ -31,12 +31,22 @@ export const errorCodes = {
     summary: 'the backend could not be reached',
   },
   'config-invalid': { sqlState: 'F0000', exposed: false, summary: 'the configuration is invalid' },
+  'connection-closed': {
+    sqlState: '08006',
+    exposed: false,
+    summary: 'the connection was closed during login',
+  },
   denied: { sqlState: '42501', exposed: true, summary: 'a policy denies this' },
   draining: { sqlState: '57P01', exposed: true, summary: 'the gateway is shutting down' },
   'encryption-required': {
     sqlState: '28000',
     exposed: true,
     summary: 'a token is not taken over a connection that others can read',
+  },
+  'internal-error': {
+    sqlState: 'XX000',
+    exposed: false,
+    summary: 'an internal error ended the connection',
   },
   'login-failed': { sqlState: '28P01', exposed: false, summary: 'the login was not accepted' },
   'login-timeout': { sqlState: '08006', exposed: true, summary: 'the login took too long' },

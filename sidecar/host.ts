@@ -2,7 +2,7 @@ import { createSecureContext, TLSSocket } from 'node:tls';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { BackendCredential, ServerKeyPair } from '#core/control.ts';
-import { verifyToken } from '#core/identity/token.ts';
+import { verifyToken, type TokenFault } from '#core/identity/token.ts';
 import { workloadUser, type Principal, type Workload } from '#core/identity/principal.ts';
 import type { Content, Refusal } from '#core/operation.ts';
 import type { Bundle, ProviderKeys, ResolvedBackend } from '#core/policy/resolve.ts';
@@ -13,7 +13,7 @@ import type { SidecarConfig } from './config.ts';
 import type { Credentials } from './credentials.ts';
 import type { LaneHost, Session, Target } from './lane.ts';
 import type { Stop } from './ready.ts';
-import { LoginFailures, type CountedFailure } from './login-failures.ts';
+import { LoginFailures, type CountedFailure, type LoginFailureReason } from './login-failures.ts';
 import type { Metrics } from './metrics.ts';
 import { LiveSession } from './session.ts';
 import type { SpoolWriter } from './spool/writer.ts';
@@ -94,7 +94,10 @@ export class Host implements LaneHost {
 
   async identify(target: Target, presented: string | undefined): Promise<Principal | Refusal> {
     const policy = this.tokenPolicy();
-    if (typeof policy === 'object') return policy;
+    if (typeof policy === 'object') {
+      this.refused(target, 'no policy');
+      return policy;
+    }
     const given = presented !== undefined && presented !== '';
     if (policy === 'None' || (policy === 'Optional' && !given)) {
       return { kind: 'workload', user: workloadUser(this.#workload) };
@@ -104,16 +107,21 @@ export class Host implements LaneHost {
       this.#options.metrics.logins.inc({ outcome: 'accepted' });
       return reason;
     }
-    this.#options.metrics.logins.inc({ outcome: 'refused' });
-    this.#recordFailure(target, reason);
+    this.refused(target, reason);
     return loginFailed;
   }
 
   async open(who: Principal, target: Target, login?: Content): Promise<Session | Refusal> {
     const bundle = this.#bundle;
-    if (!bundle?.policy) return noPolicy;
+    if (!bundle?.policy) {
+      this.refused(target, 'no policy');
+      return noPolicy;
+    }
     if (this.#draining) return draining.refusal;
-    if (this.#sessions.size >= this.#options.config.maxSessions) return tooMany;
+    if (this.#sessions.size >= this.#options.config.maxSessions) {
+      this.refused(target, 'too many sessions');
+      return tooMany;
+    }
     const session = new LiveSession({
       writer: this.#options.writer,
       bundle: () => this.#bundle ?? bundle,
@@ -145,9 +153,15 @@ export class Host implements LaneHost {
     this.#options.log.warn({ backend: name, err: error }, 'a connection to a backend failed');
   }
 
-  refusedAtBackend(target: Target): void {
+  refused({ client, backend }: Target, reason: LoginFailureReason): void {
     this.#options.metrics.logins.inc({ outcome: 'refused' });
-    this.#recordFailure(target, 'refused by the backend');
+    const failure = {
+      source: client.address,
+      protocol: backend.protocol,
+      backend: backend.name,
+      reason,
+    };
+    this.#recordFailures(this.#failures.note(failure, Date.now()));
   }
 
   secure(agent: Socket): TLSSocket {
@@ -173,7 +187,7 @@ export class Host implements LaneHost {
     this.#recordFailures(this.#failures.due());
   }
 
-  async #verify(token: string): Promise<Principal | string> {
+  async #verify(token: string): Promise<Principal | TokenFault> {
     const first = await verifyToken(token, this.#bundle?.providers ?? [], Date.now() / 1000);
     if (first.ok) return first.principal;
     if (first.unknownKeyOf === undefined) return first.reason;
@@ -183,18 +197,9 @@ export class Host implements LaneHost {
     return second.ok ? second.principal : second.reason;
   }
 
-  #recordFailure({ client, backend }: Target, reason: string): void {
-    const failure = {
-      source: client.address,
-      protocol: backend.protocol,
-      backend: backend.name,
-      reason,
-    };
-    this.#recordFailures(this.#failures.note(failure, Date.now()));
-  }
-
   #recordFailures(failures: readonly CountedFailure[]): void {
     for (const { source, ...rest } of failures) {
+      this.#options.log.info({ 'client.address': source, ...rest }, 'a login was refused');
       this.#options.writer.append({
         ending: false,
         seal: () => ({ fields: { kind: 'auth.failed', 'client.address': source, ...rest } }),

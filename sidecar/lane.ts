@@ -7,6 +7,7 @@ import type { Channel, EndReason } from '#core/record/kinds.ts';
 import type { Principal } from '#core/identity/principal.ts';
 import type { ResolvedBackend } from '#core/policy/resolve.ts';
 import type { CancelRegistry } from './cancel-registry.ts';
+import type { LoginFailureReason } from './login-failures.ts';
 import type { Permit } from './gate.ts';
 import type { Ready } from './ready.ts';
 
@@ -52,8 +53,8 @@ export interface LaneHost {
   credential(ref: CredentialRef): BackendCredential;
   /** Tells the operator what stands between a session and its backend; the agent reads less. */
   warn(target: Target, error: Error): void;
-  /** Counts and records a login of the agent's own that the backend has refused. */
-  refusedAtBackend(target: Target): void;
+  /** Counts, records and logs a login that has come to nothing; `identify` and `open` do so for what they refuse. */
+  refused(target: Target, reason: LoginFailureReason): void;
   /** TLS for agents: replaces the plain socket by the encrypted one. */
   secure(agent: Socket): TLSSocket;
   readonly cancels: CancelRegistry;

@@ -2,6 +2,7 @@ import { createServer, type AddressInfo, type Server, type Socket } from 'node:n
 import { once } from 'node:events';
 import type { Logger } from 'pino';
 import { ChaperoneError } from '#core/errors.ts';
+import { isRefusal } from '#core/operation.ts';
 import type { Bundle, ResolvedBackend } from '#core/policy/resolve.ts';
 import type { Address } from '../runtime/settings.ts';
 import type { Lane, LaneHost, Target } from './lane.ts';
@@ -49,13 +50,18 @@ export class Listener {
     return this.#pending.size;
   }
 
-  /** Opens doors for new backends and closes those of backends that are gone. */
+  /**
+   * Opens doors for new backends and closes those of backends that are gone. A door that cannot be opened keeps no other
+   * one closed, and is tried again with the next bundle.
+   * @throws ChaperoneError `config-invalid` that says which could not be opened.
+   */
   apply(bundle: Bundle): Promise<void> {
-    this.#applying = this.#applying.then(() => this.#apply(bundle));
-    return this.#applying;
+    const applied = this.#applying.then(() => this.#apply(bundle));
+    this.#applying = applied.catch(() => undefined); // whoever called was told; the next bundle is another matter
+    return applied;
   }
 
-  /** Takes no new connections, and waits for those that are open. */
+  /** Takes no new connections, and waits for those that are open. Never rejects. */
   async close(): Promise<void> {
     await this.#applying;
     for (const { server } of this.#doors.values()) server.close();
@@ -71,14 +77,19 @@ export class Listener {
       server.close();
       this.#doors.delete(name);
     }
+    const failures: unknown[] = [];
     for (const backend of bundle.backends.values()) {
       const door = this.#doors.get(backend.name);
       if (door) door.backend = backend;
-      else await this.#open(backend);
+      else await this.#open(backend).catch((error: unknown) => failures.push(error));
     }
     this.#options.onListening(
       new Map([...this.#doors].map(([name, { address }]) => [name, address])),
     );
+    if (failures.length === 0) return;
+    const said = failures.map((error) => (error instanceof Error ? error.message : 'unknown'));
+    const cause = failures.length === 1 ? failures[0] : new AggregateError(failures);
+    throw new ChaperoneError('config-invalid', said.join('; '), { cause });
   }
 
   async #open(backend: ResolvedBackend): Promise<void> {
@@ -120,10 +131,12 @@ export class Listener {
       server: { address: address.host, port: address.port },
     };
     this.#admitPending(socket);
+    let outcome = 'served';
+    const tracked = this.#trackLogin(host, socket, () => (outcome = 'refused'));
     const served = lane
-      .serve(socket, target, this.#trackLogin(host, socket), this.#closing.signal)
+      .serve(socket, target, tracked, this.#closing.signal)
       .then(
-        () => metrics.connections.inc({ protocol: backend.protocol, outcome: 'served' }),
+        () => metrics.connections.inc({ protocol: backend.protocol, outcome }),
         (error: unknown) => {
           metrics.connections.inc({ protocol: backend.protocol, outcome: 'failed' });
           log.error({ err: error }, 'a connection failed');
@@ -148,19 +161,27 @@ export class Listener {
   }
 
   /** A connection counts as logged in once its session is open. */
-  #trackLogin(host: LaneHost, socket: Socket): LaneHost {
+  #trackLogin(host: LaneHost, socket: Socket, onRefused: () => void): LaneHost {
     return {
       tokenPolicy: () => host.tokenPolicy(),
-      identify: (target, presented) => host.identify(target, presented),
+      identify: async (target, presented) => {
+        const who = await host.identify(target, presented);
+        if (isRefusal(who)) onRefused();
+        return who;
+      },
       open: async (who, target, login) => {
         const session = await host.open(who, target, login);
-        this.#pending.delete(socket);
+        if (isRefusal(session)) onRefused();
+        else this.#pending.delete(socket);
         return session;
       },
       dial: (backend, signal) => host.dial(backend, signal),
       credential: (ref) => host.credential(ref),
       warn: (target, error) => host.warn(target, error),
-      refusedAtBackend: (target) => host.refusedAtBackend(target),
+      refused: (target, reason) => {
+        onRefused();
+        host.refused(target, reason);
+      },
       secure: (agent) => host.secure(agent),
       cancels: host.cancels,
       loginTimeoutMs: host.loginTimeoutMs,

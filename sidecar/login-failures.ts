@@ -1,4 +1,19 @@
+import type { TokenFault } from '#core/identity/token.ts';
 import type { Protocol } from '#core/policy/resources.ts';
+
+/** Why a login failed or was refused. */
+export type LoginFailureReason =
+  | TokenFault
+  | 'no token'
+  | 'no policy'
+  | 'not encrypted'
+  | 'replication'
+  | 'too many sessions'
+  // of logins of the agent's own, which are relayed
+  | 'refused by the backend'
+  | 'channel binding'
+  | 'protocol violation'
+  | 'timeout';
 
 /** A failed login as it is recorded. */
 export interface LoginFailure {
@@ -7,7 +22,7 @@ export interface LoginFailure {
   readonly protocol: Protocol;
   readonly backend: string;
   /** Why, in one of a closed set of words. */
-  readonly reason: string;
+  readonly reason: LoginFailureReason;
 }
 
 /** A failure, and how many it stands for. */

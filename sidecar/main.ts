@@ -137,11 +137,9 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
   ]);
   writer.append({ ending: true, seal: () => ({ fields: { kind: 'stream.end' } }) });
   if (!writer.close()) log.error('records were lost: the spool could not be written');
-  const shipped = await shipper.stop(why === 'asked' ? shipMs : 0);
-  log.info(
-    { shipped },
-    shipped ? 'stopped; the spool is shipped' : 'stopped; the spool is kept for the next start',
-  );
+  const left = await shipper.stop(why === 'asked' ? shipMs : 0);
+  if (left.length === 0) log.info('stopped; the spool is shipped');
+  else log.warn({ streams: left }, 'stopped; part of the spool is kept for the next start');
   admin?.close();
   health.server.close();
   health.server.closeAllConnections();
@@ -150,7 +148,9 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
 async function openSpool(config: SidecarConfig, log: Logger) {
   const directory = config.spoolDirectory;
   createSpoolDirectory(directory);
-  const leftovers = await recoverLeftovers(directory);
+  const leftovers = await recoverLeftovers(directory, (damage) =>
+    log.error(damage, 'a segment of the spool is damaged; it is kept as it was beside it'),
+  );
   if (leftovers.length > 0)
     log.info({ streams: leftovers.length }, 'shipping what an earlier process left');
   return {

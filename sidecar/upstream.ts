@@ -6,7 +6,7 @@ import { limitSignal } from './limited-signal.ts';
 
 const dialTimeoutMs = 10_000;
 
-/** Connects to a backend's upstream address. @throws ChaperoneError `backend-unreachable`. */
+/** Connects to a backend's upstream address. @throws ChaperoneError `backend-unreachable`; the signal's reason. */
 export async function dial(
   backend: ResolvedBackend,
   connectTo: ReadonlyMap<string, Address>,
@@ -31,6 +31,7 @@ export async function dial(
     return socket;
   } catch (cause) {
     socket.destroy();
+    signal.throwIfAborted(); // whoever gave up says why
     throw new ChaperoneError('backend-unreachable', `cannot reach ${host}:${port}`, { cause });
   } finally {
     limit.removeEventListener('abort', abort);

@@ -11,7 +11,6 @@ import { parseArgs } from 'node:util';
 const { values, positionals } = parseArgs({
   options: {
     long: { type: 'boolean', default: false },
-    quick: { type: 'boolean', default: false },
   },
   allowPositionals: true,
 });

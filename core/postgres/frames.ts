@@ -80,11 +80,6 @@ export class FrameSplitter {
     this.#options = options;
   }
 
-  /** Whether the bytes pushed so far end within a message that was passed on in part. */
-  get inside(): boolean {
-    return this.#state.kind === 'running' || this.#state.kind === 'flowing';
-  }
-
   /** Whether the bytes pushed so far end where a message ends. */
   get between(): boolean {
     return this.#state.kind === 'between' && this.#held.length === 0;

@@ -24,8 +24,7 @@ export interface RecordedVerdict {
   /** What all policies together, observing ones included, would have done. */
   readonly wouldBe: 'Allow' | 'Deny';
   /** Why, in one of a closed set of words. */
-  readonly reason:
-    'default-action' | 'no-policy' | 'observe' | 'unreadable' | 'audit-unavailable' | 'unsupported';
+  readonly reason: 'default-action' | 'no-policy' | 'observe' | 'unreadable';
   /** `Kind/namespace/name` or `Kind/name` of the policy that decided, absent when none selects the pod. */
   readonly policy?: string;
   /** Digest of the policies in force. */
@@ -47,7 +46,9 @@ export type EndReason =
   | 'backend-closed'
   | 'backend-unreachable'
   | 'backend-login-failed'
+  | 'login-timeout'
   | 'protocol-violation'
+  | 'unsupported' // what a peer insists on cannot pass, such as channel binding
   | 'token-expired'
   | 'audit-unavailable'
   | 'access-withdrawn'

@@ -17,7 +17,9 @@ import {
 } from '#core/postgres/startup.ts';
 import type { CancelKey } from '../cancel-registry.ts';
 import type { LaneHost, Target } from '../lane.ts';
-import { hasUnread, receive, type Received } from './receive.ts';
+import { isLoopback } from '../loopback.ts';
+import type { LoginFailureReason } from '../login-failures.ts';
+import { hasUnread, receive, tryParseLoginMessage } from './receive.ts';
 
 /** An agent's connection: what is said to it goes to `socket`, which becomes another one when TLS begins. */
 export interface AgentConnection {
@@ -51,16 +53,19 @@ export async function logInAgent(
   const startup = await negotiate(agent, host, signal);
   if (startup.kind === 'cancel-request') return { kind: 'cancel', key: startup };
   const { parameters } = startup;
-  const unsupported = unsupportedStartup(parameters);
-  if (unsupported) return { kind: 'refused', refusal: unsupported };
+  const refuse = (refusal: Refusal, reason: LoginFailureReason): AgentLogin => {
+    host.refused(target, reason);
+    return { kind: 'refused', refusal };
+  };
+  if (asksForReplication(parameters)) return refuse(noReplication, 'replication');
   const minor = Math.min(startup.minor, newestMinor);
   if (startup.minor > newestMinor || startup.options.length > 0)
     agent.socket.write(buildNegotiateProtocolVersion(minor, startup.options));
   const policy = host.tokenPolicy();
-  if (typeof policy === 'object') return { kind: 'refused', refusal: policy };
+  if (typeof policy === 'object') return refuse(policy, 'no policy');
   // Without a credential of ours the agent logs in to the backend itself, and has no place for a token.
   const asks = policy !== 'None' && target.backend.credential !== undefined;
-  if (asks && !isPrivate(agent)) return { kind: 'refused', refusal: inTheClear };
+  if (asks && !isPrivate(agent)) return refuse(inTheClear, 'not encrypted');
   const presented = asks ? await askForPassword(agent.socket, signal) : undefined;
   const who = await host.identify(target, presented);
   if (isRefusal(who)) return { kind: 'refused', refusal: who };
@@ -136,35 +141,27 @@ function isPrivate({ raw, socket }: AgentConnection): boolean {
   return socket !== raw || raw.remoteAddress === raw.localAddress || isLoopback(raw.remoteAddress);
 }
 
-function isLoopback(address: string | undefined): boolean {
-  return /^(?:::ffff:)?127\.|^::1$/.test(address ?? '');
-}
-
 async function askForPassword(socket: Duplex, signal: AbortSignal): Promise<string> {
   socket.write(buildAuthenticationCleartextPassword());
-  return receive(socket, tryParsePasswordMessage, { signal, maxBytes: maxPasswordBytes + 5 });
+  const { body } = await receive(
+    socket,
+    (bytes) =>
+      tryParseLoginMessage(bytes, { tag: FrontendTag.Password, maxBytes: maxPasswordBytes }),
+    { signal, maxBytes: maxPasswordBytes + 5 },
+  );
+  return parsePassword(body);
 }
 
-function tryParsePasswordMessage(bytes: Buffer): Received<string> | undefined {
-  if (bytes.length < 5) return undefined;
-  const length = bytes.readUInt32BE(1);
-  if (bytes[0] !== FrontendTag.Password || length < 5 || length > maxPasswordBytes) {
-    throw violation('something other than a password');
-  }
-  if (bytes.length < 1 + length) return undefined;
-  return { value: parsePassword(bytes.subarray(5, 1 + length)), consumed: 1 + length };
+function asksForReplication(parameters: ReadonlyMap<string, string>): boolean {
+  const replication = parameters.get('replication') ?? 'off';
+  return !/^(?:f|fa|fal|fals|false|of|off|n|no|0)$/i.test(replication);
 }
 
-function unsupportedStartup(parameters: ReadonlyMap<string, string>): Refusal | undefined {
-  const replication = parameters.get('replication');
-  if (replication === undefined || /^(?:f|fa|fal|fals|false|of|off|n|no|0)$/i.test(replication))
-    return undefined;
-  return {
-    code: 'unsupported',
-    message: 'replication connections are not supported: their stream cannot be judged',
-    hint: 'Connect without the replication parameter.',
-  };
-}
+const noReplication: Refusal = {
+  code: 'unsupported',
+  message: 'replication connections are not supported: their stream cannot be judged',
+  hint: 'Connect without the replication parameter.',
+};
 
 const inTheClear: Refusal = {
   code: 'encryption-required',

@@ -6,6 +6,7 @@ import type { BackendCredential } from '#core/control.ts';
 import { ChaperoneError } from '#core/errors.ts';
 import { buildSslRequest } from '#core/postgres/startup.ts';
 import type { LaneHost, Target } from '../lane.ts';
+import { isLoopback } from '../loopback.ts';
 import { hasUnread, receive } from './receive.ts';
 
 /** A connection to a backend, before its login. */
@@ -17,22 +18,26 @@ export interface BackendConnection {
   readonly endPoint: Buffer | undefined;
 }
 
-/** Connects to a target's backend, with TLS as its resource says. @throws ChaperoneError `backend-unreachable`. */
+/** Connects to a target's backend, with TLS as its resource says. @throws ChaperoneError `backend-unreachable`; the signal's reason. */
 export async function connectToBackend(
   target: Target,
   host: LaneHost,
   signal: AbortSignal,
 ): Promise<BackendConnection> {
   const { upstream, credential } = target.backend;
+  const own = credential && host.credential(credential);
   const socket = await host.dial(target.backend, signal);
   socket.on('error', () => socket.destroy());
   const { mode, ca } = upstream.tls;
   if (mode === 'Disable') {
-    return { socket, channel: isLoopback(socket) ? 'loopback' : 'plain', endPoint: undefined };
+    return {
+      socket,
+      channel: isLoopback(socket.remoteAddress) ? 'loopback' : 'plain',
+      endPoint: undefined,
+    };
   }
   try {
     await askForTls(socket, signal);
-    const own = credential && host.credential(credential);
     const secure = connectTls({
       socket,
       host: upstream.host,
@@ -49,7 +54,7 @@ export async function connectToBackend(
     return { socket: secure, channel: mode === 'Require' ? 'encrypted' : 'verified', endPoint };
   } catch (cause) {
     socket.destroy();
-    if (cause instanceof ChaperoneError) throw cause;
+    signal.throwIfAborted(); // whoever gave up says why
     const why = cause instanceof Error ? cause.message : 'unknown';
     throw new ChaperoneError('backend-unreachable', `no TLS with the backend: ${why}`, { cause });
   }
@@ -98,8 +103,4 @@ export function serverEndPoint(certificate: X509Certificate | undefined): Buffer
   return createHash(name === '1' ? 'sha256' : `sha${name}`)
     .update(certificate.raw)
     .digest();
-}
-
-function isLoopback({ remoteAddress }: Socket): boolean {
-  return /^(?:::ffff:)?127\.|^::1$/.test(remoteAddress ?? '');
 }

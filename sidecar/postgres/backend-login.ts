@@ -17,7 +17,7 @@ import {
 import { buildStartup } from '#core/postgres/startup.ts';
 import type { CancelKey } from '../cancel-registry.ts';
 import type { BackendConnection } from './backend-connection.ts';
-import { receive, type Received } from './receive.ts';
+import { receive, tryParseLoginMessage, type LoginMessage } from './receive.ts';
 import { ScramClient } from './scram.ts';
 
 export interface BackendLoginOptions {
@@ -36,14 +36,10 @@ export interface BackendLogin {
   readonly ready: Buffer;
 }
 
-/** A message of the backend during login. */
-export interface LoginMessage {
-  readonly tag: number;
-  readonly frame: Buffer;
-  readonly body: Buffer;
-}
-
 const maxMessageBytes = 65_536;
+const limits = { maxBytes: maxMessageBytes };
+/** What is the backend's doing. */
+const faults: ReadonlySet<string> = new Set(['protocol-violation', 'connection-closed']);
 const maxGreetingBytes = 262_144;
 
 /**
@@ -89,9 +85,12 @@ export async function readLoginMessage(
   signal: AbortSignal,
 ): Promise<LoginMessage> {
   try {
-    return await receive(upstream, tryParseMessage, { signal, maxBytes: maxMessageBytes });
+    return await receive(upstream, (bytes) => tryParseLoginMessage(bytes, limits), {
+      signal,
+      maxBytes: maxMessageBytes + 5,
+    });
   } catch (cause) {
-    if (!(cause instanceof ChaperoneError) || cause.code !== 'protocol-violation') throw cause;
+    if (!(cause instanceof ChaperoneError) || !faults.has(cause.code)) throw cause;
     throw new ChaperoneError('backend-login-failed', `the backend: ${cause.message}`, { cause });
   }
 }
@@ -192,20 +191,6 @@ const plus = 'SCRAM-SHA-256-PLUS';
 function md5Answer(password: string, user: string, salt: Buffer): string {
   const inner = hash('md5', `${password}${user}`, 'hex');
   return `md5${hash('md5', Buffer.concat([Buffer.from(inner), salt]), 'hex')}`;
-}
-
-function tryParseMessage(bytes: Buffer): Received<LoginMessage> | undefined {
-  const tag = bytes[0];
-  if (tag === undefined || bytes.length < 5) return undefined;
-  const end = 1 + bytes.readUInt32BE(1);
-  if (end < 5 || end > maxMessageBytes) {
-    throw new ChaperoneError('backend-login-failed', 'a login message of impossible length');
-  }
-  if (bytes.length < end) return undefined;
-  return {
-    value: { tag, frame: bytes.subarray(0, end), body: bytes.subarray(5, end) },
-    consumed: end,
-  };
 }
 
 function loginFailed(tag: number, body: Buffer): ChaperoneError {

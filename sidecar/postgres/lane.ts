@@ -1,21 +1,21 @@
 import type { Duplex } from 'node:stream';
-import { ChaperoneError } from '#core/errors.ts';
+import { ChaperoneError, type ErrorCode } from '#core/errors.ts';
 import { isRefusal, type Refusal } from '#core/operation.ts';
 import type { EndReason } from '#core/record/kinds.ts';
 import type { NameMappings } from '#core/policy/resources.ts';
 import { buildAuthenticationOk, buildBackendKeyData } from '#core/postgres/backend.ts';
-import { buildCancelRequest } from '#core/postgres/startup.ts';
-import type { CancelKey } from '../cancel-registry.ts';
+import { endReasonOf, isDefect, refusalOf } from '../endings.ts';
+import type { LoginFailureReason } from '../login-failures.ts';
 import { limitSignal } from '../limited-signal.ts';
 import type { Lane, LaneHost, Session, Target } from '../lane.ts';
 import { logInAgent, type AgentConnection, type AgentLogin } from './agent-login.ts';
+import { BackendCancels } from './backend-cancels.ts';
 import { connectToBackend } from './backend-connection.ts';
 import { logInToBackend, readGreeting, type BackendLogin } from './backend-login.ts';
 import { buildRefusal } from './refusal.ts';
 import { Relay } from './relay.ts';
-import { relayLogin } from './relayed-login.ts';
+import { relayLogin, type RelayedLoginOptions } from './relayed-login.ts';
 
-const cancelTimeoutMs = 5_000;
 const secretBytes = { old: 4, new: 32 }; // of a cancel key, before and since protocol 3.2
 
 /** PostgreSQL: one connection as a story of login, relay and end. */
@@ -34,7 +34,7 @@ export const postgresLane: Lane = {
       else if (login.kind === 'refused') refuse(agent.socket, login.refusal);
       else await serveSession(agent.socket, login, { target, host, deadline: deadline.signal });
     } catch (error) {
-      refuse(agent.socket, asRefusal(error));
+      refuse(agent.socket, refusalOf(error));
       if (isDefect(error)) throw error; // to the log: a peer can do nothing about it
     } finally {
       if (agent.socket !== raw) agent.socket.end();
@@ -61,9 +61,9 @@ async function serveSession(agent: Duplex, login: Accepted, context: Context): P
     reason = await carry(session, agent, login, context);
   } catch (error) {
     reason = endReasonOf(error);
-    refuse(agent, asRefusal(error));
+    refuse(agent, refusalOf(error));
     if (isDefect(error)) throw error;
-    if (error instanceof ChaperoneError && ofBackend.has(error.code)) host.warn(target, error);
+    if (error instanceof ChaperoneError && forOperator.has(error.code)) host.warn(target, error);
   } finally {
     session.end(reason);
   }
@@ -91,18 +91,40 @@ async function carry(
       greeted = await logInToBackend(backend, { credential, parameters, signal });
       agent.write(buildAuthenticationOk());
     } else {
-      const relayed = await relayLogin({ agent, backend, parameters, signal });
-      if (relayed.kind === 'refused') {
-        if (relayed.login) host.refusedAtBackend(target);
-        return 'backend-login-failed';
-      }
-      greeted = await readGreeting(upstream, signal);
+      const own = await relayOwnLogin({ agent, backend, parameters, signal }, target, host);
+      if (!own) return 'backend-login-failed';
+      greeted = own;
     }
     return await relay(session, { agent, upstream, greeted, minor: login.minor }, target, host);
   } finally {
     upstream.destroy();
   }
 }
+
+/** Lets an agent log in to the backend itself. Undefined when the backend has refused and has said why. */
+async function relayOwnLogin(
+  login: RelayedLoginOptions,
+  target: Target,
+  host: LaneHost,
+): Promise<BackendLogin | undefined> {
+  try {
+    const relayed = await relayLogin(login);
+    if (relayed.kind === 'accepted') return await readGreeting(login.backend.socket, login.signal);
+    if (relayed.login) host.refused(target, 'refused by the backend');
+    return undefined;
+  } catch (error) {
+    const reason = error instanceof ChaperoneError ? failures[error.code] : undefined;
+    if (reason !== undefined) host.refused(target, reason);
+    throw error;
+  }
+}
+
+const failures: Readonly<Partial<Record<ErrorCode, LoginFailureReason>>> = {
+  'backend-login-failed': 'refused by the backend',
+  'login-timeout': 'timeout',
+  'protocol-violation': 'protocol violation',
+  unsupported: 'channel binding',
+};
 
 interface Ends {
   readonly agent: Duplex;
@@ -124,8 +146,8 @@ async function relay(
     refuse(agent, unrecorded.refusal);
     return unrecorded.reason;
   }
-  const cancel = (): Promise<void> => cancelAtBackend(target, host, cancelKey);
-  const carried = new Relay({ agent, upstream, session, cancel });
+  const cancels = new BackendCancels(target, host, cancelKey);
+  const carried = new Relay({ agent, upstream, session, cancel: () => cancels.send() });
   const { key, withdraw } = host.cancels.register(
     minor >= 2 ? secretBytes.new : secretBytes.old,
     () => carried.cancel(),
@@ -153,58 +175,14 @@ function startupParameters(
   ]);
 }
 
-/**
- * Cancels as a client would, on a connection of its own. Resolves when the backend has closed it, which it does once the
- * signal is sent, or after a while.
- */
-async function cancelAtBackend(
-  target: Target,
-  host: LaneHost,
-  key: CancelKey | undefined,
-): Promise<void> {
-  if (!key) return;
-  const timeout = AbortSignal.timeout(cancelTimeoutMs);
-  const { socket } = await connectToBackend(target, host, timeout);
-  const { promise, resolve } = Promise.withResolvers<void>();
-  socket.on('close', () => resolve());
-  timeout.addEventListener('abort', () => socket.destroy(), { once: true });
-  socket.resume().end(buildCancelRequest(key.processId, key.secret));
-  await promise;
-}
-
 function refuse(socket: Duplex, refusal: Refusal): void {
   if (socket.writable) socket.end(buildRefusal(refusal, 'FATAL'));
 }
 
-function asRefusal(error: unknown): Refusal {
-  if (error instanceof ChaperoneError) return { code: error.code, message: error.peerMessage };
-  if (isStop(error)) return error.refusal;
-  return { code: 'protocol-violation', message: 'an internal error ended the connection' };
-}
-
-/** Codes of what stands between a session and its backend. */
-const ofBackend: ReadonlySet<string> = new Set(['backend-unreachable', 'backend-login-failed']);
-
-function endReasonOf(error: unknown): EndReason {
-  if (isStop(error)) return error.reason;
-  if (!(error instanceof ChaperoneError)) return 'internal-error';
-  switch (error.code) {
-    case 'backend-unreachable':
-    case 'backend-login-failed':
-    case 'protocol-violation':
-      return error.code;
-    case 'backend-refused':
-      return 'backend-login-failed';
-    default:
-      return 'internal-error';
-  }
-}
-
-function isDefect(error: unknown): boolean {
-  return !(error instanceof ChaperoneError) && !isStop(error);
-}
-
-/** A session's signal carries the Stop that says why. */
-function isStop(error: unknown): error is { refusal: Refusal; reason: EndReason } {
-  return typeof error === 'object' && error !== null && 'refusal' in error && 'reason' in error;
-}
+/** Codes of what an operator can do something about: what stands between a session and its backend. */
+const forOperator: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'backend-unreachable',
+  'backend-login-failed',
+  'login-timeout',
+  'unsupported',
+]);

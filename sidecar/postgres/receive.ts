@@ -16,7 +16,8 @@ export interface ReceiveOptions {
 
 /**
  * Reads one message of a login from a socket that nobody else reads yet, and leaves what follows it unread.
- * @throws ChaperoneError `protocol-violation` when the peer closes early or sends too much; what `tryParse` throws.
+ * @throws ChaperoneError `connection-closed` when the peer closes early, `protocol-violation` when it sends too much; what
+ * `tryParse` throws.
  */
 export async function receive<T>(
   socket: Duplex,
@@ -43,6 +44,38 @@ export async function receive<T>(
   }
 }
 
+/** A message of a login, of either side. */
+export interface LoginMessage {
+  readonly tag: number;
+  readonly frame: Buffer;
+  readonly body: Buffer;
+}
+
+export interface LoginMessageLimits {
+  /** Of the whole message but its tag. */
+  readonly maxBytes: number;
+  /** The only message that is due, where there is only one. */
+  readonly tag?: number;
+}
+
+/** Finds one message of a login. @throws ChaperoneError `protocol-violation`. */
+export function tryParseLoginMessage(
+  bytes: Buffer,
+  limits: LoginMessageLimits,
+): Received<LoginMessage> | undefined {
+  const [tag] = bytes;
+  if (tag === undefined || bytes.length < 5) return undefined;
+  const length = bytes.readUInt32BE(1);
+  if (limits.tag !== undefined && tag !== limits.tag)
+    throw new ChaperoneError('protocol-violation', 'found something other than a login message');
+  if (length < 4 || length > limits.maxBytes)
+    throw new ChaperoneError('protocol-violation', 'found a login message of impossible length');
+  const consumed = 1 + length;
+  if (bytes.length < consumed) return undefined;
+  const frame = bytes.subarray(0, consumed);
+  return { value: { tag, frame, body: frame.subarray(5) }, consumed };
+}
+
 /** Whether bytes wait that nobody has read: before TLS starts there must be none. */
 export function hasUnread(socket: Duplex): boolean {
   return socket.readableLength > 0;
@@ -51,7 +84,7 @@ export function hasUnread(socket: Duplex): boolean {
 async function readable(socket: Duplex, signal: AbortSignal): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const closed = (): void => {
-    reject(new ChaperoneError('protocol-violation', 'the peer closed the connection during login'));
+    reject(new ChaperoneError('connection-closed', 'the peer closed the connection during login'));
   };
   const aborted = (): void => reject(signal.reason);
   socket.once('readable', resolve).once('end', closed).once('close', closed).once('error', closed);

@@ -129,7 +129,7 @@ export class Relay {
       if (!known) this.#defect = new Error('a connection met a defect', { cause: error });
       const refusal = known
         ? { code: error.code, message: error.peerMessage }
-        : { code: 'protocol-violation' as const, message: 'an internal error ended the session' };
+        : { code: 'internal-error' as const, message: 'an internal error ended the session' };
       const unrecorded = known && error.code === 'audit-unavailable';
       const fault = unrecorded ? 'audit-unavailable' : 'protocol-violation';
       this.#endWith({ refusal, reason: known ? fault : 'internal-error' });

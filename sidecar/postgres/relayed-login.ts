@@ -9,9 +9,9 @@ import {
 } from '#core/postgres/backend.ts';
 import { FrontendTag, parseSaslInitialResponse } from '#core/postgres/frontend.ts';
 import { buildStartup } from '#core/postgres/startup.ts';
-import { readLoginMessage, type LoginMessage } from './backend-login.ts';
+import { readLoginMessage } from './backend-login.ts';
 import type { BackendConnection } from './backend-connection.ts';
-import { receive, type Received } from './receive.ts';
+import { receive, tryParseLoginMessage, type LoginMessage } from './receive.ts';
 
 export interface RelayedLoginOptions {
   readonly agent: Duplex;
@@ -27,6 +27,7 @@ export type RelayedLogin =
   | { readonly kind: 'refused'; readonly login: boolean };
 
 const maxMessageBytes = 65_535; // PG_MAX_AUTH_TOKEN_LENGTH of PostgreSQL
+const answers = { tag: FrontendTag.Password, maxBytes: maxMessageBytes };
 const maxRounds = 16; // SCRAM takes three
 
 /**
@@ -53,7 +54,11 @@ export async function relayLogin(options: RelayedLoginOptions): Promise<RelayedL
     agent.write(withoutBinding(asked) ?? message.frame);
     if (asked.kind === 'ok') return { kind: 'accepted' };
     if (asked.kind === 'sasl-final') continue;
-    const answer = await receive(agent, tryParseAnswer, { signal, maxBytes: maxMessageBytes + 5 });
+    const { frame: answer } = await receive(
+      agent,
+      (bytes) => tryParseLoginMessage(bytes, answers),
+      { signal, maxBytes: maxMessageBytes + 5 },
+    );
     if (asked.kind === 'sasl') refuseMissedBinding(answer, binds);
     backend.socket.write(answer);
   }
@@ -85,14 +90,4 @@ function refuseMissedBinding(answer: Buffer, binds: boolean): void {
     'unsupported',
     'channel binding cannot pass a gateway: connect with channel_binding=disable, or over loopback with sslmode=disable',
   );
-}
-
-function tryParseAnswer(bytes: Buffer): Received<Buffer> | undefined {
-  if (bytes.length < 5) return undefined;
-  const length = bytes.readUInt32BE(1);
-  if (bytes[0] !== FrontendTag.Password || length < 4 || length > maxMessageBytes) {
-    throw new ChaperoneError('protocol-violation', 'the agent sent something other than its login');
-  }
-  if (bytes.length < 1 + length) return undefined;
-  return { value: bytes.subarray(0, 1 + length), consumed: 1 + length };
 }

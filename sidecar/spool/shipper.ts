@@ -49,6 +49,8 @@ export class Shipper {
   readonly #agent: Agent;
   readonly #stopping = new AbortController();
   readonly #done: Promise<void>;
+  /** Streams of earlier processes of which something is still on disk. */
+  readonly #left: Set<string>;
   #wake: (() => void) | undefined;
   #interrupt: (() => void) | undefined;
   #draining = false;
@@ -56,6 +58,7 @@ export class Shipper {
   constructor(options: ShipperOptions) {
     this.#options = options;
     this.#agent = new Agent({ keepAlive: true, maxSockets: 1, ca: options.collector.ca });
+    this.#left = new Set(options.leftovers.map(({ stream }) => stream));
     this.#done = this.#run();
   }
 
@@ -64,8 +67,11 @@ export class Shipper {
     this.#wake?.();
   }
 
-  /** Ships the rest of a closed spool, for at most `timeoutMs`, then stops. Returns whether the spool is empty. */
-  async stop(timeoutMs: number): Promise<boolean> {
+  /**
+   * Ships the rest of a closed spool, for at most `timeoutMs`, then stops. Returns the streams of which something is left
+   * in the spool: not shipped in time, or refused by the collector.
+   */
+  async stop(timeoutMs: number): Promise<readonly string[]> {
     this.#draining = true;
     this.nudge();
     const timer = setTimeout(() => {
@@ -75,7 +81,8 @@ export class Shipper {
     await this.#done;
     clearTimeout(timer);
     this.#agent.destroy();
-    return this.#options.writer.segments.length === 0;
+    const { segments, stream } = this.#options.writer;
+    return segments.length === 0 ? [...this.#left] : [...this.#left, stream];
   }
 
   async #run(): Promise<void> {
@@ -89,12 +96,13 @@ export class Shipper {
     }
   }
 
-  async #shipLeftover({ segments }: Leftover): Promise<void> {
+  async #shipLeftover({ stream, segments }: Leftover): Promise<void> {
     for (const segment of segments) {
       const shipped = await this.#shipSegment(segment, () => false);
       if (!shipped) return; // stopping, or refused: kept on disk for the operator
       await this.#drop(segment);
     }
+    this.#left.delete(stream);
   }
 
   async #shipOwn(segment: Segment): Promise<void> {

@@ -4,10 +4,11 @@ import { Transform } from 'node:stream';
 import { ChaperoneError } from '#core/errors.ts';
 import { isRefusal } from '#core/operation.ts';
 import type { EndReason } from '#core/record/kinds.ts';
+import { endReasonOf } from '../endings.ts';
 import type { Permit } from '../gate.ts';
 import { limitSignal } from '../limited-signal.ts';
 import type { Lane, LaneHost, Outlet, Session, Target } from '../lane.ts';
-import type { Ready, Stop } from '../ready.ts';
+import type { Ready } from '../ready.ts';
 
 const maxTimerMs = 0x7fff_ffff; // 24 days: the longest that a timer can be
 
@@ -83,8 +84,8 @@ async function carry(
     return 'agent-closed';
   } catch (error) {
     permit.finish({ status: 'incomplete' });
-    if (session.signal.aborted) return (session.signal.reason as Stop).reason; // what a session aborts with
-    return error instanceof ChaperoneError ? 'backend-unreachable' : 'agent-vanished';
+    if (ended.aborted) return endReasonOf(ended.reason);
+    return error instanceof ChaperoneError ? endReasonOf(error) : 'agent-vanished';
   }
 }
 

@@ -176,7 +176,7 @@ describe('logins of agents', () => {
       // By default libpq tries with TLS first, and again without when that is refused: here by the backend, or by
       // Chaperone where the login would have been bound to a TLS connection.
       const bound = authentication === 'scram-sha-256' && tls;
-      assert.equal(refused, bound ? 1 : 2);
+      assert.equal(refused, bound ? 3 : 2);
       await waitForSessions(through.instance);
       const sessions = await through.instance.collector().sessions({});
       assert.equal(sessions.length, bound ? 5 : 4);

@@ -51,7 +51,11 @@ export function openSpool(options: Partial<WriterOptions> = {}): TestSpool {
 }
 
 /** A session of a pod with one policy. */
-export function openSession(writer: SpoolWriter, spec: object = {}): LiveSession {
+export function openSession(
+  writer: SpoolWriter,
+  spec: object = {},
+  onVerdict: () => void = () => undefined,
+): LiveSession {
   const workload = {
     pod: 'p',
     namespace: 'n',
@@ -84,6 +88,6 @@ export function openSession(writer: SpoolWriter, spec: object = {}): LiveSession
     },
     login: undefined,
     onEnd: () => undefined,
-    onVerdict: () => undefined,
+    onVerdict,
   });
 }

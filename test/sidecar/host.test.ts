@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import pino from 'pino';
+import { isRefusal } from '#core/operation.ts';
+import { parseResource } from '#core/policy/parse.ts';
+import { resolve } from '#core/policy/resolve.ts';
+import { createLocalCa } from '../../cli/dev/certificates.ts';
+import type { SidecarConfig } from '../../sidecar/config.ts';
+import { Credentials } from '../../sidecar/credentials.ts';
+import { Host } from '../../sidecar/host.ts';
+import { createMetrics } from '../../sidecar/metrics.ts';
+import { openSession, openSpool, type TestSpool } from '../support/sidecar-session.ts';
+
+async function startHost(spool: TestSpool, maxSessions: number) {
+  const labels = new Map<string, string>();
+  const workload = { pod: 'p', namespace: 'n', serviceAccount: 's', labels };
+  const none = (): number => 0;
+  const metrics = createMetrics({
+    sessions: none,
+    pendingLogins: none,
+    spoolBytes: none,
+    spoolWritable: () => true,
+  });
+  const lines: string[] = [];
+  const config: Partial<SidecarConfig> = { workload, maxSessions }; // all that it asks for here
+  const host = new Host({
+    config: config as SidecarConfig,
+    writer: spool.writer,
+    credentials: new Credentials({}),
+    tls: await (await createLocalCa(Date.now())).issue('test'),
+    metrics,
+    log: pino({}, { write: (line) => lines.push(line) }),
+    refreshKeys: async () => undefined,
+  });
+  const { resource } = parseResource({
+    apiVersion: 'chaperone.dev/v1alpha1',
+    kind: 'ClusterAuditPolicy',
+    metadata: { name: 'test' },
+    spec: { podSelector: {}, identity: 'Workload' },
+  });
+  const { bundle } = resolve(resource ? [resource] : [], workload, new Map());
+  return { host, bundle, lines, metrics };
+}
+
+describe('what a host refuses', () => {
+  const cases: [code: string, reason: string, policy: boolean][] = [
+    ['too-many-connections', 'too many sessions', true],
+    ['no-policy', 'no policy', false],
+  ];
+  for (const [code, reason, policy] of cases) {
+    test(`with ${code} is recorded, counted and logged as "${reason}"`, async () => {
+      using spool = openSpool();
+      const { host, bundle, lines, metrics } = await startHost(spool, 0);
+      const { who, target } = openSession(spool.writer);
+      if (policy && bundle) host.apply(bundle);
+      const opened = await host.open(who, target);
+      assert.equal(isRefusal(opened) && opened.code, code);
+      await spool.writer.turn();
+      const failed = spool.frames().flatMap(({ header }) => (header.kind === 'auth.failed' ? [header] : [])); // prettier-ignore
+      assert.deepEqual(
+        failed.map((header) => [header.reason, header['client.address'], header.attempts]),
+        [[reason, target.client.address, 1]],
+      );
+      const { values } = await metrics.logins.get();
+      assert.deepEqual(values.map(({ labels, value }) => [labels.outcome, value]), [['refused', 1]]); // prettier-ignore
+      assert.match(lines.join(''), new RegExp(`"reason":"${reason}".*"a login was refused"`));
+      // However many follow, the spool and the log are not filled with them.
+      for (let again = 0; again < 100; again += 1) await host.open(who, target);
+      assert.equal(lines.length, 20);
+      host.drain();
+    });
+  }
+});
