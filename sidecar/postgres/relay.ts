@@ -1,22 +1,19 @@
 import type { Duplex } from 'node:stream';
 import { ChaperoneError } from '#core/errors.ts';
-import { BackendTag } from '#core/postgres/backend.ts';
-import { FrameSplitter, type Piece } from '#core/postgres/frames.ts';
 import type { EndReason } from '#core/record/kinds.ts';
-import type { Permit } from '../gate.ts';
 import type { Session } from '../lane.ts';
 import type { Stop } from '../ready.ts';
 import { unrecordable } from '../spool/writer.ts';
+import { Answers } from './answers.ts';
 import { Intake } from './intake.ts';
 import { PostgresOutlet } from './outlet.ts';
-import type { Effect, Item, Reply } from './items.ts';
+import type { Effect, Item } from './items.ts';
 import { Pipeline } from './pipeline.ts';
 import { buildRefusal } from './refusal.ts';
-import { ReleaseQueue, type Answer } from './release.ts';
+import { ReleaseQueue } from './release.ts';
 import { Stopping } from './stopping.ts';
 import { dropUnsent, unlessRecorded } from './unsent.ts';
 
-const maxBackendMessageBytes = 1024 * 1024; // of errors and notices; rows and data pass in runs
 const highWaterBytes = 262_144;
 const maxOutstanding = 1_000; // messages that wait for the spool or for their reply; each costs about a kilobyte
 const lingerMs = 5_000; // for the peer to close after we did
@@ -29,8 +26,6 @@ export interface RelayOptions {
   readonly cancel: () => Promise<void>;
 }
 
-/** SQL that changes which text a statement's name stands for. */
-const renamesStatements = /^(?:DEALLOCATE|DISCARD|PREPARE)/;
 const betweenAnswers = { inside: false, idle: true };
 
 /** Carries one logged-in connection to its end: agent → admission → spool → pipeline → backend, and the answers back. */
@@ -44,16 +39,8 @@ export class Relay {
   readonly #release: ReleaseQueue;
   readonly #stopping: Stopping;
   readonly #sendCancel: () => Promise<void>;
-  readonly #fromBackend = new FrameSplitter({
-    streamed: new Set([BackendTag.DataRow, BackendTag.CopyData, BackendTag.FunctionCallResponse]),
-    maxMessageBytes: maxBackendMessageBytes,
-    oversized: 'stream',
-  });
+  readonly #answers: Answers;
   readonly #done = Promise.withResolvers<EndReason>();
-  /** The answer that the message under way belongs to, when that is too long to be held. */
-  #answering: Reply | undefined;
-  /** Whether what was given to the agent ends within a message, so that nothing of ours fits behind it. */
-  #inside = false;
   #agentEnded = false;
   #upstreamEnded = false;
   #reason: EndReason | undefined;
@@ -81,6 +68,13 @@ export class Relay {
       agent,
       onBroken: (stop) => this.#break(stop.reason),
       onProgress: () => this.#progress(),
+    });
+    this.#answers = new Answers({
+      session,
+      pipeline: this.#pipeline,
+      release: this.#release,
+      onCopyIn: () => this.#intake.beginCopy(),
+      onRenamed: () => this.#intake.forgetStatements(),
     });
   }
 
@@ -191,107 +185,11 @@ export class Relay {
 
   #fromBackendRead(chunk: Buffer): void {
     if (this.#upstream.destroyed) return; // what was buffered still comes, and nothing may follow our last word
-    const pieces: Piece[] = [];
-    const answers: Answer[] = [];
-    try {
-      this.#fromBackend.push(chunk, pieces);
-    } finally {
-      // What came before a violation was said: a message that was begun is finished before our last word.
-      try {
-        for (const piece of pieces) this.#take(piece, answers);
-      } finally {
-        const end = { inside: this.#inside, idle: this.#pipeline.idle };
-        if (answers.length > 0) this.#release.push(answers, this.#session.recorded(), end);
-      }
-    }
-    if (!this.#pipeline.idle && answers.some(({ ready }) => ready)) this.#stopping.goesOn();
+    const ready = this.#answers.push(chunk);
+    if (ready && !this.#pipeline.idle) this.#stopping.goesOn();
     this.#intake.resume();
     this.#endUpstream();
     this.#progress();
-  }
-
-  #take(piece: Piece, answers: Answer[]): void {
-    switch (piece.kind) {
-      case 'message':
-        this.#deliver(this.#pipeline.reply(piece.tag, piece.body), piece.frame, 0, answers);
-        this.#notice(piece.tag, piece.body);
-        break;
-      case 'run':
-        this.#deliver(
-          this.#pipeline.reply(piece.tag, undefined),
-          piece.bytes,
-          piece.ended,
-          answers,
-        );
-        this.#inside = piece.inside;
-        break;
-      case 'open': {
-        if (!spokenAtLength.has(piece.tag)) throw tooLong;
-        const reply = this.#pipeline.reply(piece.tag, piece.frame.subarray(5));
-        this.#answering = piece.last ? undefined : reply;
-        this.#deliver(piece.last ? reply : withoutEnd(reply), piece.frame, 0, answers);
-        this.#inside = !piece.last && reply.kind !== 'replaced';
-        break;
-      }
-      case 'more': {
-        const reply = this.#answering ?? { kind: 'acknowledgement' };
-        if (piece.last) this.#answering = undefined;
-        if (reply.kind === 'replaced') break; // its beginning was
-        this.#deliver(piece.last ? reply : withoutEnd(reply), piece.bytes, 0, answers);
-        this.#inside = !piece.last;
-        break;
-      }
-      case 'oversized':
-        throw tooLong;
-    }
-  }
-
-  /** What a message says beside its answer. */
-  #notice(tag: number, body: Buffer): void {
-    if (tag === BackendTag.CopyInResponse && this.#pipeline.copyIn) this.#intake.beginCopy();
-    if (tag === BackendTag.CommandComplete && renamesStatements.test(body.toString('latin1')))
-      this.#intake.forgetStatements();
-  }
-
-  #deliver(reply: Reply, bytes: Buffer, rows: number, answers: Answer[]): void {
-    this.#record(reply, bytes, rows);
-    if (reply.kind === 'replaced') answers.push({ bytes: reply.bytes, ready: false });
-    else if (reply.kind !== 'layout' || !reply.askedFor)
-      answers.push({
-        bytes,
-        ready: reply.kind === 'ready',
-        permit: reply.kind === 'answer' ? reply.permit : undefined,
-      });
-  }
-
-  #record(reply: Reply, bytes: Buffer, rows: number): void {
-    const content = { type: 'postgres.messages', bytes } as const;
-    switch (reply.kind) {
-      case 'answer':
-        this.#recordAnswer(reply.permit, bytes, rows);
-        if (reply.ends) reply.permit.finish(reply.ends);
-        break;
-      case 'layout': {
-        if (reply.askedFor && !reply.rows) break;
-        const of = reply.askedFor ?? reply.statement;
-        const { ref } = this.#session.aside('layout', content, of.ref);
-        if (reply.rows) reply.statement.layout = ref;
-        break;
-      }
-      case 'aside':
-        this.#session.aside(reply.channel, content);
-        break;
-      case 'acknowledgement':
-      case 'replaced':
-      case 'ready':
-        break; // without content
-    }
-  }
-
-  #recordAnswer(permit: Permit, bytes: Buffer, rows: number): void {
-    if (permit.finished)
-      this.#session.aside('message', { type: 'postgres.messages', bytes }, permit.ref);
-    else permit.down(bytes, rows);
   }
 
   /** Reads from a side only while the other keeps up: this is all the buffering there is. */
@@ -362,7 +260,7 @@ export class Relay {
     if (this.#reason && (this.#upstreamEnded || this.#upstream.destroyed)) return;
     this.#reason ??= reason; // an agent that has said its last may still be answered
     const fatal = { bytes: buildRefusal(refusal, 'FATAL'), ready: false, last: true };
-    if (!this.#inside) this.#release.push([fatal], undefined, betweenAnswers);
+    if (!this.#answers.inside) this.#release.push([fatal], undefined, betweenAnswers);
     this.#upstream.destroy();
     this.#linger();
   }
@@ -382,19 +280,4 @@ export class Relay {
     };
     this.#lingerTimer = setTimeout(both, lingerMs);
   }
-}
-
-/** Messages of a backend that may be of any length: an error quotes the value that it is about. */
-const spokenAtLength: ReadonlySet<number> = new Set([
-  BackendTag.ErrorResponse,
-  BackendTag.NoticeResponse,
-]);
-
-const tooLong = new ChaperoneError(
-  'protocol-violation',
-  'the backend sent a message that is too large',
-);
-
-function withoutEnd(reply: Reply): Reply {
-  return reply.kind === 'answer' ? { kind: 'answer', permit: reply.permit } : reply;
 }
