@@ -1,6 +1,6 @@
 import { ChaperoneError } from '#core/errors.ts';
 import { isRefusal, type Operation, type Refusal } from '#core/operation.ts';
-import { hasFixedColumns } from '#core/postgres/command.ts';
+import { hasFixedColumns, renamesOf, type Renames } from '#core/postgres/command.ts';
 import type { Piece } from '#core/postgres/frames.ts';
 import {
   FrontendTag,
@@ -42,6 +42,8 @@ export class Admission {
   readonly #portals = new Names<Portal>();
   /** After a refusal PostgreSQL's rule holds: nothing before the next Sync is looked at. */
   #skipping = false;
+  /** What SQL that was admitted since every reply had come may rename. */
+  #doubt: Renames = 'nothing';
   /** The operation whose message goes on in the pieces that follow. */
   #flowing: { readonly permit: Permit; readonly type: PayloadType } | undefined;
 
@@ -54,14 +56,30 @@ export class Admission {
     return this.#statements.uncertain;
   }
 
-  /** Says that every reply has come. */
+  /** Whether SQL that was admitted may change what names mean, so that the next one has to wait for its end. */
+  get doubtful(): boolean {
+    return this.#doubt !== 'nothing';
+  }
+
+  /** Says which changes of names the backend has made: it will make no others of those so far. */
   settle(): void {
     this.#statements.settle();
   }
 
-  /** Says that SQL has changed what the names of statements mean. */
-  forgetStatements(): void {
-    this.#statements.forget();
+  /** Says that every reply has come. */
+  endDoubt(): void {
+    this.#doubt = 'nothing';
+  }
+
+  /** Says that SQL has changed what names mean. */
+  forget(renames: Renames): void {
+    if (renames === 'statements' || renames === 'all') this.#statements.forget();
+    if (renames === 'portals' || renames === 'all') this.#portals.clear();
+  }
+
+  /** Says that something has failed: no command tag tells what it had renamed by then, which no rollback undoes. */
+  forgetDoubtful(): void {
+    this.forget(this.#doubt);
   }
 
   /** Returns the item for a piece, or undefined for what is skipped. @throws ChaperoneError `protocol-violation`. */
@@ -125,6 +143,7 @@ export class Admission {
     const answer = this.#decide('request', 'postgres.query', bytes, open);
     if (isRefusal(answer)) return this.#refused(tag, answer);
     this.#portals.delete('');
+    this.#runs(open ? 'all' : renamesOf(bytes));
     // A simple Query destroys the unnamed statement as well.
     const change = this.#statements.delete('');
     return { kind: 'query', permit: answer, change, frame, open };
@@ -138,7 +157,9 @@ export class Admission {
     const answer = this.#decide('statement', 'postgres.parse', body, open);
     if (isRefusal(answer)) return this.#refused(tag, answer);
     const fixed = query !== undefined && hasFixedColumns(query);
-    const change = this.#statements.set(name, { ref: answer.ref, fixed, layout: undefined });
+    const renames = query ? renamesOf(query) : 'all';
+    const statement = { ref: answer.ref, fixed, renames, layout: undefined };
+    const change = this.#statements.set(name, statement);
     return { kind: 'parse', permit: answer, change, frame, open };
   }
 
@@ -168,11 +189,13 @@ export class Admission {
     const bound = this.#portals.get(portal);
     if (bound && !bound.permit.finished) {
       const { permit, statement } = bound;
+      this.#runs(statement.renames);
       return { kind: 'execute', permit, statement, portal, cursor: false, frame };
     }
     const answer = this.#decide('request', 'postgres.execute', body, false);
     if (isRefusal(answer)) return this.#refused(FrontendTag.Execute, answer);
     const statement = unknownStatement();
+    this.#runs(statement.renames);
     return { kind: 'execute', permit: answer, statement, portal, cursor: true, frame };
   }
 
@@ -202,6 +225,10 @@ export class Admission {
     const text = last && tag === FrontendTag.Query ? bytes.subarray(0, -1) : bytes; // without the closing NUL
     permit.up('message', { type, bytes: text }, last);
     return { kind: 'more', frame: bytes, last };
+  }
+
+  #runs(renames: Renames): void {
+    if (renames !== 'nothing') this.#doubt = this.#doubt === 'nothing' ? renames : 'all';
   }
 
   #decide(

@@ -1,5 +1,6 @@
 import { ChaperoneError } from '#core/errors.ts';
 import { BackendTag } from '#core/postgres/backend.ts';
+import { renamesOfTag, type Renames } from '#core/postgres/command.ts';
 import { FrameSplitter, type Piece } from '#core/postgres/frames.ts';
 import type { Permit } from '../gate.ts';
 import type { Session } from '../lane.ts';
@@ -8,9 +9,7 @@ import type { Pipeline } from './pipeline.ts';
 import type { Answer, ReleaseQueue } from './release.ts';
 
 const maxBackendMessageBytes = 1024 * 1024; // of errors and notices; rows and data pass in runs
-
-/** SQL that changes which text a statement's name stands for. */
-const renamesStatements = /^(?:DEALLOCATE|DISCARD|PREPARE)/;
+const maxTagBytes = 64; // COMPLETION_TAG_BUFSIZE of PostgreSQL
 
 export interface AnswersOptions {
   readonly session: Session;
@@ -18,8 +17,10 @@ export interface AnswersOptions {
   readonly release: ReleaseQueue;
   /** Called when a COPY begins to take the agent's data. */
   readonly onCopyIn: () => void;
-  /** Called when SQL has changed what names of statements mean. */
-  readonly onRenamed: () => void;
+  /** Called when SQL has changed what names mean. */
+  readonly onRenamed: (renames: Renames) => void;
+  /** Called when the backend has said that something failed. */
+  readonly onFailed: () => void;
 }
 
 /** The way of the backend's bytes down: split into messages, matched with what they answer, recorded, and released. */
@@ -86,6 +87,7 @@ export class Answers {
         this.#answering = piece.last ? undefined : reply;
         this.#deliver(piece.last ? reply : withoutEnd(reply), piece.frame, 0, answers);
         this.#inside = !piece.last && reply.kind !== 'replaced';
+        this.#notice(piece.tag, piece.frame.subarray(5));
         break;
       }
       case 'more': {
@@ -103,10 +105,20 @@ export class Answers {
 
   /** What a message says beside its answer. */
   #notice(tag: number, body: Buffer): void {
-    if (tag === BackendTag.CopyInResponse && this.#options.pipeline.copyIn)
-      this.#options.onCopyIn();
-    if (tag === BackendTag.CommandComplete && renamesStatements.test(body.toString('latin1')))
-      this.#options.onRenamed();
+    const { pipeline, onCopyIn, onRenamed, onFailed } = this.#options;
+    switch (tag) {
+      case BackendTag.CopyInResponse:
+        if (pipeline.copyIn) onCopyIn();
+        break;
+      case BackendTag.CommandComplete:
+        onRenamed(renamesOfTag(body.toString('latin1', 0, maxTagBytes)));
+        break;
+      case BackendTag.ErrorResponse:
+        onFailed();
+        break;
+      default:
+        break;
+    }
   }
 
   #deliver(reply: Reply, bytes: Buffer, rows: number, answers: Answer[]): void {

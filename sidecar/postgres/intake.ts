@@ -1,5 +1,6 @@
 import { isPromise } from 'node:util/types';
 import { ChaperoneError } from '#core/errors.ts';
+import type { Renames } from '#core/postgres/command.ts';
 import { FrameSplitter, type Piece } from '#core/postgres/frames.ts';
 import { FrontendTag } from '#core/postgres/frontend.ts';
 import type { Permit } from '../gate.ts';
@@ -24,6 +25,15 @@ const copyTags: ReadonlySet<number> = new Set([
   FrontendTag.CopyData,
   FrontendTag.CopyDone,
   FrontendTag.CopyFail,
+]);
+
+/** Messages that name statements or portals. */
+const namingTags: ReadonlySet<number> = new Set([
+  FrontendTag.Parse,
+  FrontendTag.Bind,
+  FrontendTag.Execute,
+  FrontendTag.Describe,
+  FrontendTag.Close,
 ]);
 
 export interface IntakeOptions {
@@ -108,9 +118,14 @@ export class Intake {
     this.#admit(this.#splitter.push(chunk));
   }
 
-  /** SQL has changed what the names of statements mean. */
-  forgetStatements(): void {
-    this.#admission.forgetStatements();
+  /** SQL has changed what names mean. */
+  forget(renames: Renames): void {
+    this.#admission.forget(renames);
+  }
+
+  /** Something has failed midway. */
+  forgetDoubtful(): void {
+    this.#admission.forgetDoubtful();
   }
 
   /**
@@ -137,9 +152,11 @@ export class Intake {
   resume(): void {
     if (this.#options.pipeline.idle && this.#inbox.length === 0) {
       this.#settle();
+      this.#admission.endDoubt();
     }
     const [first] = this.#held;
-    if (!first || this.#crossed || this.#comesEarly(first, false)) return;
+    if (!first || this.#crossed || this.#comesEarly(first, false) || this.#isDoubtful(first))
+      return;
     const held = this.#held;
     this.#held = [];
     if (!this.#options.isOver()) this.#admit(held);
@@ -154,7 +171,8 @@ export class Intake {
   /**
    * Admits messages as they come, also many at once. Only where it is not known yet what they mean do they wait: where a
    * pipeline goes on behind a Sync while the backend has not said whether it made a statement, a Bind could mean another
-   * text than it seems to; and data of a COPY belong to it from its CopyInResponse on.
+   * text than it seems to, as it could behind SQL that gives names to other statements; and data of a COPY belong to it
+   * from its CopyInResponse on.
    */
   #admit(pieces: readonly Piece[]): void {
     const items: Item[] = [];
@@ -168,7 +186,7 @@ export class Intake {
 
   #admitTo(items: Item[], pieces: readonly Piece[]): void {
     for (const [index, piece] of pieces.entries()) {
-      const early = this.#comesEarly(piece, items.length > 0);
+      const early = this.#comesEarly(piece, items.length > 0) || this.#isDoubtful(piece);
       if (early || this.#crossed || this.#held.length > 0) {
         // The replies that decide may wait for a Flush that the agent does not send.
         if (early && this.#held.length === 0) items.push({ kind: 'own-flush' });
@@ -213,6 +231,16 @@ export class Intake {
     const { pipeline } = this.#options;
     if (this.#taking) return false;
     return behind || !pipeline.idle || this.#inbox.length > 0;
+  }
+
+  /**
+   * Whether a message says a name while SQL that may change what that means is under way. Within a COPY it means nothing
+   * but the end of that, which waits for it.
+   */
+  #isDoubtful(piece: Piece): boolean {
+    if (!this.#admission.doubtful || piece.kind === 'more' || !namingTags.has(piece.tag))
+      return false;
+    return !this.#taking && !this.#copyInside;
   }
 
   /** The operation that the next COPY data belong to. */

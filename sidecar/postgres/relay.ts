@@ -74,7 +74,8 @@ export class Relay {
       pipeline: this.#pipeline,
       release: this.#release,
       onCopyIn: () => this.#intake.beginCopy(),
-      onRenamed: () => this.#intake.forgetStatements(),
+      onRenamed: (renames) => this.#intake.forget(renames),
+      onFailed: () => this.#intake.forgetDoubtful(),
     });
   }
 

@@ -1,5 +1,6 @@
 import { ChaperoneError } from '#core/errors.ts';
 import type { RecordRef } from '#core/operation.ts';
+import type { Renames } from '#core/postgres/command.ts';
 import { isAsciiName } from '#core/postgres/frontend.ts';
 import type { Permit } from '../gate.ts';
 
@@ -9,6 +10,8 @@ export interface Statement {
   readonly ref: RecordRef | undefined;
   /** Whether its rows have the same columns at every execution. */
   readonly fixed: boolean;
+  /** Whose names may mean something else once it has run. */
+  readonly renames: Renames;
   /**
    * The record that holds its RowDescription. `asked`: one is on its way. `none`: it returns no rows. Undefined: not
    * known.
@@ -18,7 +21,7 @@ export interface Statement {
 
 /** A statement of which nothing is known but that it is there. */
 export function unknownStatement(): Statement {
-  return { ref: undefined, fixed: false, layout: undefined };
+  return { ref: undefined, fixed: false, renames: 'all', layout: undefined };
 }
 
 /**
@@ -66,6 +69,11 @@ export class Names<T> {
   set(name: string, value: T): void {
     if (!this.#entries.has(name)) this.#bytes += name.length;
     this.#entries.set(name, value);
+  }
+
+  clear(): void {
+    this.#entries.clear();
+    this.#bytes = 0;
   }
 
   /** Forgets what `isOver` says is over. */
@@ -124,9 +132,9 @@ export class Statements {
     return change;
   }
 
-  /** SQL has changed what names mean (DEALLOCATE, DISCARD, PREPARE): what they mean is not known any more. */
+  /** SQL has changed what names mean (DEALLOCATE, DO and the like): what they mean is not known any more. */
   forget(): void {
-    this.#names.prune(() => true);
+    this.#names.clear();
     this.#pending = [];
   }
 

@@ -30,7 +30,7 @@ function permit(session: LiveSession, kind: 'request' | 'statement' = 'request')
 
 /** One letter a message of the agent: Q P B E D S H C, and R (refused), r (refused Query). */
 function itemOf(session: LiveSession, letter: string, bound: Permit): Item {
-  const statement: Statement = { ref: undefined, fixed: true, layout: 'none' };
+  const statement: Statement = { ref: undefined, fixed: true, renames: 'nothing', layout: 'none' };
   switch (letter) {
     case 'Q':
       return {
