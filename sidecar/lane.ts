@@ -26,6 +26,8 @@ export interface Session {
   readonly who: Principal;
   /** Aborted by a kill, expiry, withdrawn access or drain; `signal.reason` is a `Stop`. */
   readonly signal: AbortSignal;
+  /** Aborted by a stop that leaves no time to end, which may come after another; the reason is a `Stop` as well. */
+  readonly urgent: AbortSignal;
   /** Decides, records, and only then permits. */
   admit(operation: Operation): Permit | Refusal;
   /** Records what belongs to no operation: notices, notifications, ParameterStatus, layouts of statements. */

@@ -27,6 +27,7 @@ export class LiveSession implements Session {
   readonly #options: SessionOptions;
   readonly #log: SessionLog = { id: this.id, count: 0 };
   readonly #abort = new AbortController();
+  readonly #urgent = new AbortController();
   readonly #startedMs = performance.now();
   #expiry: NodeJS.Timeout | undefined;
   #ended = false;
@@ -41,6 +42,10 @@ export class LiveSession implements Session {
 
   get signal(): AbortSignal {
     return this.#abort.signal;
+  }
+
+  get urgent(): AbortSignal {
+    return this.#urgent.signal;
   }
 
   admit(operation: Operation): Permit | Refusal {
@@ -101,6 +106,7 @@ export class LiveSession implements Session {
   /** Stops the session from outside; its lane sees the signal, tells the agent why, and ends it. */
   stop(stop: Stop): void {
     this.#abort.abort(stop);
+    if (stop.urgent === true) this.#urgent.abort(stop); // also when it was being stopped with time to end
   }
 
   end(reason: EndReason): void {

@@ -36,11 +36,13 @@ const namingTags: ReadonlySet<number> = new Set([
   FrontendTag.Close,
 ]);
 
+/** What may still be admitted: anything; the rest of what was begun; nothing. */
+export type Phase = 'open' | 'finishing' | 'over';
+
 export interface IntakeOptions {
   readonly session: Session;
   readonly pipeline: Pipeline;
-  /** Whether nothing more is admitted. */
-  readonly isOver: () => boolean;
+  readonly phase: () => Phase;
   /** Forwards items that are in the spool, or that have to be refused because they cannot be. Must not throw. */
   readonly forward: (items: readonly Item[], stop: Stop | undefined) => void;
   /** Called after each batch; must not throw. */
@@ -80,6 +82,8 @@ export class Intake {
   #copyInside: Permit | undefined;
   /** Messages since something made the backend send its replies. */
   #unasked = 0;
+  /** Whether a message was dropped because only what was begun is finished: the next may count on it. */
+  #cutOff = false;
   /** Settles when cancels on their way have reached the backend. */
   #cancelling: Promise<void> | undefined;
 
@@ -159,7 +163,7 @@ export class Intake {
       return;
     const held = this.#held;
     this.#held = [];
-    if (!this.#options.isOver()) this.#admit(held);
+    if (this.#options.phase() !== 'over') this.#admit(held);
   }
 
   /** Every reply has come: names mean what the backend says. */
@@ -185,7 +189,10 @@ export class Intake {
   }
 
   #admitTo(items: Item[], pieces: readonly Piece[]): void {
+    const finishing = this.#options.phase() === 'finishing';
     for (const [index, piece] of pieces.entries()) {
+      this.#cutOff ||= finishing && !finishes(piece);
+      if (this.#cutOff) return;
       const early = this.#comesEarly(piece, items.length > 0) || this.#isDoubtful(piece);
       if (early || this.#crossed || this.#held.length > 0) {
         // The replies that decide may wait for a Flush that the agent does not send.
@@ -284,6 +291,12 @@ export class Intake {
     this.#pumping = false;
     this.#options.onProgress();
   }
+}
+
+/** Whether a piece belongs to what was begun. A Sync commits it, where the agent began no transaction. */
+function finishes({ kind, tag }: Piece): boolean {
+  if (kind === 'more' || copyTags.has(tag)) return true;
+  return tag === FrontendTag.Sync || tag === FrontendTag.Flush;
 }
 
 function maxMessageBytes(tag: number): number {

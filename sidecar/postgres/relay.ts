@@ -5,7 +5,8 @@ import type { Session } from '../lane.ts';
 import type { Stop } from '../ready.ts';
 import { unrecordable } from '../spool/writer.ts';
 import { Answers } from './answers.ts';
-import { Intake } from './intake.ts';
+import { Intake, type Phase } from './intake.ts';
+import { LookAhead } from './look-ahead.ts';
 import { PostgresOutlet } from './outlet.ts';
 import type { Effect, Item } from './items.ts';
 import { Pipeline } from './pipeline.ts';
@@ -17,6 +18,7 @@ import { dropUnsent, unlessRecorded } from './unsent.ts';
 const highWaterBytes = 262_144;
 const maxOutstanding = 1_000; // messages that wait for the spool or for their reply; each costs about a kilobyte
 const lingerMs = 5_000; // for the peer to close after we did
+const maxLingers = 12; // while it has not read all that was said: a minute
 
 export interface RelayOptions {
   readonly agent: Duplex;
@@ -40,11 +42,16 @@ export class Relay {
   readonly #stopping: Stopping;
   readonly #sendCancel: () => Promise<void>;
   readonly #answers: Answers;
-  readonly #done = Promise.withResolvers<EndReason>();
+  readonly #ahead = new LookAhead();
+  /** Settles when the backend is gone and all that there is to say has been handed to the agent's socket. */
+  readonly #over = Promise.withResolvers<void>();
+  readonly #agentClosed = Promise.withResolvers<void>();
+  #takingAhead = false;
   #agentEnded = false;
   #upstreamEnded = false;
   #reason: EndReason | undefined;
   #lingerTimer: NodeJS.Timeout | undefined;
+  #lingers = 0;
   #defect: Error | undefined;
 
   constructor({ agent, upstream, session, cancel }: RelayOptions) {
@@ -59,7 +66,7 @@ export class Relay {
     this.#intake = new Intake({
       session,
       pipeline: this.#pipeline,
-      isOver: () => this.#reason !== undefined || this.#stopping.stop !== undefined,
+      phase: () => this.#phase,
       forward: (items, stop) => this.#forwardAdmitted(items, stop),
       onProgress: () => this.#progress(),
     });
@@ -84,12 +91,18 @@ export class Relay {
     if (!this.#pipeline.idle) this.#intake.waitForCancel(this.#sendCancel());
   }
 
+  get #phase(): Phase {
+    if (this.#reason !== undefined || this.#stopping.cancelling) return 'over';
+    return this.#stopping.stop ? 'finishing' : 'open';
+  }
+
   /**
-   * Resolves with the reason when both sides are closed; every operation has its result by then.
+   * Ends the session once the backend is gone and the agent is told, with every operation's result. Resolves with the
+   * reason when the agent has closed as well, or did not for a while.
    * @throws what is neither the agent's fault nor the backend's.
    */
   async run(): Promise<EndReason> {
-    this.#agent.on('data', (chunk: Buffer) => this.#guard(() => this.#fromAgentRead(chunk)));
+    this.#agent.on('data', (chunk: Buffer) => this.#fromAgentRead(chunk));
     this.#agent.on('end', () => this.#agentEnd());
     this.#agent.on('drain', () => this.#progress());
     this.#agent.on('close', () => this.#agentClose());
@@ -97,21 +110,28 @@ export class Relay {
     this.#upstream.on('end', () => this.#upstreamEnd());
     this.#upstream.on('drain', () => this.#progress());
     this.#upstream.on('close', () => this.#upstreamClose());
-    const { signal } = this.#session;
-    const stopped = (): void => this.#stop(signal.reason as Stop); // the only reason a session aborts with
-    signal.addEventListener('abort', stopped, { once: true });
-    if (signal.aborted) stopped();
+    const { signal, urgent } = this.#session;
+    const stopped = ({ target }: Pick<Event, 'target'>): void => {
+      if (target instanceof AbortSignal) this.#stop(target.reason as Stop); // the only reason a session aborts with
+    };
+    for (const target of [signal, urgent]) {
+      target.addEventListener('abort', stopped, { once: true });
+      if (target.aborted) stopped({ target });
+    }
     // What happened while the login went on was said to listeners that are gone.
     if (this.#agent.readableEnded) this.#agentEnd();
     if (this.#agent.closed) this.#agentClose();
     if (this.#upstream.readableEnded) this.#upstreamEnd();
     if (this.#upstream.closed) this.#upstreamClose();
-    const reason = await this.#done.promise;
+    await this.#over.promise;
     this.#stopping.end();
     await this.#intake.drained; // what was admitted and is not forwarded any more ends before the session does
-    clearTimeout(this.#lingerTimer);
-    signal.removeEventListener('abort', stopped);
+    for (const target of [signal, urgent]) target.removeEventListener('abort', stopped);
     this.#pipeline.abandon();
+    const reason = this.#defect ? 'internal-error' : (this.#reason ?? 'agent-vanished');
+    this.#session.end(reason); // an agent that does not close must not keep its record open
+    await this.#agentClosed.promise;
+    clearTimeout(this.#lingerTimer);
     if (this.#defect) throw this.#defect;
     return reason;
   }
@@ -132,9 +152,31 @@ export class Relay {
   }
 
   #fromAgentRead(chunk: Buffer): void {
-    if (this.#reason || this.#stopping.stop) return;
-    this.#intake.push(chunk);
+    if (this.#phase === 'over') return;
+    this.#ahead.push(chunk);
     this.#progress();
+  }
+
+  /** Takes what the agent has said while the spool and the backend keep up. */
+  #takeAhead(): void {
+    if (this.#takingAhead) return;
+    this.#takingAhead = true;
+    while (!this.#ahead.empty && !this.#waits) {
+      const chunk = this.#ahead.shift();
+      if (chunk && this.#phase !== 'over') this.#guard(() => this.#intake.push(chunk));
+    }
+    this.#takingAhead = false;
+  }
+
+  /** Whether the agent has to wait until the backend or the spool have caught up. */
+  get #waits(): boolean {
+    if (this.#phase === 'over') return false;
+    return (
+      this.#intake.holding ||
+      this.#intake.items + this.#pipeline.outstanding > maxOutstanding ||
+      this.#intake.bytes > highWaterBytes ||
+      this.#upstream.writableLength > highWaterBytes
+    );
   }
 
   #forwardAdmitted(items: readonly Item[], stop: Stop | undefined): void {
@@ -193,22 +235,21 @@ export class Relay {
     this.#progress();
   }
 
-  /** Reads from a side only while the other keeps up: this is all the buffering there is. */
+  /**
+   * Reads from a side only while the other keeps up, and from the agent a little further: this is all the buffering there
+   * is. Once it is over the agent is read to its end, whatever it says, to learn when it closes.
+   */
   #progress(): void {
     const { stop } = this.#stopping;
     if (stop && this.#pipeline.idle && this.#intake.empty) this.#endWith(stop);
-    const waiting =
-      this.#intake.holding ||
-      this.#intake.items + this.#pipeline.outstanding > maxOutstanding ||
-      this.#intake.bytes > highWaterBytes ||
-      this.#upstream.writableLength > highWaterBytes;
-    // Once it is over the agent is read to its end, whatever it says, to learn when it closes.
-    if (waiting && !this.#reason) this.#agent.pause();
+    this.#takeAhead();
+    if (this.#ahead.bytes > highWaterBytes) this.#agent.pause();
     else if (this.#agent.isPaused()) this.#agent.resume();
     if (this.#release.backlogBytes > highWaterBytes) this.#upstream.pause();
     else if (this.#upstream.isPaused()) this.#upstream.resume();
     if (this.#upstreamEnded && this.#release.empty) this.#agent.end();
     this.#endUpstream();
+    this.#settle();
   }
 
   #agentEnd(): void {
@@ -219,18 +260,20 @@ export class Relay {
 
   /** Passes on that the agent has nothing more to say, once all that it said is passed on. */
   #endUpstream(): void {
-    if (this.#agentEnded && this.#intake.empty) this.#upstream.end();
+    if (this.#agentEnded && this.#ahead.empty && this.#intake.empty) this.#upstream.end();
   }
 
   #agentClose(): void {
     this.#reason ??= this.#agentEnded ? 'agent-closed' : 'agent-vanished';
     this.#upstream.destroy();
+    this.#agentClosed.resolve();
     this.#settle();
   }
 
   #upstreamEnd(): void {
     this.#upstreamEnded = true;
     this.#reason ??= this.#agentEnded ? 'agent-closed' : 'backend-closed';
+    this.#upstream.destroy(); // all that it said was read
     this.#progress();
     this.#linger();
   }
@@ -241,13 +284,12 @@ export class Relay {
   }
 
   #settle(): void {
-    if (this.#agent.closed && this.#upstream.closed)
-      this.#done.resolve(this.#reason ?? 'agent-vanished');
+    if (this.#upstream.closed && (this.#release.empty || this.#agent.closed)) this.#over.resolve();
   }
 
   /**
    * The session is stopped from outside: at once when nothing runs, else when that has ended or its time is up. What
-   * waits for the rest of a message of the agent's runs nothing, and ends with its connection.
+   * waits for the rest of a message or of a COPY of the agent's gets it, unless the stop is an urgent one.
    */
   #stop(stop: Stop): void {
     this.#stopping.begin(stop);
@@ -261,8 +303,8 @@ export class Relay {
     if (this.#reason && (this.#upstreamEnded || this.#upstream.destroyed)) return;
     this.#reason ??= reason; // an agent that has said its last may still be answered
     const fatal = { bytes: buildRefusal(refusal, 'FATAL'), ready: false, last: true };
+    this.#upstream.destroy(); // first: saying it makes progress, which must not say it again
     if (!this.#answers.inside) this.#release.push([fatal], undefined, betweenAnswers);
-    this.#upstream.destroy();
     this.#linger();
   }
 
@@ -274,11 +316,14 @@ export class Relay {
 
   #linger(): void {
     clearTimeout(this.#lingerTimer);
-    const both = (): void => {
-      if (!this.#upstreamEnded && !this.#reason) return; // half closed: the agent still awaits its answers
-      this.#agent.destroy();
-      this.#upstream.destroy();
-    };
-    this.#lingerTimer = setTimeout(both, lingerMs);
+    this.#lingerTimer = setTimeout(() => this.#giveUp(), lingerMs);
+  }
+
+  #giveUp(): void {
+    if (!this.#upstreamEnded && !this.#reason) return; // half closed: the agent still awaits its answers
+    this.#upstream.destroy();
+    this.#lingers += 1;
+    if (this.#agent.writableLength > 0 && this.#lingers < maxLingers) this.#linger();
+    else this.#agent.destroy();
   }
 }
