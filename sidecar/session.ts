@@ -3,7 +3,7 @@ import type { Content, Operation, RecordRef, Refusal } from '#core/operation.ts'
 import type { Principal } from '#core/identity/principal.ts';
 import type { Bundle } from '#core/policy/resolve.ts';
 import type { Channel, EndReason, RecordedPrincipal } from '#core/record/kinds.ts';
-import { admit, maxPartBytes, type Permit } from './gate.ts';
+import { admit, digestOf, maxPartBytes, type Permit } from './gate.ts';
 import type { Session, Target } from './lane.ts';
 import type { Ready, Stop } from './ready.ts';
 import type { SessionLog, SpoolWriter } from './spool/writer.ts';
@@ -75,6 +75,24 @@ export class LiveSession implements Session {
       });
     });
     return { ref, ready: this.#options.writer.turn() };
+  }
+
+  mention({ type, bytes }: Content): RecordRef {
+    const level = this.#options.bundle().policy?.record.requests ?? 'Full';
+    return this.#options.writer.append({
+      session: this.#log,
+      ending: false,
+      seal: () => ({
+        fields: {
+          kind: 'part',
+          direction: 'up',
+          channel: 'message',
+          payloadType: type,
+          digest: level === 'Digest' ? digestOf(bytes) : undefined,
+        },
+        ...(level === 'Full' ? { payload: [bytes] } : {}),
+      }),
+    });
   }
 
   connected(backendPid: number | undefined, greeting: Content): void {

@@ -1,4 +1,5 @@
 import { ChaperoneError } from '#core/errors.ts';
+import type { Content } from '#core/operation.ts';
 import { BackendTag } from '#core/postgres/backend.ts';
 import { renamesOfTag, type Renames } from '#core/postgres/command.ts';
 import { FrameSplitter, type Piece } from '#core/postgres/frames.ts';
@@ -133,10 +134,10 @@ export class Answers {
   }
 
   #record(reply: Reply, bytes: Buffer, rows: number): void {
-    const content = { type: 'postgres.messages', bytes } as const;
+    const content: Content = { type: 'postgres.messages', bytes };
     switch (reply.kind) {
       case 'answer':
-        this.#recordAnswer(reply.permit, bytes, rows);
+        this.#recordAnswer(reply.permit, content, rows);
         if (reply.ends) reply.permit.finish(reply.ends);
         break;
       case 'layout': {
@@ -156,10 +157,9 @@ export class Answers {
     }
   }
 
-  #recordAnswer(permit: Permit, bytes: Buffer, rows: number): void {
-    if (permit.finished)
-      this.#options.session.aside('message', { type: 'postgres.messages', bytes }, permit.ref);
-    else permit.down(bytes, rows);
+  #recordAnswer(permit: Permit, content: Content, rows: number): void {
+    if (permit.finished) this.#options.session.aside('message', content, permit.ref);
+    else permit.down(content, rows);
   }
 }
 

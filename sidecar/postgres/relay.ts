@@ -191,7 +191,7 @@ export class Relay {
     try {
       for (const item of items) {
         if (stop && this.#cutShort(item, stop)) break;
-        const allowed = unlessRecorded(item, refusal, stop !== undefined);
+        const allowed = unlessRecorded(item, refusal);
         forwarded += 1;
         this.#perform(this.#pipeline.forward(allowed));
         if (item.kind === 'terminate') this.#reason = 'agent-closed';
@@ -214,7 +214,7 @@ export class Relay {
     for (const effect of effects) {
       switch (effect.kind) {
         case 'send':
-          this.#outlet.send(effect.permit, effect.frame);
+          this.#outlet.send(effect.permit, effect.frame, effect.record);
           break;
         case 'control':
           this.#outlet.control(effect.control);

@@ -36,6 +36,8 @@ export interface Change {
 export interface Portal {
   readonly permit: Permit;
   readonly statement: Statement;
+  /** Whether it was asked how the rows are to be read, by the agent or by the lane. */
+  described: boolean;
 }
 
 const maxNames = 10_000;
@@ -59,6 +61,10 @@ export class Names<T> {
 
   get full(): boolean {
     return this.#entries.size >= maxNames;
+  }
+
+  has(name: string): boolean {
+    return this.#entries.has(name);
   }
 
   get(name: string): T | undefined {
@@ -110,6 +116,10 @@ export class Statements {
    */
   get(name: string): Statement {
     return this.#names.get(name) ?? unknownStatement();
+  }
+
+  has(name: string): boolean {
+    return this.#names.get(name) !== undefined;
   }
 
   reserve(name: string): void {

@@ -54,19 +54,24 @@ function itemOf(session: LiveSession, letter: string, bound: Permit): Item {
       return {
         kind: 'execute',
         permit: bound,
-        statement,
-        portal: '',
+        portal: { permit: bound, statement, described: false },
+        name: '',
         cursor: false,
         frame: frame('E'),
       };
     case 'D':
-      return { kind: 'describe-portal', permit: bound, frame: frame('D') };
+      return {
+        kind: 'describe-portal',
+        portal: { permit: bound, statement, described: false },
+        record: undefined,
+        frame: frame('D'),
+      };
     case 'S':
       return { kind: 'sync', frame: frame('S') };
     case 'H':
       return { kind: 'flush', frame: frame('H') };
     case 'C':
-      return { kind: 'close', frame: frame('C') };
+      return { kind: 'close', record: undefined, frame: frame('C') };
     case 'r':
       return { kind: 'refused', simple: true, refusal };
     default:

@@ -4,13 +4,14 @@ import { connect, createServer, type Socket } from 'node:net';
 import { duplexPair, type Duplex } from 'node:stream';
 import { describe, mock, test } from 'node:test';
 import { FrameSplitter } from '#core/postgres/frames.ts';
-import { buildQuery, buildSync } from '#core/postgres/frontend.ts';
+import { buildExecute, buildQuery, buildSync } from '#core/postgres/frontend.ts';
 import { buildReadyForQuery } from '#core/postgres/backend.ts';
 import { buildMessage, int16, int32 } from '#core/postgres/reader.ts';
 import type { EndReason } from '#core/record/kinds.ts';
 import { Relay } from '../../../sidecar/postgres/relay.ts';
 import type { Stop } from '../../../sidecar/ready.ts';
 import type { LiveSession } from '../../../sidecar/session.ts';
+import { bind, ofStatement, parse } from '../../support/extended-query.ts';
 import { openSession, openSpool, type TestSpool } from '../../support/sidecar-session.ts';
 import { until } from '../../support/until.ts';
 
@@ -41,8 +42,9 @@ interface Ends {
 async function start(
   spool: TestSpool,
   [agent, atAgent]: readonly [Duplex, Duplex] = duplexPair(),
+  spec: object = {},
 ): Promise<Ends> {
-  const session = openSession(spool.writer);
+  const session = openSession(spool.writer, spec);
   await session.recorded();
   const [upstream, backend] = duplexPair();
   for (const [one, other] of [
@@ -52,6 +54,7 @@ async function start(
     // prettier-ignore
     for (const end of [one, other]) end.on('error', () => undefined);
   upstream.on('close', () => backend.destroy());
+  agent.on('close', () => atAgent.destroy());
   const arrived: string[] = [];
   const splitter = new FrameSplitter({
     streamed: new Set(),
@@ -144,6 +147,39 @@ describe('a session', () => {
     agent.destroy();
     assert.deepEqual(tags, ['C', 'Z']);
   });
+});
+
+describe('a name that no record gave', () => {
+  test('does not go up while the spool cannot be written', async () => {
+    using empty = openSpool();
+    await openSession(empty.writer).recorded();
+    using spool = openSpool({ maxBytes: empty.writer.totalBytes + 100 });
+    const { agent, arrived, ran } = await start(spool);
+    const tags = tagsAt(agent);
+    agent.write(Buffer.concat([ofStatement('any text'), buildSync()]));
+    await until('it is refused', () => tags.includes('Z'));
+    assert.deepEqual([arrived, tags], [[], ['E', 'Z']]);
+    agent.destroy();
+    await ran;
+  });
+});
+
+describe('rows that nobody described', () => {
+  for (const [responses, asks] of [
+    ['Full', true],
+    ['Digest', false],
+    ['None', false],
+  ] as const)
+    // prettier-ignore
+    test(`are ${asks ? '' : 'not '}asked about under responses: ${responses}`, async () => {
+      using spool = openSpool();
+      const { agent, arrived, ran } = await start(spool, undefined, { record: { responses } });
+      agent.write(Buffer.concat([parse('', 'SELECT 1'), bind(''), buildExecute('', 0), buildSync()]));
+      await until('all is there', () => arrived.includes('S'));
+      assert.equal(arrived.join(''), asks ? 'PBDES' : 'PBES');
+      agent.destroy();
+      await ran;
+    });
 });
 
 describe('an agent that reads slowly', () => {
