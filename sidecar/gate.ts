@@ -67,7 +67,7 @@ function recordRequest(
     seal: () => ({
       fields:
         kind === 'statement'
-          ? { kind, verdict, payloadType: payloadType ?? 'postgres.parse', digest }
+          ? { kind, verdict, payloadType: content?.type, digest }
           : { kind, verdict, payloadType, digest, statement: statement?.seq },
       payload,
     }),
@@ -92,7 +92,8 @@ function recordRest(context: GateContext, request: RecordRef, { type, bytes }: C
   }
 }
 
-function digestOf(bytes: Buffer): { sha256: string; length: number } {
+/** What a record holds in place of content under `record: Digest`. */
+export function digestOf(bytes: Buffer): { sha256: string; length: number } {
   return { sha256: hash('sha256', bytes, 'hex'), length: bytes.length };
 }
 
@@ -115,8 +116,6 @@ class LivePermit {
   /** Settles when the request is in the spool; nothing may go upstream before. */
   readonly recorded: Ready;
   readonly ref: RecordRef;
-  /** Whether it was asked how the rows are to be read, by the agent or by the lane. */
-  described = false;
   readonly #context: GateContext;
   readonly #kind: Operation['kind'];
   readonly #startedMs = performance.now();
@@ -125,7 +124,7 @@ class LivePermit {
   #part: OpenPart | undefined;
   #upDigest: { readonly hash: Hash; length: number } | undefined;
   #recordedBytes = 0;
-  #answerType: PayloadType = 'postgres.messages';
+  #answerType: PayloadType | undefined;
   #up = 0;
   #down = 0;
   #rows = 0;
@@ -146,45 +145,55 @@ class LivePermit {
     this.#digest = this.#responses === 'Digest' ? createHash('sha256') : undefined;
   }
 
+  /** Whether the rows are in the record, for somebody to read. */
+  get keepsRows(): boolean {
+    return this.#responses === 'Full';
+  }
+
   get finished(): boolean {
     return this.#durationUs !== undefined;
   }
 
   /**
    * Records what goes up after the request record: COPY data, and the rest of a message that is passed on piece by
-   * piece. `last` ends what a digest stands for.
+   * piece. `last` ends what a digest stands for. Returns the record that has to be in the spool before it goes up.
    */
-  up(channel: Channel, { type, bytes }: Content, last: boolean): void {
+  up(channel: Channel, { type, bytes }: Content, last: boolean): RecordRef {
     this.#up += bytes.length;
+    let ref = this.ref;
     switch (this.#context.policy?.record.requests ?? 'Full') {
       case 'None':
-        return;
+        return ref;
       case 'Digest':
-        this.#digestUp(channel, type, bytes, last);
-        return;
+        return this.#digestUp(channel, type, bytes, last);
       case 'Full':
         for (let start = 0; start < bytes.length; start += maxPartBytes) {
           const payload = bytes.subarray(start, start + maxPartBytes);
-          this.#appendUp({ channel, payloadType: type }, payload);
+          ref = this.#appendUp({ channel, payloadType: type }, payload);
         }
+        return ref;
     }
   }
 
-  #digestUp(channel: Channel, payloadType: PayloadType, bytes: Buffer, last: boolean): void {
+  #digestUp(channel: Channel, payloadType: PayloadType, bytes: Buffer, last: boolean): RecordRef {
     this.#upDigest ??= { hash: createHash('sha256'), length: 0 };
     this.#upDigest.hash.update(bytes);
     this.#upDigest.length += bytes.length;
-    if (!last) return;
+    if (!last) return this.ref;
     const { hash: digest, length } = this.#upDigest;
     this.#upDigest = undefined;
-    this.#appendUp({ channel, payloadType, digest: { sha256: digest.digest('hex'), length } });
+    return this.#appendUp({
+      channel,
+      payloadType,
+      digest: { sha256: digest.digest('hex'), length },
+    });
   }
 
   #appendUp(
     fields: Pick<Extract<RecordFields, { kind: 'part' }>, 'channel' | 'payloadType' | 'digest'>,
     payload?: Buffer,
-  ): void {
-    this.#context.writer.append({
+  ): RecordRef {
+    return this.#context.writer.append({
       session: this.#context.log,
       request: this.ref,
       ending: false,
@@ -196,7 +205,7 @@ class LivePermit {
   }
 
   /** Records a piece of the answer, which may be released once it is in the spool. */
-  down(bytes: Buffer, rows: number, type: PayloadType = 'postgres.messages'): void {
+  down({ type, bytes }: Content, rows: number): void {
     this.#down += bytes.length;
     this.#rows += rows;
     this.#digest?.update(bytes);
@@ -259,12 +268,16 @@ class LivePermit {
         // What was never recorded has no result: its turn could not be written, and it was refused.
         if (this.ref.seq === undefined) return undefined;
         part.sealed = true;
-        const fields: RecordFields = part.outcome
-          ? this.#resultFields(part.outcome, part.length > 0)
-          : { kind: 'part', direction: 'down', channel: 'rows', payloadType: this.#answerType };
-        return { fields, payload: part.chunks };
+        const fields = this.#partFields(part);
+        return fields && { fields, payload: part.chunks };
       },
     });
+  }
+
+  #partFields({ outcome, length }: OpenPart): RecordFields | undefined {
+    if (outcome) return this.#resultFields(outcome, length > 0);
+    const payloadType = this.#answerType;
+    return payloadType && { kind: 'part', direction: 'down', channel: 'rows', payloadType };
   }
 
   #resultFields({ status, code, layout }: Outcome, hasPayload: boolean): RecordFields {

@@ -27,10 +27,14 @@ export interface Session {
   readonly who: Principal;
   /** Aborted by a kill, expiry, withdrawn access or drain; `signal.reason` is a `Stop`. */
   readonly signal: AbortSignal;
+  /** Aborted by a stop that leaves no time to end, which may come after another; the reason is a `Stop` as well. */
+  readonly urgent: AbortSignal;
   /** Decides, records, and only then permits. */
   admit(operation: Operation): Permit | Refusal;
   /** Records what belongs to no operation: notices, notifications, ParameterStatus, layouts of statements. */
   aside(channel: Channel, content: Content, of?: RecordRef): { ready: Ready; ref: RecordRef };
+  /** Records a name that goes up in a message which is no operation. */
+  mention(content: Content): RecordRef;
   /** Records that a backend serves the session: its process and how it has greeted. */
   connected(backendPid: number | undefined, greeting: Content): void;
   /** Settles when everything recorded so far is in the spool. */
@@ -70,8 +74,8 @@ export interface Lane {
 
 /** The only way to the backend after login, one a protocol. */
 export interface Outlet<Message, Control> {
-  /** Sends what a permit allows, and records of it what the request record does not hold yet. */
-  send(under: Permit, message: Message, record?: Content & { readonly channel: Channel }): Ready;
+  /** Sends what a permit allows and `record` holds: the request itself, or a part of what goes up behind it. */
+  send(under: Permit, message: Message, record: RecordRef): Ready;
   /** Sends what has no content of its own. */
   control(message: Control): Ready;
 }

@@ -3,7 +3,7 @@ import type { Content, Operation, RecordRef, Refusal } from '#core/operation.ts'
 import type { Principal } from '#core/identity/principal.ts';
 import type { Bundle } from '#core/policy/resolve.ts';
 import type { Channel, EndReason, RecordedPrincipal } from '#core/record/kinds.ts';
-import { admit, maxPartBytes, type Permit } from './gate.ts';
+import { admit, digestOf, maxPartBytes, type Permit } from './gate.ts';
 import type { Session, Target } from './lane.ts';
 import type { Ready, Stop } from './ready.ts';
 import type { SessionLog, SpoolWriter } from './spool/writer.ts';
@@ -27,6 +27,7 @@ export class LiveSession implements Session {
   readonly #options: SessionOptions;
   readonly #log: SessionLog = { id: this.id, count: 0 };
   readonly #abort = new AbortController();
+  readonly #urgent = new AbortController();
   readonly #startedMs = performance.now();
   #expiry: NodeJS.Timeout | undefined;
   #ended = false;
@@ -41,6 +42,10 @@ export class LiveSession implements Session {
 
   get signal(): AbortSignal {
     return this.#abort.signal;
+  }
+
+  get urgent(): AbortSignal {
+    return this.#urgent.signal;
   }
 
   admit(operation: Operation): Permit | Refusal {
@@ -72,6 +77,24 @@ export class LiveSession implements Session {
     return { ref, ready: this.#options.writer.turn() };
   }
 
+  mention({ type, bytes }: Content): RecordRef {
+    const level = this.#options.bundle().policy?.record.requests ?? 'Full';
+    return this.#options.writer.append({
+      session: this.#log,
+      ending: false,
+      seal: () => ({
+        fields: {
+          kind: 'part',
+          direction: 'up',
+          channel: 'message',
+          payloadType: type,
+          digest: level === 'Digest' ? digestOf(bytes) : undefined,
+        },
+        ...(level === 'Full' ? { payload: [bytes] } : {}),
+      }),
+    });
+  }
+
   connected(backendPid: number | undefined, greeting: Content): void {
     const level = this.#options.bundle().policy?.record.responses ?? 'Full';
     const pieces = level === 'Full' ? Math.ceil(greeting.bytes.length / maxPartBytes) : 0;
@@ -101,6 +124,7 @@ export class LiveSession implements Session {
   /** Stops the session from outside; its lane sees the signal, tells the agent why, and ends it. */
   stop(stop: Stop): void {
     this.#abort.abort(stop);
+    if (stop.urgent === true) this.#urgent.abort(stop); // also when it was being stopped with time to end
   }
 
   end(reason: EndReason): void {

@@ -37,3 +37,54 @@ export function hasFixedColumns(query: Buffer): boolean {
   const start = skipBlank(text);
   return text.charAt(start) === '(' || planned.test(text.slice(start, start + 16));
 }
+
+/** Whose names a statement may give another meaning: those of prepared statements, of portals, or of both. */
+export type Renames = 'nothing' | 'statements' | 'portals' | 'all';
+
+const renaming: ReadonlyMap<string, Renames> = new Map([
+  ['deallocate', 'statements'],
+  ['prepare', 'statements'],
+  ['close', 'portals'],
+  ['declare', 'portals'],
+  ['discard', 'all'],
+  ['execute', 'all'], // of a statement that a Parse made, which may be any of these
+  ['do', 'all'],
+  ['call', 'all'],
+]);
+const maxWordLength = 10;
+const firstWord = /^[a-z0-9_$\u0080-\u00ff]*/i;
+
+/** So much of each statement is looked at for its first word, and so many statements of one text. */
+const lookedAtBytes = 2_000;
+const maxLookedAt = 1_000;
+const semicolon = 0x3b;
+
+/**
+ * Returns what a text may rename when it is run. A statement begins behind each semicolon, which may also be one within
+ * a string: in doubt it is taken for one. What functions do that a SELECT calls is not known.
+ */
+export function renamesOf(text: Buffer): Renames {
+  let renames: Renames = 'nothing';
+  let from = 0;
+  for (let looked = 0; looked < maxLookedAt; looked += 1) {
+    const beginning = text.toString('latin1', from, from + lookedAtBytes);
+    const start = skipBlank(beginning);
+    const cut = from + lookedAtBytes < text.length && start + maxWordLength >= beginning.length;
+    if (cut) return 'all';
+    renames = joined(renames, renamesOfTag(beginning.slice(start, start + maxWordLength + 1)));
+    from = text.indexOf(semicolon, from) + 1;
+    if (from === 0) return renames;
+  }
+  return 'all';
+}
+
+/** Returns what has been renamed, by the tag of a CommandComplete. */
+export function renamesOfTag(tag: string): Renames {
+  const [word = ''] = firstWord.exec(tag) ?? [];
+  return renaming.get(word.toLowerCase()) ?? 'nothing';
+}
+
+function joined(one: Renames, other: Renames): Renames {
+  if (one === 'nothing' || one === other) return other;
+  return other === 'nothing' ? one : 'all';
+}

@@ -1,7 +1,13 @@
 import type { PayloadType } from '../record/kinds.ts';
 import { formatAt, tryParse } from './answer.ts';
 import type { DecodeText } from './encoding.ts';
-import { parseExecute, type BindMessage, type FunctionCallMessage } from './frontend.ts';
+import {
+  FrontendTag,
+  parseDescribe,
+  parseExecute,
+  type BindMessage,
+  type FunctionCallMessage,
+} from './frontend.ts';
 import { formatValue } from './values.ts';
 
 /** What a request asks for, where it is not the text of a statement before it. */
@@ -24,6 +30,14 @@ export function requestText(
     default:
       return undefined;
   }
+}
+
+/** What a Describe or a Close says whose name no other record gave. */
+export function mentionText(message: Buffer, decode: DecodeText): string {
+  const named = tryParse(() => parseDescribe(message.subarray(5)));
+  if (!named) return 'a name that was not kept';
+  const verb = message[0] === FrontendTag.Close ? 'closes' : 'asks about';
+  return `${verb} the ${named.kind} "${decode(Buffer.from(named.name, 'latin1'))}"`;
 }
 
 /** Texts of what a fast-path call was given; null is NULL. */

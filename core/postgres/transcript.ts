@@ -22,7 +22,7 @@ import {
 import { decodeUtf8, isSameEncoding, textDecoder, type DecodeText } from './encoding.ts';
 import type { FrameSplitter, Piece } from './frames.ts';
 import { parseBind, parseFunctionCall, parseParse } from './frontend.ts';
-import { argumentTexts, parameterTexts, requestText } from './request.ts';
+import { argumentTexts, mentionText, parameterTexts, requestText } from './request.ts';
 
 /** As much as a sidecar admits in one message: text and parameters are put together again up to here. */
 const maxContentBytes = 16 * 1024 * 1024;
@@ -205,7 +205,9 @@ class Transcriber {
 
   *#part(header: HeaderOf<'part'>, frame: Frame): Generator<TranscriptLine> {
     if (header.direction === 'up') {
-      yield* this.#copyIn(header, frame);
+      if (header.payloadType !== 'postgres.name') yield* this.#copyIn(header, frame);
+      else if (header.digest) yield digestNote(undefined, 'a name', header.digest);
+      else yield note(undefined, mentionText(frame.payload, this.#decode));
       return;
     }
     if (header.channel === 'layout') return this.#takeLayout(header, frame);
@@ -371,7 +373,11 @@ function isErased({ header, payload }: Frame): boolean {
   return payload.length === 0 && (header.payload?.length ?? 0) > 0;
 }
 
-function digestNote(seq: number, what: string, { sha256, length }: PayloadDigest): TranscriptLine {
+function digestNote(
+  seq: number | undefined,
+  what: string,
+  { sha256, length }: PayloadDigest,
+): TranscriptLine {
   return note(seq, `${what} was recorded as a digest only: SHA-256 ${sha256} of ${length} bytes`);
 }
 

@@ -12,6 +12,7 @@ export type PayloadType =
   | 'postgres.bind' // body of a Bind message
   | 'postgres.function-call' // body of a FunctionCall message
   | 'postgres.execute' // body of an Execute of a cursor that SQL declared
+  | 'postgres.name' // Describe or Close message of a name that no record gave, as it came
   | 'postgres.copy' // CopyData, CopyDone and CopyFail messages of an agent, as they came
   | 'postgres.messages'; // backend messages as they came; consecutive parts and the result join seamlessly
 
@@ -108,7 +109,7 @@ export type RecordFields =
   | {
       readonly kind: 'statement';
       readonly verdict: RecordedVerdict;
-      readonly payloadType: PayloadType;
+      readonly payloadType?: PayloadType | undefined;
       readonly digest?: PayloadDigest | undefined;
     }
   | {

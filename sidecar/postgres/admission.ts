@@ -1,6 +1,6 @@
 import { ChaperoneError } from '#core/errors.ts';
-import { isRefusal, type Operation, type Refusal } from '#core/operation.ts';
-import { hasFixedColumns } from '#core/postgres/command.ts';
+import { isRefusal, type Operation, type RecordRef, type Refusal } from '#core/operation.ts';
+import { hasFixedColumns, renamesOf, type Renames } from '#core/postgres/command.ts';
 import type { Piece } from '#core/postgres/frames.ts';
 import {
   FrontendTag,
@@ -14,6 +14,7 @@ import {
   parseParse,
   parseParseName,
   parseQuery,
+  type NamedObject,
 } from '#core/postgres/frontend.ts';
 import type { PayloadType } from '#core/record/kinds.ts';
 import type { Permit } from '../gate.ts';
@@ -42,6 +43,8 @@ export class Admission {
   readonly #portals = new Names<Portal>();
   /** After a refusal PostgreSQL's rule holds: nothing before the next Sync is looked at. */
   #skipping = false;
+  /** What SQL that was admitted since every reply had come may rename. */
+  #doubt: Renames = 'nothing';
   /** The operation whose message goes on in the pieces that follow. */
   #flowing: { readonly permit: Permit; readonly type: PayloadType } | undefined;
 
@@ -54,14 +57,30 @@ export class Admission {
     return this.#statements.uncertain;
   }
 
-  /** Says that every reply has come. */
+  /** Whether SQL that was admitted may change what names mean, so that the next one has to wait for its end. */
+  get doubtful(): boolean {
+    return this.#doubt !== 'nothing';
+  }
+
+  /** Says which changes of names the backend has made: it will make no others of those so far. */
   settle(): void {
     this.#statements.settle();
   }
 
-  /** Says that SQL has changed what the names of statements mean. */
-  forgetStatements(): void {
-    this.#statements.forget();
+  /** Says that every reply has come. */
+  endDoubt(): void {
+    this.#doubt = 'nothing';
+  }
+
+  /** Says that SQL has changed what names mean. */
+  forget(renames: Renames): void {
+    if (renames === 'statements' || renames === 'all') this.#statements.forget();
+    if (renames === 'portals' || renames === 'all') this.#portals.clear();
+  }
+
+  /** Says that something has failed: no command tag tells what it had renamed by then, which no rollback undoes. */
+  forgetDoubtful(): void {
+    this.forget(this.#doubt);
   }
 
   /** Returns the item for a piece, or undefined for what is skipped. @throws ChaperoneError `protocol-violation`. */
@@ -89,9 +108,9 @@ export class Admission {
   admitCopy(piece: Extract<Piece, { kind: 'message' | 'run' }>, permit: Permit): Item {
     const ends = piece.kind === 'message';
     const frame = ends ? piece.frame : piece.bytes;
-    permit.up('copy', { type: 'postgres.copy', bytes: frame }, ends);
-    if (ends) return { kind: 'copy-end', permit, frame };
-    return { kind: 'copy-data', permit, frame, inside: piece.inside };
+    const record = permit.up('copy', { type: 'postgres.copy', bytes: frame }, ends);
+    if (ends) return { kind: 'copy-end', permit, record, frame };
+    return { kind: 'copy-data', permit, record, frame, inside: piece.inside };
   }
 
   #admitMessage(message: Message): Item {
@@ -125,6 +144,7 @@ export class Admission {
     const answer = this.#decide('request', 'postgres.query', bytes, open);
     if (isRefusal(answer)) return this.#refused(tag, answer);
     this.#portals.delete('');
+    this.#runs(open ? 'all' : renamesOf(bytes));
     // A simple Query destroys the unnamed statement as well.
     const change = this.#statements.delete('');
     return { kind: 'query', permit: answer, change, frame, open };
@@ -138,7 +158,9 @@ export class Admission {
     const answer = this.#decide('statement', 'postgres.parse', body, open);
     if (isRefusal(answer)) return this.#refused(tag, answer);
     const fixed = query !== undefined && hasFixedColumns(query);
-    const change = this.#statements.set(name, { ref: answer.ref, fixed, layout: undefined });
+    const renames = query ? renamesOf(query) : 'all';
+    const statement = { ref: answer.ref, fixed, renames, layout: undefined };
+    const change = this.#statements.set(name, statement);
     return { kind: 'parse', permit: answer, change, frame, open };
   }
 
@@ -151,7 +173,7 @@ export class Admission {
     const statement = this.#statements.get(name);
     const answer = this.#decide('request', 'postgres.bind', body, open, statement.ref);
     if (isRefusal(answer)) return this.#refused(tag, answer);
-    this.#portals.set(portal, { permit: answer, statement });
+    this.#portals.set(portal, { permit: answer, statement, described: false });
     return { kind: 'bind', permit: answer, frame, open };
   }
 
@@ -164,33 +186,47 @@ export class Admission {
 
   /** A portal that no Bind made, or that has run to its end, may be a cursor that SQL declared. */
   #execute(frame: Buffer, body: Buffer): Item {
-    const { portal } = parseExecute(body);
-    const bound = this.#portals.get(portal);
+    const { portal: name } = parseExecute(body);
+    const bound = this.#portals.get(name);
     if (bound && !bound.permit.finished) {
       const { permit, statement } = bound;
-      return { kind: 'execute', permit, statement, portal, cursor: false, frame };
+      this.#runs(statement.renames);
+      return { kind: 'execute', permit, portal: bound, name, cursor: false, frame };
     }
     const answer = this.#decide('request', 'postgres.execute', body, false);
     if (isRefusal(answer)) return this.#refused(FrontendTag.Execute, answer);
     const statement = unknownStatement();
-    return { kind: 'execute', permit: answer, statement, portal, cursor: true, frame };
+    this.#runs(statement.renames);
+    const portal = { permit: answer, statement, described: false };
+    return { kind: 'execute', permit: answer, portal, name, cursor: true, frame };
   }
 
   #describe(frame: Buffer, body: Buffer): Item {
-    const { kind, name } = parseDescribe(body);
-    if (kind === 'statement')
-      return { kind: 'describe-statement', statement: this.#statements.get(name), frame };
-    const portal = this.#portals.get(name);
-    const permit = portal && !portal.permit.finished ? portal.permit : undefined;
-    return { kind: 'describe-portal', permit, frame };
+    const named = parseDescribe(body);
+    const record = this.#mention(named, frame);
+    if (named.kind === 'statement') {
+      const statement = this.#statements.get(named.name);
+      return { kind: 'describe-statement', statement, record, frame };
+    }
+    const found = this.#portals.get(named.name);
+    const portal = found && !found.permit.finished ? found : undefined;
+    return { kind: 'describe-portal', portal, record, frame };
   }
 
   #close(frame: Buffer, body: Buffer): Item {
-    const { kind, name } = parseClose(body);
-    if (kind === 'statement')
-      return { kind: 'close', change: this.#statements.delete(name), frame };
-    this.#portals.delete(name);
-    return { kind: 'close', frame };
+    const named = parseClose(body);
+    const record = this.#mention(named, frame);
+    if (named.kind === 'statement')
+      return { kind: 'close', change: this.#statements.delete(named.name), record, frame };
+    this.#portals.delete(named.name);
+    return { kind: 'close', record, frame };
+  }
+
+  /** A name may be any text: one that no record has given is recorded before it goes up. */
+  #mention({ kind, name }: NamedObject, frame: Buffer): RecordRef | undefined {
+    const names = kind === 'statement' ? this.#statements : this.#portals;
+    if (name === '' || names.has(name)) return undefined;
+    return this.#session.mention({ type: 'postgres.name', bytes: frame });
   }
 
   /** More of a message that was too long to be held: recorded and passed on, or dropped with its beginning. */
@@ -200,8 +236,12 @@ export class Admission {
     if (!flowing) return undefined;
     const { permit, type } = flowing;
     const text = last && tag === FrontendTag.Query ? bytes.subarray(0, -1) : bytes; // without the closing NUL
-    permit.up('message', { type, bytes: text }, last);
-    return { kind: 'more', frame: bytes, last };
+    const record = permit.up('message', { type, bytes: text }, last);
+    return { kind: 'more', frame: bytes, record, last };
+  }
+
+  #runs(renames: Renames): void {
+    if (renames !== 'nothing') this.#doubt = this.#doubt === 'nothing' ? renames : 'all';
   }
 
   #decide(

@@ -26,12 +26,12 @@ export class CopyIn {
   }
 
   forward(item: CopyItem): readonly Effect[] {
-    const { permit, frame } = item;
+    const { permit, record, frame } = item;
     // A message that was begun is finished, whatever has become of its COPY: else nothing could be said behind it.
     if (this.#inside !== permit && this.#taking !== permit) return [];
     this.#inside = item.kind === 'copy-data' && item.inside ? permit : undefined;
     if (item.kind === 'copy-end') this.end();
-    return [{ kind: 'send', permit, frame }];
+    return [{ kind: 'send', permit, record, frame }];
   }
 
   /** Whether a message has been begun, so that a CopyFail has no place. */

@@ -1,5 +1,6 @@
 import { isPromise } from 'node:util/types';
 import { ChaperoneError } from '#core/errors.ts';
+import type { Renames } from '#core/postgres/command.ts';
 import { FrameSplitter, type Piece } from '#core/postgres/frames.ts';
 import { FrontendTag } from '#core/postgres/frontend.ts';
 import type { Permit } from '../gate.ts';
@@ -26,11 +27,22 @@ const copyTags: ReadonlySet<number> = new Set([
   FrontendTag.CopyFail,
 ]);
 
+/** Messages that name statements or portals. */
+const namingTags: ReadonlySet<number> = new Set([
+  FrontendTag.Parse,
+  FrontendTag.Bind,
+  FrontendTag.Execute,
+  FrontendTag.Describe,
+  FrontendTag.Close,
+]);
+
+/** What may still be admitted: anything; the rest of what was begun; nothing. */
+export type Phase = 'open' | 'finishing' | 'over';
+
 export interface IntakeOptions {
   readonly session: Session;
   readonly pipeline: Pipeline;
-  /** Whether nothing more is admitted. */
-  readonly isOver: () => boolean;
+  readonly phase: () => Phase;
   /** Forwards items that are in the spool, or that have to be refused because they cannot be. Must not throw. */
   readonly forward: (items: readonly Item[], stop: Stop | undefined) => void;
   /** Called after each batch; must not throw. */
@@ -70,6 +82,8 @@ export class Intake {
   #copyInside: Permit | undefined;
   /** Messages since something made the backend send its replies. */
   #unasked = 0;
+  /** Whether a message was dropped because only what was begun is finished: the next may count on it. */
+  #cutOff = false;
   /** Settles when cancels on their way have reached the backend. */
   #cancelling: Promise<void> | undefined;
 
@@ -108,9 +122,14 @@ export class Intake {
     this.#admit(this.#splitter.push(chunk));
   }
 
-  /** SQL has changed what the names of statements mean. */
-  forgetStatements(): void {
-    this.#admission.forgetStatements();
+  /** SQL has changed what names mean. */
+  forget(renames: Renames): void {
+    this.#admission.forget(renames);
+  }
+
+  /** Something has failed midway. */
+  forgetDoubtful(): void {
+    this.#admission.forgetDoubtful();
   }
 
   /**
@@ -137,12 +156,14 @@ export class Intake {
   resume(): void {
     if (this.#options.pipeline.idle && this.#inbox.length === 0) {
       this.#settle();
+      this.#admission.endDoubt();
     }
     const [first] = this.#held;
-    if (!first || this.#crossed || this.#comesEarly(first, false)) return;
+    if (!first || this.#crossed || this.#comesEarly(first, false) || this.#isDoubtful(first))
+      return;
     const held = this.#held;
     this.#held = [];
-    if (!this.#options.isOver()) this.#admit(held);
+    if (this.#options.phase() !== 'over') this.#admit(held);
   }
 
   /** Every reply has come: names mean what the backend says. */
@@ -154,7 +175,8 @@ export class Intake {
   /**
    * Admits messages as they come, also many at once. Only where it is not known yet what they mean do they wait: where a
    * pipeline goes on behind a Sync while the backend has not said whether it made a statement, a Bind could mean another
-   * text than it seems to; and data of a COPY belong to it from its CopyInResponse on.
+   * text than it seems to, as it could behind SQL that gives names to other statements; and data of a COPY belong to it
+   * from its CopyInResponse on.
    */
   #admit(pieces: readonly Piece[]): void {
     const items: Item[] = [];
@@ -167,8 +189,11 @@ export class Intake {
   }
 
   #admitTo(items: Item[], pieces: readonly Piece[]): void {
+    const finishing = this.#options.phase() === 'finishing';
     for (const [index, piece] of pieces.entries()) {
-      const early = this.#comesEarly(piece, items.length > 0);
+      this.#cutOff ||= finishing && !finishes(piece);
+      if (this.#cutOff) return;
+      const early = this.#comesEarly(piece, items.length > 0) || this.#isDoubtful(piece);
       if (early || this.#crossed || this.#held.length > 0) {
         // The replies that decide may wait for a Flush that the agent does not send.
         if (early && this.#held.length === 0) items.push({ kind: 'own-flush' });
@@ -215,6 +240,16 @@ export class Intake {
     return behind || !pipeline.idle || this.#inbox.length > 0;
   }
 
+  /**
+   * Whether a message says a name while SQL that may change what that means is under way. Within a COPY it means nothing
+   * but the end of that, which waits for it.
+   */
+  #isDoubtful(piece: Piece): boolean {
+    if (!this.#admission.doubtful || piece.kind === 'more' || !namingTags.has(piece.tag))
+      return false;
+    return !this.#taking && !this.#copyInside;
+  }
+
   /** The operation that the next COPY data belong to. */
   get #taking(): Permit | undefined {
     const { copyIn } = this.#options.pipeline;
@@ -256,6 +291,12 @@ export class Intake {
     this.#pumping = false;
     this.#options.onProgress();
   }
+}
+
+/** Whether a piece belongs to what was begun. A Sync commits it, where the agent began no transaction. */
+function finishes({ kind, tag }: Piece): boolean {
+  if (kind === 'more' || copyTags.has(tag)) return true;
+  return tag === FrontendTag.Sync || tag === FrontendTag.Flush;
 }
 
 function maxMessageBytes(tag: number): number {

@@ -1,7 +1,7 @@
-import type { Outcome, Refusal } from '#core/operation.ts';
+import type { Outcome, RecordRef, Refusal } from '#core/operation.ts';
 import type { Permit } from '../gate.ts';
 import type { Control } from './outlet.ts';
-import type { Change, Statement } from './statements.ts';
+import type { Change, Portal, Statement } from './statements.ts';
 
 /** A message of the agent, decided on and in the order of sending. */
 export type Item =
@@ -19,27 +19,49 @@ export type Item =
       readonly frame: Buffer;
       readonly open: boolean;
     }
-  | { readonly kind: 'more'; readonly frame: Buffer; readonly last: boolean }
+  | {
+      readonly kind: 'more';
+      readonly frame: Buffer;
+      readonly record: RecordRef;
+      readonly last: boolean;
+    }
   | Execute
-  /** Of a portal that a Bind made, or of a cursor. */
+  /** Of a portal that a Bind made, or of a cursor. `record`: holds a name that no other record gave. */
   | {
       readonly kind: 'describe-portal';
-      readonly permit: Permit | undefined;
+      readonly portal: Portal | undefined;
+      readonly record: RecordRef | undefined;
       readonly frame: Buffer;
     }
-  | { readonly kind: 'describe-statement'; readonly statement: Statement; readonly frame: Buffer }
-  | { readonly kind: 'close'; readonly change?: Change; readonly frame: Buffer }
+  | {
+      readonly kind: 'describe-statement';
+      readonly statement: Statement;
+      readonly record: RecordRef | undefined;
+      readonly frame: Buffer;
+    }
+  | {
+      readonly kind: 'close';
+      readonly change?: Change;
+      readonly record: RecordRef | undefined;
+      readonly frame: Buffer;
+    }
   | { readonly kind: 'flush' | 'sync'; readonly frame: Buffer }
   | { readonly kind: 'terminate'; readonly frame: Buffer }
   /** CopyData. `inside`: it ends within a message, and only more of it may follow. */
   | {
       readonly kind: 'copy-data';
       readonly permit: Permit;
+      readonly record: RecordRef;
       readonly frame: Buffer;
       readonly inside: boolean;
     }
   /** CopyDone or CopyFail. */
-  | { readonly kind: 'copy-end'; readonly permit: Permit; readonly frame: Buffer }
+  | {
+      readonly kind: 'copy-end';
+      readonly permit: Permit;
+      readonly record: RecordRef;
+      readonly frame: Buffer;
+    }
   /** Asks for the replies that the backend keeps back until a Flush or Sync. */
   | { readonly kind: 'own-flush' }
   /** `simple`: a refused Query, which ends with a ReadyForQuery of its own. */
@@ -48,8 +70,8 @@ export type Item =
 export interface Execute {
   readonly kind: 'execute';
   readonly permit: Permit;
-  readonly statement: Statement;
-  readonly portal: string;
+  readonly portal: Portal;
+  readonly name: string;
   /** Whether the portal is a cursor that SQL declared, so that each Execute is an operation of its own. */
   readonly cursor: boolean;
   readonly frame: Buffer;
@@ -57,7 +79,12 @@ export interface Execute {
 
 /** What is to be done after a transition. */
 export type Effect =
-  | { readonly kind: 'send'; readonly permit: Permit; readonly frame: Buffer }
+  | {
+      readonly kind: 'send';
+      readonly permit: Permit;
+      readonly record: RecordRef;
+      readonly frame: Buffer;
+    }
   | { readonly kind: 'control'; readonly control: Control }
   | { readonly kind: 'answer'; readonly bytes: Buffer };
 

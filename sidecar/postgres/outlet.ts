@@ -8,13 +8,19 @@ import {
   buildFlush,
   buildSync,
 } from '#core/postgres/frontend.ts';
+import type { RecordRef } from '#core/operation.ts';
 import type { Permit } from '../gate.ts';
 import type { Outlet } from '../lane.ts';
 import { AdjacentWriter } from './adjacent.ts';
 
-/** Messages without content of their own: the only ones that go up under no permit. */
+/** Messages without content of their own but a name: the only ones that go up under no permit. */
 export type Control =
-  | { readonly kind: 'sync' | 'flush' | 'describe' | 'close' | 'terminate'; readonly frame: Buffer }
+  | {
+      readonly kind: 'sync' | 'flush' | 'describe' | 'close' | 'terminate';
+      readonly frame: Buffer;
+      /** Holds the name, where no other record does. */
+      readonly record?: RecordRef | undefined;
+    }
   | { readonly kind: 'poison' | 'own-sync' | 'own-flush' }
   | { readonly kind: 'own-describe'; readonly portal: string }
   | { readonly kind: 'copy-fail'; readonly reason: string };
@@ -28,11 +34,9 @@ export class PostgresOutlet implements Outlet<Buffer, Control> {
   }
 
   /** Sends an operation's message as the agent wrote it. */
-  send(under: Permit, message: Buffer): undefined {
-    // The lane waits for the spool before it comes here; this is the wall behind that rule.
-    if (under.ref.seq === undefined) {
-      throw new ChaperoneError('audit-unavailable', 'an operation is not in the spool');
-    }
+  send(under: Permit, message: Buffer, record: RecordRef): undefined {
+    assertRecorded(under.ref);
+    assertRecorded(record);
     return this.#write(message);
   }
 
@@ -49,6 +53,7 @@ export class PostgresOutlet implements Outlet<Buffer, Control> {
       case 'copy-fail':
         return this.#write(buildCopyFail(message.reason));
       default:
+        if (message.record) assertRecorded(message.record);
         return this.#write(message.frame);
     }
   }
@@ -62,4 +67,10 @@ export class PostgresOutlet implements Outlet<Buffer, Control> {
     this.#upstream.add(bytes);
     return undefined;
   }
+}
+
+/** The lane waits for the spool before it comes here; this is the wall behind that rule. */
+function assertRecorded({ seq }: RecordRef): void {
+  if (seq === undefined)
+    throw new ChaperoneError('audit-unavailable', 'an operation is not in the spool');
 }

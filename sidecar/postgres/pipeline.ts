@@ -1,5 +1,5 @@
 import { ChaperoneError } from '#core/errors.ts';
-import type { Outcome } from '#core/operation.ts';
+import type { Outcome, RecordRef } from '#core/operation.ts';
 import {
   BackendTag,
   buildReadyForQuery,
@@ -72,7 +72,7 @@ export class Pipeline {
       case 'copy-end':
         return this.#copyIn.forward(item);
       case 'more':
-        return this.#more(item.frame, item.last);
+        return this.#more(item);
       case 'own-flush':
         return [{ kind: 'control', control: { kind: 'own-flush' } }];
       default:
@@ -103,16 +103,16 @@ export class Pipeline {
       case 'execute':
         return this.#execute(item);
       case 'describe-portal':
-        if (item.permit) item.permit.described = true;
-        this.#expected.push({ kind: item.kind, permit: item.permit });
-        return [control('describe', item.frame)];
+        if (item.portal) item.portal.described = true;
+        this.#expected.push({ kind: item.kind, permit: item.portal?.permit });
+        return [control('describe', item.frame, item.record)];
       case 'describe-statement':
         item.statement.layout ??= 'asked';
         this.#expected.push({ kind: item.kind, statement: item.statement });
-        return [control('describe', item.frame)];
+        return [control('describe', item.frame, item.record)];
       case 'close':
         this.#expected.push({ kind: 'close', change: item.change });
-        return [control('close', item.frame)];
+        return [control('close', item.frame, item.record)];
     }
   }
 
@@ -168,30 +168,34 @@ export class Pipeline {
   #send(item: Extract<Item, { open: boolean }>): readonly Effect[] {
     const { permit, frame } = item;
     this.#flowing = item.open ? permit : undefined;
-    return [{ kind: 'send', permit, frame }];
+    return [{ kind: 'send', permit, record: permit.ref, frame }];
   }
 
   /** More of the message before: a message that was not sent, or not wholly admitted, has no more. */
-  #more(frame: Buffer, last: boolean): readonly Effect[] {
+  #more({ frame, record, last }: Extract<Item, { kind: 'more' }>): readonly Effect[] {
     const permit = this.#flowing;
     if (!permit) return [];
     if (last) this.#flowing = undefined;
-    return [{ kind: 'send', permit, frame }];
+    return [{ kind: 'send', permit, record, frame }];
   }
 
-  /** Rows that nobody described could not be read in the record: then the lane asks, and keeps the reply to itself. */
-  #execute({ permit, statement, cursor, portal, frame }: Execute): readonly Effect[] {
-    const send: Effect = { kind: 'send', permit, frame };
+  /**
+   * Rows that are recorded and that nobody described could not be read: then the lane asks, and keeps the reply to
+   * itself.
+   */
+  #execute({ permit, portal, cursor, name, frame }: Execute): readonly Effect[] {
+    const { statement } = portal;
+    const send: Effect = { kind: 'send', permit, record: permit.ref, frame };
     const known = statement.fixed && statement.layout !== undefined;
-    const asks = !known && !permit.described;
+    const asks = !known && !portal.described && permit.keepsRows;
     if (asks) {
       statement.layout = 'asked';
-      permit.described = true;
+      portal.described = true;
       this.#expected.push({ kind: 'own-describe', permit, statement });
     }
     this.#expected.push({ kind: 'execute', permit, statement, cursor });
     if (!asks) return [send];
-    return [{ kind: 'control', control: { kind: 'own-describe', portal } }, send];
+    return [{ kind: 'control', control: { kind: 'own-describe', portal: name } }, send];
   }
 
   /**
@@ -359,8 +363,9 @@ export class Pipeline {
 function control(
   kind: 'sync' | 'flush' | 'describe' | 'close',
   frame: Buffer,
+  record?: RecordRef,
 ): Extract<Effect, { kind: 'control' }> {
-  return { kind: 'control', control: { kind, frame } };
+  return { kind: 'control', control: { kind, frame, record } };
 }
 
 function ended({ layout }: Statement): Outcome {

@@ -1,25 +1,24 @@
 import type { Duplex } from 'node:stream';
 import { ChaperoneError } from '#core/errors.ts';
-import { BackendTag } from '#core/postgres/backend.ts';
-import { FrameSplitter, type Piece } from '#core/postgres/frames.ts';
 import type { EndReason } from '#core/record/kinds.ts';
-import type { Permit } from '../gate.ts';
 import type { Session } from '../lane.ts';
 import type { Stop } from '../ready.ts';
 import { unrecordable } from '../spool/writer.ts';
-import { Intake } from './intake.ts';
+import { Answers } from './answers.ts';
+import { Intake, type Phase } from './intake.ts';
+import { LookAhead } from './look-ahead.ts';
 import { PostgresOutlet } from './outlet.ts';
-import type { Effect, Item, Reply } from './items.ts';
+import type { Effect, Item } from './items.ts';
 import { Pipeline } from './pipeline.ts';
 import { buildRefusal } from './refusal.ts';
-import { ReleaseQueue, type Answer } from './release.ts';
+import { ReleaseQueue } from './release.ts';
 import { Stopping } from './stopping.ts';
 import { dropUnsent, unlessRecorded } from './unsent.ts';
 
-const maxBackendMessageBytes = 1024 * 1024; // of errors and notices; rows and data pass in runs
 const highWaterBytes = 262_144;
 const maxOutstanding = 1_000; // messages that wait for the spool or for their reply; each costs about a kilobyte
 const lingerMs = 5_000; // for the peer to close after we did
+const maxLingers = 12; // while it has not read all that was said: a minute
 
 export interface RelayOptions {
   readonly agent: Duplex;
@@ -29,8 +28,6 @@ export interface RelayOptions {
   readonly cancel: () => Promise<void>;
 }
 
-/** SQL that changes which text a statement's name stands for. */
-const renamesStatements = /^(?:DEALLOCATE|DISCARD|PREPARE)/;
 const betweenAnswers = { inside: false, idle: true };
 
 /** Carries one logged-in connection to its end: agent → admission → spool → pipeline → backend, and the answers back. */
@@ -44,20 +41,17 @@ export class Relay {
   readonly #release: ReleaseQueue;
   readonly #stopping: Stopping;
   readonly #sendCancel: () => Promise<void>;
-  readonly #fromBackend = new FrameSplitter({
-    streamed: new Set([BackendTag.DataRow, BackendTag.CopyData, BackendTag.FunctionCallResponse]),
-    maxMessageBytes: maxBackendMessageBytes,
-    oversized: 'stream',
-  });
-  readonly #done = Promise.withResolvers<EndReason>();
-  /** The answer that the message under way belongs to, when that is too long to be held. */
-  #answering: Reply | undefined;
-  /** Whether what was given to the agent ends within a message, so that nothing of ours fits behind it. */
-  #inside = false;
+  readonly #answers: Answers;
+  readonly #ahead = new LookAhead();
+  /** Settles when the backend is gone and all that there is to say has been handed to the agent's socket. */
+  readonly #over = Promise.withResolvers<void>();
+  readonly #agentClosed = Promise.withResolvers<void>();
+  #takingAhead = false;
   #agentEnded = false;
   #upstreamEnded = false;
   #reason: EndReason | undefined;
   #lingerTimer: NodeJS.Timeout | undefined;
+  #lingers = 0;
   #defect: Error | undefined;
 
   constructor({ agent, upstream, session, cancel }: RelayOptions) {
@@ -72,7 +66,7 @@ export class Relay {
     this.#intake = new Intake({
       session,
       pipeline: this.#pipeline,
-      isOver: () => this.#reason !== undefined || this.#stopping.stop !== undefined,
+      phase: () => this.#phase,
       forward: (items, stop) => this.#forwardAdmitted(items, stop),
       onProgress: () => this.#progress(),
     });
@@ -82,6 +76,14 @@ export class Relay {
       onBroken: (stop) => this.#break(stop.reason),
       onProgress: () => this.#progress(),
     });
+    this.#answers = new Answers({
+      session,
+      pipeline: this.#pipeline,
+      release: this.#release,
+      onCopyIn: () => this.#intake.beginCopy(),
+      onRenamed: (renames) => this.#intake.forget(renames),
+      onFailed: () => this.#intake.forgetDoubtful(),
+    });
   }
 
   /** Cancels what runs, if anything does. */
@@ -89,12 +91,18 @@ export class Relay {
     if (!this.#pipeline.idle) this.#intake.waitForCancel(this.#sendCancel());
   }
 
+  get #phase(): Phase {
+    if (this.#reason !== undefined || this.#stopping.cancelling) return 'over';
+    return this.#stopping.stop ? 'finishing' : 'open';
+  }
+
   /**
-   * Resolves with the reason when both sides are closed; every operation has its result by then.
+   * Ends the session once the backend is gone and the agent is told, with every operation's result. Resolves with the
+   * reason when the agent has closed as well, or did not for a while.
    * @throws what is neither the agent's fault nor the backend's.
    */
   async run(): Promise<EndReason> {
-    this.#agent.on('data', (chunk: Buffer) => this.#guard(() => this.#fromAgentRead(chunk)));
+    this.#agent.on('data', (chunk: Buffer) => this.#fromAgentRead(chunk));
     this.#agent.on('end', () => this.#agentEnd());
     this.#agent.on('drain', () => this.#progress());
     this.#agent.on('close', () => this.#agentClose());
@@ -102,21 +110,28 @@ export class Relay {
     this.#upstream.on('end', () => this.#upstreamEnd());
     this.#upstream.on('drain', () => this.#progress());
     this.#upstream.on('close', () => this.#upstreamClose());
-    const { signal } = this.#session;
-    const stopped = (): void => this.#stop(signal.reason as Stop); // the only reason a session aborts with
-    signal.addEventListener('abort', stopped, { once: true });
-    if (signal.aborted) stopped();
+    const { signal, urgent } = this.#session;
+    const stopped = ({ target }: Pick<Event, 'target'>): void => {
+      if (target instanceof AbortSignal) this.#stop(target.reason as Stop); // the only reason a session aborts with
+    };
+    for (const target of [signal, urgent]) {
+      target.addEventListener('abort', stopped, { once: true });
+      if (target.aborted) stopped({ target });
+    }
     // What happened while the login went on was said to listeners that are gone.
     if (this.#agent.readableEnded) this.#agentEnd();
     if (this.#agent.closed) this.#agentClose();
     if (this.#upstream.readableEnded) this.#upstreamEnd();
     if (this.#upstream.closed) this.#upstreamClose();
-    const reason = await this.#done.promise;
+    await this.#over.promise;
     this.#stopping.end();
     await this.#intake.drained; // what was admitted and is not forwarded any more ends before the session does
-    clearTimeout(this.#lingerTimer);
-    signal.removeEventListener('abort', stopped);
+    for (const target of [signal, urgent]) target.removeEventListener('abort', stopped);
     this.#pipeline.abandon();
+    const reason = this.#defect ? 'internal-error' : (this.#reason ?? 'agent-vanished');
+    this.#session.end(reason); // an agent that does not close must not keep its record open
+    await this.#agentClosed.promise;
+    clearTimeout(this.#lingerTimer);
     if (this.#defect) throw this.#defect;
     return reason;
   }
@@ -137,9 +152,31 @@ export class Relay {
   }
 
   #fromAgentRead(chunk: Buffer): void {
-    if (this.#reason || this.#stopping.stop) return;
-    this.#intake.push(chunk);
+    if (this.#phase === 'over') return;
+    this.#ahead.push(chunk);
     this.#progress();
+  }
+
+  /** Takes what the agent has said while the spool and the backend keep up. */
+  #takeAhead(): void {
+    if (this.#takingAhead) return;
+    this.#takingAhead = true;
+    while (!this.#ahead.empty && !this.#waits) {
+      const chunk = this.#ahead.shift();
+      if (chunk && this.#phase !== 'over') this.#guard(() => this.#intake.push(chunk));
+    }
+    this.#takingAhead = false;
+  }
+
+  /** Whether the agent has to wait until the backend or the spool have caught up. */
+  get #waits(): boolean {
+    if (this.#phase === 'over') return false;
+    return (
+      this.#intake.holding ||
+      this.#intake.items + this.#pipeline.outstanding > maxOutstanding ||
+      this.#intake.bytes > highWaterBytes ||
+      this.#upstream.writableLength > highWaterBytes
+    );
   }
 
   #forwardAdmitted(items: readonly Item[], stop: Stop | undefined): void {
@@ -154,7 +191,7 @@ export class Relay {
     try {
       for (const item of items) {
         if (stop && this.#cutShort(item, stop)) break;
-        const allowed = unlessRecorded(item, refusal, stop !== undefined);
+        const allowed = unlessRecorded(item, refusal);
         forwarded += 1;
         this.#perform(this.#pipeline.forward(allowed));
         if (item.kind === 'terminate') this.#reason = 'agent-closed';
@@ -177,7 +214,7 @@ export class Relay {
     for (const effect of effects) {
       switch (effect.kind) {
         case 'send':
-          this.#outlet.send(effect.permit, effect.frame);
+          this.#outlet.send(effect.permit, effect.frame, effect.record);
           break;
         case 'control':
           this.#outlet.control(effect.control);
@@ -191,125 +228,28 @@ export class Relay {
 
   #fromBackendRead(chunk: Buffer): void {
     if (this.#upstream.destroyed) return; // what was buffered still comes, and nothing may follow our last word
-    const pieces: Piece[] = [];
-    const answers: Answer[] = [];
-    try {
-      this.#fromBackend.push(chunk, pieces);
-    } finally {
-      // What came before a violation was said: a message that was begun is finished before our last word.
-      try {
-        for (const piece of pieces) this.#take(piece, answers);
-      } finally {
-        const end = { inside: this.#inside, idle: this.#pipeline.idle };
-        if (answers.length > 0) this.#release.push(answers, this.#session.recorded(), end);
-      }
-    }
-    if (!this.#pipeline.idle && answers.some(({ ready }) => ready)) this.#stopping.goesOn();
+    const ready = this.#answers.push(chunk);
+    if (ready && !this.#pipeline.idle) this.#stopping.goesOn();
     this.#intake.resume();
     this.#endUpstream();
     this.#progress();
   }
 
-  #take(piece: Piece, answers: Answer[]): void {
-    switch (piece.kind) {
-      case 'message':
-        this.#deliver(this.#pipeline.reply(piece.tag, piece.body), piece.frame, 0, answers);
-        this.#notice(piece.tag, piece.body);
-        break;
-      case 'run':
-        this.#deliver(
-          this.#pipeline.reply(piece.tag, undefined),
-          piece.bytes,
-          piece.ended,
-          answers,
-        );
-        this.#inside = piece.inside;
-        break;
-      case 'open': {
-        if (!spokenAtLength.has(piece.tag)) throw tooLong;
-        const reply = this.#pipeline.reply(piece.tag, piece.frame.subarray(5));
-        this.#answering = piece.last ? undefined : reply;
-        this.#deliver(piece.last ? reply : withoutEnd(reply), piece.frame, 0, answers);
-        this.#inside = !piece.last && reply.kind !== 'replaced';
-        break;
-      }
-      case 'more': {
-        const reply = this.#answering ?? { kind: 'acknowledgement' };
-        if (piece.last) this.#answering = undefined;
-        if (reply.kind === 'replaced') break; // its beginning was
-        this.#deliver(piece.last ? reply : withoutEnd(reply), piece.bytes, 0, answers);
-        this.#inside = !piece.last;
-        break;
-      }
-      case 'oversized':
-        throw tooLong;
-    }
-  }
-
-  /** What a message says beside its answer. */
-  #notice(tag: number, body: Buffer): void {
-    if (tag === BackendTag.CopyInResponse && this.#pipeline.copyIn) this.#intake.beginCopy();
-    if (tag === BackendTag.CommandComplete && renamesStatements.test(body.toString('latin1')))
-      this.#intake.forgetStatements();
-  }
-
-  #deliver(reply: Reply, bytes: Buffer, rows: number, answers: Answer[]): void {
-    this.#record(reply, bytes, rows);
-    if (reply.kind === 'replaced') answers.push({ bytes: reply.bytes, ready: false });
-    else if (reply.kind !== 'layout' || !reply.askedFor)
-      answers.push({
-        bytes,
-        ready: reply.kind === 'ready',
-        permit: reply.kind === 'answer' ? reply.permit : undefined,
-      });
-  }
-
-  #record(reply: Reply, bytes: Buffer, rows: number): void {
-    const content = { type: 'postgres.messages', bytes } as const;
-    switch (reply.kind) {
-      case 'answer':
-        this.#recordAnswer(reply.permit, bytes, rows);
-        if (reply.ends) reply.permit.finish(reply.ends);
-        break;
-      case 'layout': {
-        if (reply.askedFor && !reply.rows) break;
-        const of = reply.askedFor ?? reply.statement;
-        const { ref } = this.#session.aside('layout', content, of.ref);
-        if (reply.rows) reply.statement.layout = ref;
-        break;
-      }
-      case 'aside':
-        this.#session.aside(reply.channel, content);
-        break;
-      case 'acknowledgement':
-      case 'replaced':
-      case 'ready':
-        break; // without content
-    }
-  }
-
-  #recordAnswer(permit: Permit, bytes: Buffer, rows: number): void {
-    if (permit.finished)
-      this.#session.aside('message', { type: 'postgres.messages', bytes }, permit.ref);
-    else permit.down(bytes, rows);
-  }
-
-  /** Reads from a side only while the other keeps up: this is all the buffering there is. */
+  /**
+   * Reads from a side only while the other keeps up, and from the agent a little further: this is all the buffering there
+   * is. Once it is over the agent is read to its end, whatever it says, to learn when it closes.
+   */
   #progress(): void {
     const { stop } = this.#stopping;
     if (stop && this.#pipeline.idle && this.#intake.empty) this.#endWith(stop);
-    const waiting =
-      this.#intake.holding ||
-      this.#intake.items + this.#pipeline.outstanding > maxOutstanding ||
-      this.#intake.bytes > highWaterBytes ||
-      this.#upstream.writableLength > highWaterBytes;
-    // Once it is over the agent is read to its end, whatever it says, to learn when it closes.
-    if (waiting && !this.#reason) this.#agent.pause();
+    this.#takeAhead();
+    if (this.#ahead.bytes > highWaterBytes) this.#agent.pause();
     else if (this.#agent.isPaused()) this.#agent.resume();
     if (this.#release.backlogBytes > highWaterBytes) this.#upstream.pause();
     else if (this.#upstream.isPaused()) this.#upstream.resume();
     if (this.#upstreamEnded && this.#release.empty) this.#agent.end();
     this.#endUpstream();
+    this.#settle();
   }
 
   #agentEnd(): void {
@@ -320,18 +260,20 @@ export class Relay {
 
   /** Passes on that the agent has nothing more to say, once all that it said is passed on. */
   #endUpstream(): void {
-    if (this.#agentEnded && this.#intake.empty) this.#upstream.end();
+    if (this.#agentEnded && this.#ahead.empty && this.#intake.empty) this.#upstream.end();
   }
 
   #agentClose(): void {
     this.#reason ??= this.#agentEnded ? 'agent-closed' : 'agent-vanished';
     this.#upstream.destroy();
+    this.#agentClosed.resolve();
     this.#settle();
   }
 
   #upstreamEnd(): void {
     this.#upstreamEnded = true;
     this.#reason ??= this.#agentEnded ? 'agent-closed' : 'backend-closed';
+    this.#upstream.destroy(); // all that it said was read
     this.#progress();
     this.#linger();
   }
@@ -342,13 +284,12 @@ export class Relay {
   }
 
   #settle(): void {
-    if (this.#agent.closed && this.#upstream.closed)
-      this.#done.resolve(this.#reason ?? 'agent-vanished');
+    if (this.#upstream.closed && (this.#release.empty || this.#agent.closed)) this.#over.resolve();
   }
 
   /**
    * The session is stopped from outside: at once when nothing runs, else when that has ended or its time is up. What
-   * waits for the rest of a message of the agent's runs nothing, and ends with its connection.
+   * waits for the rest of a message or of a COPY of the agent's gets it, unless the stop is an urgent one.
    */
   #stop(stop: Stop): void {
     this.#stopping.begin(stop);
@@ -362,8 +303,8 @@ export class Relay {
     if (this.#reason && (this.#upstreamEnded || this.#upstream.destroyed)) return;
     this.#reason ??= reason; // an agent that has said its last may still be answered
     const fatal = { bytes: buildRefusal(refusal, 'FATAL'), ready: false, last: true };
-    if (!this.#inside) this.#release.push([fatal], undefined, betweenAnswers);
-    this.#upstream.destroy();
+    this.#upstream.destroy(); // first: saying it makes progress, which must not say it again
+    if (!this.#answers.inside) this.#release.push([fatal], undefined, betweenAnswers);
     this.#linger();
   }
 
@@ -375,26 +316,14 @@ export class Relay {
 
   #linger(): void {
     clearTimeout(this.#lingerTimer);
-    const both = (): void => {
-      if (!this.#upstreamEnded && !this.#reason) return; // half closed: the agent still awaits its answers
-      this.#agent.destroy();
-      this.#upstream.destroy();
-    };
-    this.#lingerTimer = setTimeout(both, lingerMs);
+    this.#lingerTimer = setTimeout(() => this.#giveUp(), lingerMs);
   }
-}
 
-/** Messages of a backend that may be of any length: an error quotes the value that it is about. */
-const spokenAtLength: ReadonlySet<number> = new Set([
-  BackendTag.ErrorResponse,
-  BackendTag.NoticeResponse,
-]);
-
-const tooLong = new ChaperoneError(
-  'protocol-violation',
-  'the backend sent a message that is too large',
-);
-
-function withoutEnd(reply: Reply): Reply {
-  return reply.kind === 'answer' ? { kind: 'answer', permit: reply.permit } : reply;
+  #giveUp(): void {
+    if (!this.#upstreamEnded && !this.#reason) return; // half closed: the agent still awaits its answers
+    this.#upstream.destroy();
+    this.#lingers += 1;
+    if (this.#agent.writableLength > 0 && this.#lingers < maxLingers) this.#linger();
+    else this.#agent.destroy();
+  }
 }

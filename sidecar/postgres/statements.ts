@@ -1,5 +1,6 @@
 import { ChaperoneError } from '#core/errors.ts';
 import type { RecordRef } from '#core/operation.ts';
+import type { Renames } from '#core/postgres/command.ts';
 import { isAsciiName } from '#core/postgres/frontend.ts';
 import type { Permit } from '../gate.ts';
 
@@ -9,6 +10,8 @@ export interface Statement {
   readonly ref: RecordRef | undefined;
   /** Whether its rows have the same columns at every execution. */
   readonly fixed: boolean;
+  /** Whose names may mean something else once it has run. */
+  readonly renames: Renames;
   /**
    * The record that holds its RowDescription. `asked`: one is on its way. `none`: it returns no rows. Undefined: not
    * known.
@@ -18,7 +21,7 @@ export interface Statement {
 
 /** A statement of which nothing is known but that it is there. */
 export function unknownStatement(): Statement {
-  return { ref: undefined, fixed: false, layout: undefined };
+  return { ref: undefined, fixed: false, renames: 'all', layout: undefined };
 }
 
 /**
@@ -33,6 +36,8 @@ export interface Change {
 export interface Portal {
   readonly permit: Permit;
   readonly statement: Statement;
+  /** Whether it was asked how the rows are to be read, by the agent or by the lane. */
+  described: boolean;
 }
 
 const maxNames = 10_000;
@@ -58,6 +63,10 @@ export class Names<T> {
     return this.#entries.size >= maxNames;
   }
 
+  has(name: string): boolean {
+    return this.#entries.has(name);
+  }
+
   get(name: string): T | undefined {
     return this.#entries.get(name);
   }
@@ -66,6 +75,11 @@ export class Names<T> {
   set(name: string, value: T): void {
     if (!this.#entries.has(name)) this.#bytes += name.length;
     this.#entries.set(name, value);
+  }
+
+  clear(): void {
+    this.#entries.clear();
+    this.#bytes = 0;
   }
 
   /** Forgets what `isOver` says is over. */
@@ -104,6 +118,10 @@ export class Statements {
     return this.#names.get(name) ?? unknownStatement();
   }
 
+  has(name: string): boolean {
+    return this.#names.get(name) !== undefined;
+  }
+
   reserve(name: string): void {
     this.#names.reserve(name);
   }
@@ -124,9 +142,9 @@ export class Statements {
     return change;
   }
 
-  /** SQL has changed what names mean (DEALLOCATE, DISCARD, PREPARE): what they mean is not known any more. */
+  /** SQL has changed what names mean (DEALLOCATE, DO and the like): what they mean is not known any more. */
   forget(): void {
-    this.#names.prune(() => true);
+    this.#names.clear();
     this.#pending = [];
   }
 

@@ -36,9 +36,13 @@ export class Stopping {
     return this.#cancelling;
   }
 
+  /** An urgent stop takes the place of one that is not, and ends its patience; any other comes too late. */
   begin(stop: Stop): void {
+    const escalates = this.#stop !== undefined;
+    if (escalates && (this.#cancelling || stop.urgent !== true)) return;
+    this.end();
     this.#stop = stop;
-    if (stop.urgent === true) this.#cancel(stop, finishMs);
+    if (stop.urgent === true) this.#cancel(stop, escalates ? cancelMs : finishMs);
     else this.#timer = setTimeout(() => this.#cancel(stop, cancelMs), finishMs);
   }
 

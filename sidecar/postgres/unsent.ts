@@ -1,17 +1,17 @@
 import type { Refusal } from '#core/operation.ts';
 import type { Item } from './items.ts';
 
-/**
- * Turns what could not be recorded into its refusal. An Execute counts with its Bind, which may have come earlier.
- * `failed`: the turn that the item came in could not be written.
- */
-export function unlessRecorded(item: Item, refusal: Refusal, failed: boolean): Item {
-  if (item.kind === 'copy-data' && failed) return { kind: 'refused', simple: false, refusal };
-  if (!('permit' in item) || item.permit?.ref.seq !== undefined) return item;
-  if (item.kind === 'describe-portal') return item;
+/** Turns what could not be recorded into its refusal. An Execute counts with its Bind, which may have come earlier. */
+export function unlessRecorded(item: Item, refusal: Refusal): Item {
+  if (item.kind === 'more' || isRecorded(item)) return item; // the rest of what is refused is not sent
   dropUnsent([item]);
   const simple = item.kind === 'query' || item.kind === 'function-call';
   return { kind: 'refused', simple, refusal };
+}
+
+function isRecorded(item: Item): boolean {
+  if ('record' in item && item.record && item.record.seq === undefined) return false;
+  return !('permit' in item) || item.permit.ref.seq !== undefined;
 }
 
 /** Ends the operations of items that will not go up. */

@@ -209,9 +209,9 @@ export class SpoolWriter {
   /** Gives up what a turn appended, but for endings; the end of what was never recorded is none. */
   #letGo(turn: Turn): void {
     for (const entry of turn.entries) {
-      const { ending, request, dropped } = entry.draft;
-      if (!ending) dropped?.();
-      else if (!request || request.seq !== undefined) this.#endings.push(entry);
+      const { draft } = entry;
+      if (!draft.ending) draft.dropped?.();
+      else if (!draft.request || draft.request.seq !== undefined) this.#endings.push(entry);
     }
     turn.settle(unrecordable);
   }

@@ -15,6 +15,19 @@ const parse = (name: string, text: string): Buffer => buildMessage('P', name, te
 const run = (name: string): Buffer =>
   Buffer.concat([buildMessage('B', '', name, none, none, none), buildExecute('', 0), buildSync()]);
 const mistake = parse('', 'SELEC');
+/** An unnamed statement that is run, without the Sync behind it. */
+const only = (text: string): Buffer =>
+  Buffer.concat([
+    parse('', text),
+    buildMessage('B', '', '', none, none, none),
+    buildExecute('', 0),
+  ]);
+const portal = (text: string): Buffer =>
+  Buffer.concat([parse('', text), buildMessage('B', 'p', '', none, none, none), buildSync()]);
+const swap = "DEALLOCATE s; PREPARE s AS SELECT 'other'";
+const hidden = `DO $$ BEGIN EXECUTE 'DEALLOCATE s'; EXECUTE 'PREPARE s AS SELECT ''other'''; END $$`;
+const failing = hidden.replace('; END', '; RAISE division_by_zero; END');
+const cursor = "CLOSE p; DECLARE p CURSOR FOR SELECT 'other'";
 
 describe('a record names the text that ran', () => {
   let instance: TestInstance;
@@ -73,6 +86,16 @@ describe('a record names the text that ran', () => {
     ['when it was closed and made anew', [[first, 1], [Buffer.concat([buildMessage('C', Buffer.from('S'), 's'), second, buildSync(), run('s')]), 2]], ["SELECT 'two' -> two"]],
     ['when the unnamed one is replaced in a pipeline', [[Buffer.concat([parse('', "SELECT 'one'"), run(''), parse('', "SELECT 'two'"), run('')]), 2]], ["SELECT 'one' -> one", "SELECT 'two' -> two"]],
     ['or none, when SQL gave the name to another', [[first, 1], [buildQuery("DEALLOCATE s"), 1], [buildQuery("PREPARE s AS SELECT 'three'"), 1], [run('s'), 1]], ['unknown -> three']],
+    ['or none, when SQL gave the name to another in the same write', [[first, 1], [Buffer.concat([buildQuery(swap), run('s')]), 2]], ['unknown -> other']],
+    ['or none, when SQL behind a comment did', [[first, 1], [Buffer.concat([buildQuery(`SELECT 'x' WHERE false; /* /**/ */ ${swap}`), run('s')]), 2]], ['unknown -> other']],
+    ['or none, when SQL gave the name to another in the same pipeline', [[first, 1], [Buffer.concat([only('DEALLOCATE s'), only("PREPARE s AS SELECT 'other'"), run('s')]), 1]], ['unknown -> other']],
+    ['or none, when a DO block gave the name to another', [[first, 1], [buildQuery(hidden), 1], [run('s'), 1]], ['unknown -> other']],
+    ['or none, when a DO block did so in the same write', [[first, 1], [Buffer.concat([buildQuery(hidden), run('s')]), 2]], ['unknown -> other']],
+    ['or none, when a DO block did so and failed', [[first, 1], [Buffer.concat([buildQuery(failing), run('s')]), 2]], ['unknown -> other']],
+    ['or none, when a prepared DO block did so and failed', [[Buffer.concat([first, parse('d', failing), buildSync()]), 2], [run('d'), 1], [run('s'), 1]], ['unknown -> other']],
+    ['or none, when SQL gave a portal to a cursor', [[buildQuery('BEGIN'), 1], [portal("SELECT 'one'"), 1], [buildQuery(cursor), 1], [Buffer.concat([buildExecute('p', 0), buildSync()]), 1]], ['fetch all from the cursor "p" -> other']],
+    ['or none, when SQL gave a portal to a cursor in the same write', [[buildQuery('BEGIN'), 1], [portal("SELECT 'one'"), 1], [Buffer.concat([buildQuery(cursor), buildExecute('p', 0), buildSync()]), 2]], ['fetch all from the cursor "p" -> other']],
+    ['also behind an upsert, which says DO, and text that says more', [[first, 1], [buildQuery('CREATE TEMP TABLE t (i int PRIMARY KEY)'), 1], [Buffer.concat([buildQuery("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING"), run('s')]), 2], [Buffer.concat([buildQuery("SELECT 'close' WHERE false"), run('s')]), 2]], ["SELECT 'one' -> one", "SELECT 'one' -> one"]],
   ]; // prettier-ignore
   for (const [index, [what, steps, ran]] of cases.entries()) {
     test(what, async () => assert.deepEqual(await texts(`case-${index}`, steps), ran));

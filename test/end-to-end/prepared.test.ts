@@ -208,7 +208,6 @@ describe('prepared statements', () => {
       ['int4[]', '{}'],
     ];
     const unknown: [type: string, value: string][] = [
-      ['int4range', '[1,10)'],
       ['point', '(1,2)'],
       ['bit', '1'],
       ['money', '$1.00'],

@@ -75,7 +75,7 @@ export async function playRelay(options: RelayedOptions): Promise<Relayed> {
   say(options.bytes);
   for (let turns = random.below(6); turns > 0; turns -= 1) await turn();
   if (options.leaves === 'ends') agent.end();
-  else agent.destroy();
+  else atAgent.destroy(); // as by a reset, which comes without an end
   const ended = ran.then(() => true);
   // Who has only ended may still wait for answers; a backend that owes them for good is left in the end.
   for (let turns = 0; turns < patience; turns += 1) if (await Promise.race([ended, turn()])) break;

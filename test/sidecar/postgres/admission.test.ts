@@ -5,7 +5,7 @@ import { buildExecute, buildQuery, buildSync } from '#core/postgres/frontend.ts'
 import { buildMessage } from '#core/postgres/reader.ts';
 import { Admission } from '../../../sidecar/postgres/admission.ts';
 import type { Item } from '../../../sidecar/postgres/items.ts';
-import { bind, parse } from '../../support/extended-query.ts';
+import { bind, close, ofPortal, ofStatement, parse } from '../../support/extended-query.ts';
 import { openSession, openSpool, type TestSpool } from '../../support/sidecar-session.ts';
 
 function admit(
@@ -71,6 +71,30 @@ describe('Admission', () => {
     assert.equal(request?.header.kind, 'request');
     assert.equal(request.payload.toString('latin1'), 'cursor\0\0\0\0\x05');
   });
+
+  test('records names in Describe and Close that no other record gave', async () => {
+    using spool = openSpool();
+    const known = [parse('s', 'SELECT 1'), bind('s', { portal: 'p' }), ofStatement('s'), ofPortal('p'), ofPortal(''), close('S', '')]; // prettier-ignore
+    const unknown = [ofStatement('any text'), ofPortal('c'), close('P', 'c'), close('S', 't')];
+    admit(spool, [...known, ...unknown]);
+    await spool.writer.turn();
+    const parts = spool.frames().filter(({ header }) => header.kind === 'part');
+    assert.deepEqual(
+      parts.map(({ payload }) => payload.toString('latin1')),
+      unknown.map((frame) => frame.toString('latin1')),
+    );
+  });
+
+  for (const requests of ['Digest', 'None'])
+    test(`keeps such a name out of the record under requests: ${requests}`, async () => {
+      using spool = openSpool();
+      admit(spool, [ofStatement('any text')], { record: { requests } });
+      await spool.writer.turn();
+      const [part] = spool.frames().slice(1);
+      assert.equal(part?.header.kind, 'part');
+      assert.equal(part.payload.length, 0);
+      assert.equal('digest' in part.header, requests === 'Digest');
+    });
 
   const long = buildQuery(`SELECT '${'x'.repeat(200_000)}'`);
 

@@ -30,7 +30,7 @@ function permit(session: LiveSession, kind: 'request' | 'statement' = 'request')
 
 /** One letter a message of the agent: Q P B E D S H C, and R (refused), r (refused Query). */
 function itemOf(session: LiveSession, letter: string, bound: Permit): Item {
-  const statement: Statement = { ref: undefined, fixed: true, layout: 'none' };
+  const statement: Statement = { ref: undefined, fixed: true, renames: 'nothing', layout: 'none' };
   switch (letter) {
     case 'Q':
       return {
@@ -54,19 +54,24 @@ function itemOf(session: LiveSession, letter: string, bound: Permit): Item {
       return {
         kind: 'execute',
         permit: bound,
-        statement,
-        portal: '',
+        portal: { permit: bound, statement, described: false },
+        name: '',
         cursor: false,
         frame: frame('E'),
       };
     case 'D':
-      return { kind: 'describe-portal', permit: bound, frame: frame('D') };
+      return {
+        kind: 'describe-portal',
+        portal: { permit: bound, statement, described: false },
+        record: undefined,
+        frame: frame('D'),
+      };
     case 'S':
       return { kind: 'sync', frame: frame('S') };
     case 'H':
       return { kind: 'flush', frame: frame('H') };
     case 'C':
-      return { kind: 'close', frame: frame('C') };
+      return { kind: 'close', record: undefined, frame: frame('C') };
     case 'r':
       return { kind: 'refused', simple: true, refusal };
     default:
