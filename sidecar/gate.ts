@@ -263,6 +263,7 @@ class LivePermit {
       },
       dropped: () => {
         part.sealed = true; // the result, once there is one, is a record of its own
+        this.#recordedBytes -= part.length;
       },
       seal: () => {
         // What was never recorded has no result: its turn could not be written, and it was refused.

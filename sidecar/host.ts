@@ -118,6 +118,8 @@ export class Host implements LaneHost {
       return noPolicy;
     }
     if (this.#draining) return draining.refusal;
+    // The login took its time: what it was allowed when it began may be withdrawn by now.
+    if (!keepsAccess({ who, target }, bundle)) return withdrawn.refusal;
     if (this.#sessions.size >= this.#options.config.maxSessions) {
       this.refused(target, 'too many sessions');
       return tooMany;
@@ -229,7 +231,7 @@ function stop(code: Refusal['code'], reason: EndReason, message: string, hint: s
   return { refusal: { code, message, hint }, reason };
 }
 
-function keepsAccess(session: LiveSession, bundle: Bundle): boolean {
+function keepsAccess(session: Pick<LiveSession, 'who' | 'target'>, bundle: Bundle): boolean {
   const { who, target } = session;
   const backend = bundle.backends.get(target.backend.name);
   if (!bundle.policy || !backend) return false;

@@ -28,7 +28,7 @@ export function parseQuery(body: Buffer): Buffer {
 }
 
 /** PostgreSQL keeps names of statements and portals in tables whose keys have this many bytes (NAMEDATALEN - 1). */
-const maxNameBytes = 63;
+export const maxNameBytes = 63;
 
 /**
  * Reads a name as the backend will look it up, a character a byte, so that two spellings which mean one statement are

@@ -5,6 +5,7 @@ import type { Piece } from '#core/postgres/frames.ts';
 import {
   FrontendTag,
   isAsciiName,
+  maxNameBytes,
   parseBind,
   parseBindNames,
   parseClose,
@@ -87,7 +88,7 @@ export class Admission {
   admit(piece: Piece): Item | undefined {
     if (piece.kind === 'more') return this.#more(piece);
     if (piece.tag === FrontendTag.Terminate && piece.kind === 'message')
-      return { kind: 'terminate', frame: piece.frame };
+      return terminate(piece.frame, piece.body);
     if (this.#skipping) {
       if (piece.tag !== FrontendTag.Sync) return undefined;
       this.#skipping = false;
@@ -131,8 +132,10 @@ export class Admission {
       case FrontendTag.Close:
         return this.#close(frame, body);
       case FrontendTag.Flush:
+        assertEmpty(body);
         return { kind: 'flush', frame };
       case FrontendTag.Sync:
+        assertEmpty(body);
         return { kind: 'sync', frame };
       default:
         throw impossible(tag);
@@ -186,6 +189,7 @@ export class Admission {
 
   /** A portal that no Bind made, or that has run to its end, may be a cursor that SQL declared. */
   #execute(frame: Buffer, body: Buffer): Item {
+    assertCut(body.length - 5);
     const { portal: name } = parseExecute(body);
     const bound = this.#portals.get(name);
     if (bound && !bound.permit.finished) {
@@ -202,6 +206,7 @@ export class Admission {
   }
 
   #describe(frame: Buffer, body: Buffer): Item {
+    assertCut(body.length - 2);
     const named = parseDescribe(body);
     const record = this.#mention(named, frame);
     if (named.kind === 'statement') {
@@ -214,6 +219,7 @@ export class Admission {
   }
 
   #close(frame: Buffer, body: Buffer): Item {
+    assertCut(body.length - 2);
     const named = parseClose(body);
     const record = this.#mention(named, frame);
     if (named.kind === 'statement')
@@ -287,6 +293,23 @@ const unnamable = new ChaperoneError(
   'unsupported',
   'names of portals have to be ASCII: what others mean changes with client_encoding',
 );
+
+function terminate(frame: Buffer, body: Buffer): Item {
+  assertEmpty(body);
+  return { kind: 'terminate', frame };
+}
+
+/** What would go up in it would be in no record: the backend does not look at it. */
+function assertEmpty(body: Buffer): void {
+  if (body.length > 0)
+    throw new ChaperoneError('protocol-violation', 'the agent sent a message that is not empty');
+}
+
+/** The same holds for what is behind the part of a name that the backend looks at. */
+function assertCut(nameBytes: number): void {
+  if (nameBytes > maxNameBytes)
+    throw new ChaperoneError('unsupported', `names of more than ${maxNameBytes} bytes are cut by PostgreSQL`); // prettier-ignore
+}
 
 function isRefusable({ code }: ChaperoneError): boolean {
   return code === 'too-large' || code === 'unsupported';

@@ -11,7 +11,7 @@ import type { Item } from './items.ts';
 import type { Pipeline } from './pipeline.ts';
 
 /** A text is held whole, to be judged, up to this length; what is longer is passed on piece by piece, if at all. */
-const maxTextBytes = 16 * 1024 * 1024;
+const maxTextBytes = 1024 * 1024;
 const maxHeldBytes = 262_144; // of messages with parameters, which nobody has to see whole
 const maxSmallBytes = 10_000; // of messages with names alone: PQ_SMALL_MESSAGE_LIMIT of PostgreSQL
 
@@ -78,6 +78,8 @@ export class Intake {
   #crossed = false;
   /** The COPY whose data have been admitted to their end. */
   #copied: Permit | undefined;
+  /** Whether something was admitted behind the COPY that takes data: what data follow belong to another, if any. */
+  #pastCopy = false;
   /** The COPY of which a message has been admitted in part. */
   #copyInside: Permit | undefined;
   /** Messages since something made the backend send its replies. */
@@ -138,6 +140,7 @@ export class Intake {
    */
   beginCopy(): void {
     this.#copied = undefined;
+    this.#pastCopy = false;
     this.#settle();
   }
 
@@ -170,6 +173,7 @@ export class Intake {
   #settle(): void {
     this.#admission.settle();
     this.#crossed = false;
+    this.#pastCopy = false;
   }
 
   /**
@@ -202,10 +206,17 @@ export class Intake {
       }
       const item = copyTags.has(piece.tag) ? this.#admitCopy(piece) : this.#admission.admit(piece);
       if (item) items.push(item);
+      if (item && this.#endsCopy(item)) this.#pastCopy = true;
       if (item && this.#needsFlush(item)) items.push({ kind: 'own-flush' });
       const ends = piece.tag === FrontendTag.Sync || piece.tag === FrontendTag.Query;
       this.#crossed = ends && this.#admission.uncertain;
     }
+  }
+
+  /** While it takes COPY data the backend minds Sync and Flush as little as we do; all else ends the COPY. */
+  #endsCopy({ kind }: Item): boolean {
+    if (!this.#taking) return false;
+    return !['copy-data', 'copy-end', 'sync', 'flush', 'own-flush', 'more'].includes(kind);
   }
 
   /** Whether the replies have to be asked for behind this message. */
@@ -253,7 +264,7 @@ export class Intake {
   /** The operation that the next COPY data belong to. */
   get #taking(): Permit | undefined {
     const { copyIn } = this.#options.pipeline;
-    return copyIn === this.#copied ? undefined : copyIn;
+    return this.#pastCopy || copyIn === this.#copied ? undefined : copyIn;
   }
 
   /** Data that no COPY takes are ignored, as PostgreSQL does. */

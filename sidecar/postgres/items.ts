@@ -123,3 +123,20 @@ export type Reply =
   | { readonly kind: 'aside'; readonly channel: 'notice' | 'parameters' | 'message' | 'layout' }
   | { readonly kind: 'replaced'; readonly bytes: Buffer }
   | { readonly kind: 'ready' };
+
+/** What passes whatever the messages before it have led to. */
+export type Passing = 'terminate' | 'copy-data' | 'copy-end' | 'more' | 'own-flush';
+
+/** What is sent as the agent wrote it, under no permit. */
+export function control(
+  kind: 'sync' | 'flush' | 'describe' | 'close',
+  frame: Buffer,
+  record?: RecordRef,
+): Extract<Effect, { kind: 'control' }> {
+  return { kind: 'control', control: { kind, frame, record } };
+}
+
+/** How an operation has ended whose rows are to be read as its statement says. */
+export function ended({ layout }: Statement): Outcome {
+  return { status: 'ok', ...(typeof layout === 'object' ? { layout } : {}) };
+}

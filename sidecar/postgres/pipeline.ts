@@ -1,5 +1,5 @@
 import { ChaperoneError } from '#core/errors.ts';
-import type { Outcome, RecordRef } from '#core/operation.ts';
+import type { Outcome } from '#core/operation.ts';
 import {
   BackendTag,
   buildReadyForQuery,
@@ -9,7 +9,16 @@ import {
 } from '#core/postgres/backend.ts';
 import type { Permit } from '../gate.ts';
 import { CopyIn } from './copy-in.ts';
-import type { Effect, Execute, Expected, Item, Reply } from './items.ts';
+import {
+  control,
+  ended,
+  type Effect,
+  type Execute,
+  type Expected,
+  type Item,
+  type Passing,
+  type Reply,
+} from './items.ts';
 import { Portals } from './portals.ts';
 import { buildRefusal } from './refusal.ts';
 import type { Statement } from './statements.ts';
@@ -28,9 +37,6 @@ type Segment =
   | 'skipping' // after an error: dropped, as the backend would
   | 'skipping-here'; // refused before anything went up: the Sync is answered here as well
 
-/** What passes whatever the messages before it have led to. */
-type Passing = 'terminate' | 'copy-data' | 'copy-end' | 'more' | 'own-flush';
-
 const backendMisbehaved = (tag: number): ChaperoneError =>
   new ChaperoneError('protocol-violation', `the backend sent an unexpected message (${tag})`);
 
@@ -40,6 +46,10 @@ export class Pipeline {
   readonly #copyIn = new CopyIn();
   /** A message of which more is to come. */
   #flowing: Permit | undefined;
+  /** Syncs behind a COPY: whether the backend answers them depends on how far it has come. */
+  #doubtfulSyncs = 0;
+  /** The operation of which a part of the answer has come. */
+  #answering: Permit | undefined;
   #segment: Segment = 'clean';
   #status: TransactionStatus = 'I';
 
@@ -123,7 +133,8 @@ export class Pipeline {
     if (tag === BackendTag.NotificationResponse) return { kind: 'aside', channel: 'message' };
     if (tag === BackendTag.ErrorResponse && body) return this.#error(body);
     const head = this.#expected[0];
-    if (!head) throw backendMisbehaved(tag);
+    if (!head || (tag === BackendTag.ReadyForQuery && this.#isDoubtful(head)))
+      return this.#doubtfulReady(tag, body);
     switch (head.kind) {
       case 'query':
         return this.#answer(head.permit, undefined, tag, body);
@@ -154,6 +165,21 @@ export class Pipeline {
       case 'poison':
         throw backendMisbehaved(tag);
     }
+  }
+
+  /** Whether a ReadyForQuery comes before what is expected can have been answered. */
+  #isDoubtful(head: Expected): boolean {
+    if (this.#doubtfulSyncs === 0 || head.kind === 'sync') return false;
+    return head.kind !== 'query' || this.#answering !== head.permit;
+  }
+
+  /** A ReadyForQuery may still come for a Sync that a COPY would have read, had it not failed before. */
+  #doubtfulReady(tag: number, body: Buffer | undefined): Reply {
+    if (tag !== BackendTag.ReadyForQuery || !body || this.#doubtfulSyncs === 0)
+      throw backendMisbehaved(tag);
+    this.#doubtfulSyncs -= 1;
+    if (this.#segment === 'skipping') this.#segment = 'clean';
+    return this.#settled(body);
   }
 
   /** Ends the operations whose answers will not come, for the end of the session. */
@@ -203,6 +229,7 @@ export class Pipeline {
    * tell where the next message begins, ends the connection.
    */
   #duringCopy(item: Exclude<Item, { kind: Passing }>): readonly Effect[] {
+    if (item.kind === 'sync') this.#doubtfulSyncs += 1;
     if (item.kind === 'sync' || item.kind === 'flush') return [control(item.kind, item.frame)];
     if (item.kind === 'refused') return [this.#copyIn.fail(`chaperone: ${item.refusal.message}`)];
     this.#copyIn.end();
@@ -263,6 +290,7 @@ export class Pipeline {
     tag: number,
     body: Buffer | undefined,
   ): Reply {
+    this.#answering = permit;
     switch (tag) {
       case BackendTag.RowDescription:
       case BackendTag.DataRow:
@@ -279,6 +307,7 @@ export class Pipeline {
       case BackendTag.CommandComplete:
       case BackendTag.EmptyQueryResponse:
         this.#copyIn.end();
+        this.#doubtfulSyncs = 0; // the COPY has read them
         if (!execute) return { kind: 'answer', permit };
         this.#expected.shift();
         this.#portals.delete(permit);
@@ -303,7 +332,7 @@ export class Pipeline {
     const [head] = this.#expected;
     if (head?.kind === 'query' && head.change) head.change.applied = true;
     const other = this.#expected.findIndex(({ kind }, index) => index > 0 && kind !== 'sync');
-    this.#expected.splice(1, other < 0 ? Infinity : other - 1);
+    this.#doubtfulSyncs = this.#expected.splice(1, other < 0 ? Infinity : other - 1).length;
     if (other < 0) this.#copyIn.begin(permit);
   }
 
@@ -324,6 +353,10 @@ export class Pipeline {
   #ready(body: Buffer): Reply {
     const head = this.#expected.shift();
     if (head?.kind === 'query' && head.change) head.change.applied = true;
+    return this.#settled(body);
+  }
+
+  #settled(body: Buffer): Reply {
     this.#status = parseReadyForQuery(body);
     if (this.#status === 'I') this.#portals.endAll(); // portals end with their transaction
     return { kind: 'ready' };
@@ -332,11 +365,17 @@ export class Pipeline {
   #error(body: Buffer): Reply {
     const head = this.#expected[0];
     // Before its end the backend speaks unasked, and after a Sync it may fail to commit: neither answers an operation.
-    if (!head || head.kind === 'sync') return { kind: 'aside', channel: 'message' };
+    if (!head || head.kind === 'sync') {
+      if (!head && this.#segment === 'open') this.#segment = 'skipping'; // such as a timeout between two messages
+      return { kind: 'aside', channel: 'message' };
+    }
     const code = tryParseErrorCode(body);
     const outcome: Outcome = { status: 'error', ...(code === undefined ? {} : { code }) };
     this.#copyIn.end();
-    if (head.kind === 'query') return { kind: 'answer', permit: head.permit, ends: outcome };
+    if (head.kind === 'query') {
+      this.#answering = head.permit;
+      return { kind: 'answer', permit: head.permit, ends: outcome };
+    }
     const permit = 'permit' in head ? head.permit : undefined;
     this.#dropUntilSync(permit);
     if (head.kind === 'poison') return { kind: 'replaced', bytes: head.error };
@@ -358,16 +397,4 @@ export class Pipeline {
     if ('permit' in expected && expected.permit !== failed)
       expected.permit?.finish({ status: 'not-executed' });
   }
-}
-
-function control(
-  kind: 'sync' | 'flush' | 'describe' | 'close',
-  frame: Buffer,
-  record?: RecordRef,
-): Extract<Effect, { kind: 'control' }> {
-  return { kind: 'control', control: { kind, frame, record } };
-}
-
-function ended({ layout }: Statement): Outcome {
-  return { status: 'ok', ...(typeof layout === 'object' ? { layout } : {}) };
 }

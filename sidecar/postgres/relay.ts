@@ -175,7 +175,8 @@ export class Relay {
       this.#intake.holding ||
       this.#intake.items + this.#pipeline.outstanding > maxOutstanding ||
       this.#intake.bytes > highWaterBytes ||
-      this.#upstream.writableLength > highWaterBytes
+      this.#upstream.writableLength > highWaterBytes ||
+      this.#release.backlogBytes > highWaterBytes // answers of our own, to an agent that does not read
     );
   }
 

@@ -100,14 +100,20 @@ export class ReleaseQueue {
       else if (answer.ready) this.#closeWithheld(held, answer);
       else this.#withholding = held;
     }
+    // What ends with a Flush has no ReadyForQuery that would close it.
+    if (end.idle && this.#withholding) this.#agent.add(withheld(this.#withholding));
     this.#agent.flush();
     if (end.idle) this.#withholding = undefined;
     if (!this.#withholding) this.#inside = end.inside;
   }
 
-  #closeWithheld({ refusal }: Stop, answer: Answer): void {
-    this.#agent.add(buildRefusal({ ...refusal, message: withheldNote }));
+  #closeWithheld(stop: Stop, answer: Answer): void {
+    this.#agent.add(withheld(stop));
     this.#agent.add(answer.bytes);
     this.#withholding = undefined;
   }
+}
+
+function withheld({ refusal }: Stop): Buffer {
+  return buildRefusal({ ...refusal, message: withheldNote });
 }

@@ -41,6 +41,7 @@ export interface Portal {
 }
 
 const maxNames = 10_000;
+const maxPending = 1_000; // changes that are kept although the backend may have made them
 const maxNameBytes = 4 * 1024 * 1024;
 
 /** Names that an agent gave, bounded in number and in bytes: PostgreSQL itself sets no limit. */
@@ -160,6 +161,8 @@ export class Statements {
 
   #note(name: string, before: Statement | undefined): Change {
     const change: Change = { applied: false };
+    if (this.#pending.length >= maxPending)
+      this.#pending = this.#pending.filter((entry) => !entry.change.applied);
     this.#pending.push({ name, before, change });
     return change;
   }

@@ -5,10 +5,11 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { buildBind, hostileLogins } from '../support/hostile-bytes.ts';
-import { buildPassword, buildQuery } from '#core/postgres/frontend.ts';
+import { buildPassword, buildQuery, buildSync } from '#core/postgres/frontend.ts';
 import { buildStartup } from '#core/postgres/startup.ts';
 import { assertNothingLeft } from '../support/growth.ts';
 import { openFilesOf, pssOf } from '../support/inspector.ts';
+import { bind } from '../support/extended-query.ts';
 import { startInstance, type TestInstance } from '../support/instance.ts';
 import { metricOf, untilIdle } from '../support/metrics.ts';
 import { Random, scaled } from '../support/random.ts';
@@ -103,9 +104,13 @@ describe('a hostile client', { skip: linux }, () => {
     await client.end();
   });
 
-  for (const [what, statement, times] of [
-    ['asks for two gigabytes', "SELECT repeat('x', 1000) FROM generate_series(1, 2000000)", 1],
-    ['sends a hundred thousand queries', "SELECT repeat('y', 10000)", 100_000],
+  const gigabytes = buildQuery("SELECT repeat('x', 1000) FROM generate_series(1, 2000000)");
+  const large = buildQuery("SELECT repeat('y', 10000)");
+  const refused = Buffer.concat([bind('', { portal: 'é' }), buildSync()]); // the gateway answers it by itself
+  for (const [what, message, times] of [
+    ['asks for two gigabytes', gigabytes, 1],
+    ['sends a hundred thousand queries', large, 100_000],
+    ['sends what is refused', Buffer.concat(Array.from({ length: 20_000 }, () => refused)), 40],
   ] as const) {
     test(`an agent that ${what} and reads nothing holds little memory, and nobody else waits`, async () => {
       const socket = await dial();
@@ -117,10 +122,10 @@ describe('a hostile client', { skip: linux }, () => {
       socket.write(
         Buffer.concat([buildStartup(parameters), buildPassword(await instance.token())]),
       );
-      const query = buildQuery(statement);
-      for (let sent = 0; sent < times; sent += 1) socket.write(query);
+      for (let sent = 0; sent < times; sent += 1) socket.write(message);
       // It stands still once every buffer on the way is full.
       await standsStill(() => metricOf(instance, 'chaperone_spool_written_bytes_total'));
+      await standsStill(() => socket.bytesWritten - socket.writableLength);
       assert.ok(
         pssOf(instance.instance.pids.sidecar) < 200 * 1024 * 1024,
         `${pssOf(instance.instance.pids.sidecar)} bytes`,

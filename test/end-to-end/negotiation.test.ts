@@ -296,6 +296,7 @@ describe('a login', () => {
       loginTimeoutMs: 10_000,
       tokenPolicy: () => 'Required',
       identify: () => Promise.resolve(refusal),
+      refused: () => undefined,
     };
     const far = await serve(host, '192.0.2.1');
     const messages = await converse(far, buildStartup(parameters), 'token');

@@ -66,6 +66,8 @@ const messages: Readonly<Record<string, Buffer>> = {
   'query a mistake': buildQuery('SELECT 1; SELEC 2'),
   'query nothing': buildQuery(''),
   'query a notice': buildQuery("DO $$ BEGIN RAISE NOTICE 'noted'; END $$"),
+  'parse a copy that fails': parse('', 'COPY seen FROM STDIN'),
+  'query a copy that fails': buildQuery('COPY seen FROM STDIN'),
   'query a copy in': buildQuery('COPY taken FROM STDIN'),
   'query two copies in': buildQuery('COPY taken FROM STDIN; SELECT 3; COPY taken FROM STDIN'),
   'query a copy out': buildQuery('COPY items TO STDOUT (FORMAT binary)'),
@@ -131,7 +133,7 @@ describe('pipelines', () => {
     await admin.query('CREATE DATABASE direct');
     const client = new Client({ ...asAdmin, database: 'direct' });
     await client.connect();
-    await client.query(`CREATE TABLE counter AS SELECT 0 AS value; CREATE TABLE taken (id int);
+    await client.query(`CREATE TABLE counter AS SELECT 0 AS value; CREATE TABLE taken (id int); CREATE VIEW seen AS SELECT 1;
       CREATE TABLE items AS SELECT id, 'item ' || id AS name FROM generate_series(1, 5) AS id`);
     await client.end();
     await admin.query('CREATE DATABASE through TEMPLATE direct'); // with the same OIDs
@@ -155,9 +157,12 @@ describe('pipelines', () => {
     client.send(...tidy, buildQuery(endOfScript));
     const answers = await client.read((answer) => answer.includes('end of script'));
     if (!client.closed) answers.push(...(await client.read((answer) => answer.startsWith('Z'))));
-    // An Execute of a cursor is preceded by a Describe, which then is the message that a COPY fails at.
-    return answers.map((answer) => answer.replace('type 0x44 during', 'type 0x45 during'));
+    return answers.map(withoutDescribe);
   }
+
+  /** An Execute of a cursor is preceded by a Describe, which then is the message that a COPY fails at. */
+  const withoutDescribe = (answer: string): string =>
+    answer.replace('type 0x44 during', 'type 0x45 during');
 
   /** A client on either route; both anew when a script has cost them their connection. */
   let clients: { direct: RawClient; through: RawClient } | undefined;
@@ -221,16 +226,27 @@ describe('pipelines', () => {
     for (let round = 0; round < scaled(300); round += 1) {
       const names = script(random);
       const cut = random.below(names.length + 1);
-      const answers: string[][] = [];
-      for (const route of routes) {
+      const play = async (
+        route: (typeof routes)[number],
+      ): Promise<{ given: string[]; later: string[] }> => {
         const client = await open(route);
         client.send(...framesOf(names.slice(0, cut)));
-        const given = await client.end();
+        const given = (await client.end()).map(withoutDescribe);
         const fresh = await open(route);
-        answers.push([...given, ...(await finish(fresh))]);
+        const later = await finish(fresh);
         fresh.destroy();
-      }
-      assert.deepEqual(answers[1], answers[0], `round ${round}: ${names.slice(0, cut).join(', ')}`);
+        return { given, later };
+      };
+      const direct = await play('direct');
+      const gated = await play('through');
+      const what = `round ${round}: ${names.slice(0, cut).join(', ')}`;
+      // PostgreSQL keeps short replies back until it is asked for them, which the gateway may have done by itself.
+      const asked = gated.given.splice(direct.given.length);
+      assert.ok(
+        asked.every((answer) => /^[123nt] /.test(answer)),
+        `${what}: ${asked.join(' / ')}`,
+      );
+      assert.deepEqual(gated, direct, what);
     }
   });
 

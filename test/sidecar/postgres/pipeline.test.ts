@@ -159,11 +159,31 @@ describe('Pipeline', () => {
     ],
     ['drops what follows an error up to its Sync', 'P [!] B E S', ['P', 'S']],
     ['does not drop what follows the Sync of an error', 'P S B [!] E S', ['P', 'S', 'B', 'E', 'S']],
+    [
+      'drops what follows an error that came unasked within a segment',
+      'P H [1] [!] B E S Q',
+      ['P', 'H', 'S', 'Q'],
+    ],
+    ['minds no error that came unasked between segments', 'P S [1] [ZI] [!] P', ['P', 'S', 'P']],
     ['is clean again after a Sync', 'P S [1] [ZI] r', ['P', 'S', 'answer error Z']],
   ];
   for (const [what, script, effects] of cases) {
     test(`${what}: ${script}`, () => assert.deepEqual(play(script).effects, effects));
   }
+
+  test('takes the answer to a Sync behind a COPY that failed before it read anything', () => {
+    const { replies, pipeline, effects } = play('B E S [2] [G] [!] [ZI] r');
+    assert.deepEqual(
+      replies.map(({ kind }) => kind),
+      ['acknowledgement', 'answer', 'answer', 'ready'],
+    );
+    assert.equal(effects.at(-1), 'answer error Z');
+    assert.equal(pipeline.idle, true);
+  });
+
+  test('takes no answer to a Sync that a COPY has read', () => {
+    assert.throws(() => play('B E S [2] [G] [C] [ZI]'), { code: 'protocol-violation' });
+  });
 
   test('puts the refusal in the place of the error that it provoked', () => {
     const { replies, pipeline } = play('P B R S [1] [2] [!] [ZI]');
