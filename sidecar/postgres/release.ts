@@ -100,8 +100,9 @@ export class ReleaseQueue {
       else if (answer.ready) this.#closeWithheld(held, answer);
       else this.#withholding = held;
     }
-    // What ends with a Flush has no ReadyForQuery that would close it.
-    if (end.idle && this.#withholding) this.#agent.add(withheld(this.#withholding));
+    // What ends with a Flush has no ReadyForQuery that would close it; behind our last word nothing is said.
+    if (end.idle && this.#withholding && answers.at(-1)?.last !== true)
+      this.#agent.add(withheld(this.#withholding));
     this.#agent.flush();
     if (end.idle) this.#withholding = undefined;
     if (!this.#withholding) this.#inside = end.inside;
