@@ -118,12 +118,12 @@ export class Host implements LaneHost {
       return noPolicy;
     }
     if (this.#draining) return draining.refusal;
-    // The login took its time: what it was allowed when it began may be withdrawn by now.
-    if (!keepsAccess({ who, target }, bundle)) return withdrawn.refusal;
     if (this.#sessions.size >= this.#options.config.maxSessions) {
       this.refused(target, 'too many sessions');
       return tooMany;
     }
+    // The login took its time: what it was allowed when it began may be withdrawn by now.
+    if (!keepsAccess({ who, target }, bundle)) return withdrawn.refusal;
     const session = new LiveSession({
       writer: this.#options.writer,
       bundle: () => this.#bundle ?? bundle,

@@ -70,4 +70,17 @@ describe('what a host refuses', () => {
       host.drain();
     });
   }
+
+  test('when its backend was withdrawn while the login went on', async () => {
+    using spool = openSpool();
+    const { host, bundle } = await startHost(spool, 10);
+    const { who, target } = openSession(spool.writer);
+    if (bundle)
+      host.apply({ ...bundle, backends: new Map([[target.backend.name, target.backend]]) });
+    assert.equal(isRefusal(await host.open(who, target)), false);
+    if (bundle) host.apply(bundle); // which has no backends
+    const opened = await host.open(who, target);
+    assert.equal(isRefusal(opened) && opened.code, 'session-ended');
+    host.drain();
+  });
 });

@@ -72,6 +72,38 @@ describe('Admission', () => {
     assert.equal(request.payload.toString('latin1'), 'cursor\0\0\0\0\x05');
   });
 
+  test('lets nothing up that stands behind what the backend looks at', () => {
+    using spool = openSpool();
+    const name = 'n'.repeat(63);
+    const long = `${name}and more`;
+    const { items } = admit(spool, [
+      buildExecute(name, 0),
+      ofPortal(name),
+      close('P', name),
+      buildSync(),
+      buildExecute(long, 0),
+      buildSync(),
+      ofPortal(long),
+      buildSync(),
+      close('P', long),
+    ]);
+    assert.deepEqual(kinds(items), [
+      'execute',
+      'describe-portal',
+      'close',
+      'sync',
+      'refused',
+      'sync',
+      'refused',
+      'sync',
+      'refused',
+    ]);
+    for (const tag of ['S', 'H', 'X'])
+      assert.throws(() => admit(spool, [buildMessage(tag, 'text')]), {
+        code: 'protocol-violation',
+      });
+  });
+
   test('records names in Describe and Close that no other record gave', async () => {
     using spool = openSpool();
     const known = [parse('s', 'SELECT 1'), bind('s', { portal: 'p' }), ofStatement('s'), ofPortal('p'), ofPortal(''), close('S', '')]; // prettier-ignore
