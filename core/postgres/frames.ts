@@ -41,7 +41,18 @@ export interface SplitterOptions {
   readonly maxMessageBytes: number | ((tag: number) => number);
   /** What happens to one above the limit: it is swallowed, ends the stream, or is passed on piece by piece. */
   readonly oversized: 'skip' | 'throw' | 'stream';
+  /** Shared by many splitters: what finds no room in it counts as above the limit. Asked for long messages alone. */
+  readonly room?: Room;
 }
+
+/** Memory that is shared out, in bytes. */
+export interface Room {
+  take(bytes: number): boolean;
+  give(bytes: number): void;
+}
+
+/** Messages up to this length, in bytes, need no room: each connection may hold one. */
+export const freeBytes = 262_144;
 
 /** So much of a message above the limit comes with its first piece: names and the beginning of a text. */
 export const openBytes = 65_536;
@@ -75,6 +86,10 @@ export class FrameSplitter {
   readonly #options: SplitterOptions;
   #state: State = { kind: 'between' };
   #held: Buffer = Buffer.alloc(0);
+  /** Whether the message under way is above the limit. */
+  #over = false;
+  /** What the message under way has taken of the shared room. */
+  #taken = 0;
 
   constructor(options: SplitterOptions) {
     this.#options = options;
@@ -96,8 +111,15 @@ export class FrameSplitter {
       return pieces;
     } catch (error) {
       this.#state = { kind: 'broken' };
+      this.giveBack();
       throw error;
     }
+  }
+
+  /** Gives the room back that a message under way has taken: nothing more will be pushed. */
+  giveBack(): void {
+    if (this.#taken > 0) this.#options.room?.give(this.#taken);
+    this.#taken = 0;
   }
 
   #split(chunk: Buffer, pieces: Piece[]): void {
@@ -143,7 +165,9 @@ export class FrameSplitter {
     if (this.#options.streamed.has(tag)) return this.#run(tag, 0, bytes, { from: at, at }, pieces);
     const total = 1 + length;
     let wanted = total;
-    if (length > this.#limitOf(tag)) {
+    const whole = at + total <= bytes.length;
+    this.#over = length > this.#limitOf(tag) || (!whole && !this.#hasRoom(length));
+    if (this.#over) {
       const { oversized } = this.#options;
       if (oversized === 'throw') throw violation(`a message of ${length} bytes`);
       if (oversized === 'skip') {
@@ -152,7 +176,7 @@ export class FrameSplitter {
         return at + headerBytes;
       }
       wanted = Math.min(total, headerBytes + openBytes);
-    } else if (at + total <= bytes.length) {
+    } else if (whole) {
       const frame = bytes.subarray(at, at + total);
       pieces.push({ kind: 'message', tag, frame, body: frame.subarray(headerBytes) });
       return at + total;
@@ -163,6 +187,14 @@ export class FrameSplitter {
     if (filled === wanted) this.#gathered(tag, frame, pieces);
     else this.#state = { kind: 'gathering', tag, frame, filled, wanted };
     return at + there;
+  }
+
+  #hasRoom(length: number): boolean {
+    const { room } = this.#options;
+    if (!room || length <= freeBytes) return true;
+    if (!room.take(length)) return false;
+    this.#taken = length;
+    return true;
   }
 
   #limitOf(tag: number): number {
@@ -194,7 +226,8 @@ export class FrameSplitter {
   #gathered(tag: number, frame: Buffer, pieces: Piece[]): void {
     const length = readLength(frame, 1);
     const left = 1 + length - frame.length;
-    if (length > this.#limitOf(tag)) {
+    this.giveBack();
+    if (this.#over) {
       pieces.push({ kind: 'open', tag, length, frame, last: left === 0 });
     } else pieces.push({ kind: 'message', tag, frame, body: frame.subarray(headerBytes) });
     this.#state = left > 0 ? { kind: 'flowing', tag, left } : { kind: 'between' };

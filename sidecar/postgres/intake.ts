@@ -1,7 +1,7 @@
 import { isPromise } from 'node:util/types';
 import { ChaperoneError } from '#core/errors.ts';
 import type { Renames } from '#core/postgres/command.ts';
-import { FrameSplitter, type Piece } from '#core/postgres/frames.ts';
+import { FrameSplitter, type Piece, type Room } from '#core/postgres/frames.ts';
 import { FrontendTag } from '#core/postgres/frontend.ts';
 import type { Permit } from '../gate.ts';
 import type { Session } from '../lane.ts';
@@ -11,7 +11,9 @@ import type { Item } from './items.ts';
 import type { Pipeline } from './pipeline.ts';
 
 /** A text is held whole, to be judged, up to this length; what is longer is passed on piece by piece, if at all. */
-const maxTextBytes = 1024 * 1024;
+const maxTextBytes = 16 * 1024 * 1024;
+/** Texts that have come in part, of all connections of the process: they would add up to gigabytes. */
+const maxHeldTextBytes = 64 * 1024 * 1024;
 const maxHeldBytes = 262_144; // of messages with parameters, which nobody has to see whole
 const maxSmallBytes = 10_000; // of messages with names alone: PQ_SMALL_MESSAGE_LIMIT of PostgreSQL
 
@@ -38,6 +40,18 @@ const namingTags: ReadonlySet<number> = new Set([
 
 /** What may still be admitted: anything; the rest of what was begun; nothing. */
 export type Phase = 'open' | 'finishing' | 'over';
+
+let heldTextBytes = 0;
+const heldTexts: Room = {
+  take: (bytes) => {
+    if (heldTextBytes + bytes > maxHeldTextBytes) return false;
+    heldTextBytes += bytes;
+    return true;
+  },
+  give: (bytes) => {
+    heldTextBytes -= bytes;
+  },
+};
 
 export interface IntakeOptions {
   readonly session: Session;
@@ -67,6 +81,7 @@ export class Intake {
     streamed: new Set([FrontendTag.CopyData]),
     maxMessageBytes,
     oversized: 'stream',
+    room: heldTexts,
   });
   readonly #inbox: Batch[] = [];
   #inboxItems = 0;
@@ -114,8 +129,9 @@ export class Intake {
     return !this.#pumping && this.#held.length === 0;
   }
 
-  /** Settles when everything that was admitted has been forwarded or dropped. */
-  get drained(): Promise<void> {
+  /** Settles when everything that was admitted has been forwarded or dropped; nothing more is taken. */
+  end(): Promise<void> {
+    this.#splitter.giveBack();
     return this.#pumped;
   }
 

@@ -125,7 +125,7 @@ export class Relay {
     if (this.#upstream.closed) this.#upstreamClose();
     await this.#over.promise;
     this.#stopping.end();
-    await this.#intake.drained; // what was admitted and is not forwarded any more ends before the session does
+    await this.#intake.end(); // what was admitted and is not forwarded any more ends before the session does
     for (const target of [signal, urgent]) target.removeEventListener('abort', stopped);
     this.#pipeline.abandon();
     const reason = this.#defect ? 'internal-error' : (this.#reason ?? 'agent-vanished');

@@ -160,4 +160,31 @@ describe('FrameSplitter', () => {
       }
     }
   });
+
+  test('holds long messages in shared room alone, and gives it back however they end', () => {
+    let left = 1_000_000;
+    const room = {
+      take: (bytes: number): boolean => {
+        if (bytes > left) return false;
+        left -= bytes;
+        return true;
+      },
+      give: (bytes: number): void => {
+        left += bytes;
+      },
+    };
+    const open = (): FrameSplitter =>
+      new FrameSplitter({ streamed: new Set(), maxMessageBytes: 1e7, oversized: 'stream', room });
+    const long = buildMessage('Q', 'x'.repeat(600_000));
+    const [first, second] = [open(), open()];
+    assert.deepEqual(first.push(long.subarray(0, 100_000)), []);
+    const [beginning] = second.push(long.subarray(0, 100_000));
+    assert.equal(beginning?.kind, 'open'); // there is room for one
+    assert.equal(first.push(long.subarray(100_000))[0]?.kind, 'message');
+    assert.equal(left, 1_000_000);
+    first.push(long.subarray(0, 10));
+    first.giveBack();
+    assert.equal(left, 1_000_000);
+    assert.equal(open().push(long)[0]?.kind, 'message'); // whole, so nothing is held
+  });
 });
