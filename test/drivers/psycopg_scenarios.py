@@ -147,7 +147,8 @@ def pipeline():
             answers.append(failure(lambda: (failing.execute("INSERT INTO kept VALUES (1)"), pipe.sync())))
             answers.append(conn.execute("SELECT array_agg(id) FROM kept").fetchone()[0])
         with conn.pipeline():
-            first = conn.execute("SELECT 1/0")
+            # It fails once what follows is on its way: psycopg raises what it has read when it sends.
+            first = conn.execute("SELECT 1/length(pg_sleep(0.5)::text)")
             second = conn.execute("SELECT 2")
             answers.append(failure(first.fetchone))
             answers.append(failure(second.fetchone)[0])
