@@ -49,8 +49,9 @@ export async function interleave<Name extends string>(
 export function figureOf(values: readonly number[]): Figure {
   const sorted = values.toSorted((a, b) => a - b);
   const [min = Number.NaN] = sorted;
+  const at = (index: number): number => sorted[index] ?? Number.NaN;
   return {
-    median: sorted[Math.floor(sorted.length / 2)] ?? Number.NaN,
+    median: (at((sorted.length - 1) >> 1) + at(sorted.length >> 1)) / 2,
     min,
     max: sorted.at(-1) ?? Number.NaN,
   };

@@ -14,9 +14,6 @@ const read = (path: string): string => readFileSync(join(projectDirectory, path)
 const documents = ['README.md', 'CHANGELOG.md', ...find('docs/**/*.md')];
 const folders = 'core|sidecar|collector|cli|runtime|test|tools|bench|examples|docs';
 
-/** Written by whoever measures, and named before it is there. */
-const awaited = new Set(['docs/performance.md']);
-
 /** The cells of every row of a document's tables, without the backticks around a whole cell. */
 function rowsOf(text: string): string[][] {
   return Array.from(text.matchAll(/^\| (.*) \|$/gm), ([, row = '']) =>
@@ -56,10 +53,7 @@ describe('the documentation', () => {
       for (const [, path = ''] of read(file).matchAll(
         new RegExp(`\`((?:${folders})/[^\`\\s*]*)\``, 'g'),
       ))
-        assert.ok(
-          awaited.has(path) || existsSync(join(projectDirectory, path)),
-          `${file}: ${path}`,
-        );
+        assert.ok(existsSync(join(projectDirectory, path)), `${file}: ${path}`);
     }
   });
 

@@ -1,5 +1,5 @@
 import type { Setting } from '../setting.ts';
-import { interleave, type Goal, type Measured } from '../rounds.ts';
+import { figureOf, interleave, type Goal, type Measured } from '../rounds.ts';
 import { pgbench } from './clients.ts';
 
 export interface Effort {
@@ -87,13 +87,7 @@ async function* measure(
     ...(goals.beside ? { goal: goals.beside } : {}),
   };
   if (clients === 1) return;
-  const single = (values: readonly number[]) => ({
-    chaperone: {
-      median: values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0,
-      min: Math.min(...values),
-      max: Math.max(...values),
-    },
-  });
+  const single = (values: readonly number[]) => ({ chaperone: figureOf(values) });
   yield { measure: `${title}, until all is stored`, unit: 's', figures: single(drains) };
   yield { measure: `${title}, stored`, unit: 'records/s', figures: single(drainRates) };
 }
