@@ -65,7 +65,7 @@ export async function startSetting({
       settings: { max_connections: '300' },
     }),
   );
-  await loadData(server);
+  await loadData(server, tls);
   const through = stack.use(await startThrough(server, { programs }));
   const relay = await startRelay(server, stack);
   const { password } = server;
@@ -95,7 +95,7 @@ export async function startSetting({
   };
 }
 
-async function loadData(server: BackendServer): Promise<void> {
+async function loadData(server: BackendServer, tls: boolean): Promise<void> {
   const login = { host: server.directory, port: server.port, user: 'postgres' };
   const admin = new Client({ ...login, database: 'postgres' });
   await admin.connect();
@@ -106,11 +106,8 @@ async function loadData(server: BackendServer): Promise<void> {
   for (const statement of fill.split(';')) await client.query(statement);
   await client.end();
   const { pgbench } = await import('./postgres/clients.ts');
-  await pgbench({ name: 'direct', port: server.port, password: server.password }, [
-    '--initialize',
-    '--scale=10',
-    '--quiet',
-  ]);
+  const route: Route = { name: 'direct', port: server.port, password: server.password };
+  await pgbench(route, ['--initialize', '--scale=10', '--quiet'], tls);
 }
 
 async function startRelay(server: BackendServer, stack: AsyncDisposableStack): Promise<number> {
