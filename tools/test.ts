@@ -22,7 +22,10 @@ const files = globSync('test/**/*.test.ts')
 const counts = { passed: 0, failed: 0, skipped: 0 };
 const skipped: string[] = [];
 
-const stream = run({ files, concurrency: 1, timeout: 600_000 });
+/** Milliseconds a file may take: a test that hangs is a failure, a whole gigabyte is not. */
+const timeout = values.long ? 2_400_000 : 600_000;
+
+const stream = run({ files, concurrency: 1, timeout });
 stream.on('test:pass', (event) => {
   if (event.details.type === 'suite') return;
   if (event.skip === undefined || event.skip === false) counts.passed += 1;
