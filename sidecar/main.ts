@@ -135,7 +135,10 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     listener.close(),
     delay(why === 'asked' ? drainMs : orphanDrainMs, undefined, { ref: false }),
   ]);
-  writer.append({ ending: true, seal: () => ({ fields: { kind: 'stream.end' } }) });
+  writer.append({
+    ending: true,
+    seal: () => ({ fields: { kind: 'stream.end', reason: 'stopped' } }),
+  });
   if (!writer.close()) log.error('records were lost: the spool could not be written');
   const left = await shipper.stop(why === 'asked' ? shipMs : 0);
   if (left.length === 0) log.info('stopped; the spool is shipped');
@@ -174,6 +177,7 @@ function recordStreamStart(writer: SpoolWriter, { workload }: SidecarConfig): vo
         'k8s.pod.name': workload.pod,
         'k8s.namespace.name': workload.namespace,
         'service.account': workload.serviceAccount,
+        publicKey: '0'.repeat(64),
       },
     }),
   });

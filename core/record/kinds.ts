@@ -55,6 +55,7 @@ export type EndReason =
   | 'access-withdrawn'
   | 'killed'
   | 'draining'
+  | 'sidecar-killed' // written after a restart, for a session whose process is gone
   | 'internal-error';
 
 /** Who a session belongs to, as it stands in `session.start`. What a token alone can say is absent for a workload. */
@@ -75,8 +76,35 @@ export type RecordFields =
       readonly 'k8s.pod.name': string;
       readonly 'k8s.namespace.name': string;
       readonly 'service.account': string;
+      /** Ed25519 public key of the stream's checkpoints: 32 bytes in lower-case hex. */
+      readonly publicKey: string;
+      /** The pod's stream before this one, as it was left. */
+      readonly previous?: StreamHead | undefined;
     }
-  | { readonly kind: 'stream.end' }
+  | {
+      readonly kind: 'stream.end';
+      /** `recovered`: written by the next process, for one that could not end its stream itself. */
+      readonly reason: 'stopped' | 'recovered';
+    }
+  | {
+      readonly kind: 'checkpoint';
+      /** Link of the record before this one, in lower-case hex. */
+      readonly link: string;
+      /** Ed25519 over `checkpointText`, in lower-case hex; all zeros where the process ended before it signed. */
+      readonly signature: string;
+    }
+  | {
+      readonly kind: 'gap';
+      /** First seq of records that are lost or could not be verified. */
+      readonly from: number;
+      /** The last such seq; absent where it is not known. */
+      readonly to?: number | undefined;
+      readonly reason: 'damaged' | 'quarantined';
+    }
+  | {
+      readonly kind: 'policy.changed';
+      readonly revision: string;
+    }
   | {
       readonly kind: 'session.start';
       readonly protocol: 'Postgres' | 'TCP';
@@ -149,6 +177,13 @@ export type RecordFields =
       /** See `request`. */
       readonly layout?: number | undefined;
     };
+
+/** A place in a stream: the seq of a record, and the link there in lower-case hex. */
+export interface StreamHead {
+  readonly stream: string;
+  readonly seq: number;
+  readonly link: string;
+}
 
 /** Stands in for a payload under `record: Digest`. */
 export interface PayloadDigest {
