@@ -145,8 +145,9 @@ describe('the environment of a part', () => {
   });
 
   test('has defaults where they are safe', () => {
-    assert.deepEqual(readCollectorConfig({}).listen, { host: '127.0.0.1', port: 15_480 });
-    assert.deepEqual(readCollectorConfig({ CHAPERONE_LISTEN: '[::1]:0' }).listen, {
+    const env = { CHAPERONE_COLLECTOR_KEY_FILE: '/k' };
+    assert.deepEqual(readCollectorConfig(env).listen, { host: '127.0.0.1', port: 15_480 });
+    assert.deepEqual(readCollectorConfig({ ...env, CHAPERONE_LISTEN: '[::1]:0' }).listen, {
       host: '::1',
       port: 0,
     });
