@@ -2,24 +2,11 @@ import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import type { SessionSummary } from '#core/session-summary.ts';
 import { framesType } from './ingest.ts';
-import type { Metrics } from './metrics.ts';
 import { HttpProblem } from './problem.ts';
+import { admitReaders, type ReaderOptions } from './readers.ts';
 import type { Database } from './store/database.ts';
-import {
-  findSessions,
-  findStream,
-  listSessions,
-  readFrames,
-  readHashes,
-  type StreamRow,
-} from './store/read.ts';
-import type { TokenReview } from './writers.ts';
-
-export interface QueryOptions {
-  readonly database: Database;
-  readonly tokens: TokenReview;
-  readonly metrics: Metrics;
-}
+import { findSessions, findStream, readFrames, readHashes, type StreamRow } from './store/read.ts';
+import { listSessions } from './store/search.ts';
 
 const text = { type: 'string', maxLength: 1_024 } as const;
 const listQuery = {
@@ -51,21 +38,10 @@ interface ListQuery {
 }
 
 /** What readers may ask: sessions, their frames, and what proves that nothing is missing between them. */
-export function registerQueries(
-  app: FastifyInstance,
-  { database, tokens, metrics }: QueryOptions,
-): void {
+export function registerQueries(app: FastifyInstance, options: ReaderOptions): void {
+  const { database } = options;
   app.register((routes, _options, done) => {
-    routes.addHook('onRequest', async (request) => {
-      if (!tokens.isReader(request.headers.authorization)) {
-        throw new HttpProblem('unauthorized', 'a bearer token that may read is needed');
-      }
-      if (!database.ready) throw new HttpProblem('store-unavailable', 'the database is not ready');
-    });
-    routes.addHook('onResponse', async (_request, reply) =>
-      metrics.reads.inc({ status: reply.statusCode }),
-    );
-
+    admitReaders(routes, options);
     routes.get<{ Querystring: ListQuery }>(
       '/v1/sessions',
       { schema: { querystring: listQuery } },
@@ -82,7 +58,9 @@ export function registerQueries(
     );
     routes.get<{ Params: { id: string } }>('/v1/sessions/:id/frames', async (request, reply) => {
       const session = await oneSession(database, request.params.id);
-      return reply.type(framesType).send(Readable.from(readFrames(database, session)));
+      return reply
+        .type(framesType)
+        .send(Readable.from(readFrames(database, { stream: session.stream, session: session.id })));
     });
     routes.get<{ Params: { stream: string } }>('/v1/streams/:stream', async (request) =>
       oneStream(database, request.params.stream),
@@ -120,7 +98,10 @@ async function oneStream(database: Database, id: string): Promise<StreamRow> {
   return stream;
 }
 
-function parseCursor(cursor: string | undefined): { startedAt: string; id: string } | undefined {
+/** Reads where a list goes on: a time and an id. @throws HttpProblem `bad-request`. */
+export function parseCursor(
+  cursor: string | undefined,
+): { startedAt: string; id: string } | undefined {
   if (cursor === undefined) return undefined;
   const [startedAt = '', id = ''] = cursor.split('_');
   if (!uuid.test(id) || Number.isNaN(Date.parse(startedAt))) {

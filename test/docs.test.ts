@@ -167,7 +167,7 @@ describe('the list of settings', () => {
       CHAPERONE_SERVICE_ACCOUNT: 's', CHAPERONE_CONFIG_DIR: '/c', CHAPERONE_SPOOL_DIR: '/s',
       CHAPERONE_COLLECTOR_URL: 'https://collector', CHAPERONE_COLLECTOR_CA_FILE: '/ca',
     }],
-    ['Collector', readCollectorConfig, {}],
+    ['Collector', readCollectorConfig, { CHAPERONE_COLLECTOR_KEY_FILE: '/k' }],
   ]; // prettier-ignore
   for (const [heading, readConfig, required] of parts) {
     const rows = rowsOf(sectionOf(text, heading)).slice(2);

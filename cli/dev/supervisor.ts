@@ -1,24 +1,21 @@
 import { randomBytes } from 'node:crypto';
-import {
-  accessSync,
-  chmodSync,
-  constants,
-  mkdirSync,
-  mkdtempSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ChaperoneError } from '#core/errors.ts';
 import type { CollectorSecrets, ServerKeyPair, SidecarSecrets } from '#core/control.ts';
 import { adminSocketPath, instanceFile, projectDirectory, type Instance } from '../instance.ts';
 import { createLocalCa } from './certificates.ts';
 import { baseEnvironment } from './child.ts';
 import { readEnvironment } from './config.ts';
+import {
+  collectorKeyFile,
+  createDirectories,
+  evidenceFiles,
+  removeTokens,
+  writeTokens,
+} from './data-directory.ts';
 import { demoDatabase, demoRole, loadDemoData } from './demo-data.ts';
 import { runDemo } from './demo.ts';
 import { lockInstance } from './instance-lock.ts';
@@ -53,12 +50,13 @@ const sources = {
   collector: join(projectDirectory, 'collector/main.ts'),
 };
 
-/** Made anew at each start, and known to the processes that need them alone. The read token is in a 0600 file too. */
+/** Made anew at each start, and known to the processes that need them alone. Those of people are in 0600 files too. */
 export interface InstanceSecrets {
   readonly backendPassword: string;
   readonly storePassword: string;
   readonly ingestToken: string;
   readonly readToken: string;
+  readonly operatorToken: string;
   /** Logins of further backends, by the name that a Backend's `credential.secretRef` gives. */
   readonly credentials: SidecarSecrets['credentials'];
 }
@@ -79,6 +77,7 @@ export function createSecrets(): InstanceSecrets {
     storePassword: secret(),
     ingestToken: secret(),
     readToken: secret(),
+    operatorToken: secret(),
     credentials: {},
   };
 }
@@ -138,7 +137,7 @@ class Supervisor {
     this.#say(`starting PostgreSQL, ${what} …`);
     const ca = await createLocalCa(Date.now());
     writeFileSync(join(data, 'ca.crt'), ca.certificate);
-    writeFileSync(join(data, 'read-token'), this.#secrets.readToken, { mode: 0o600 });
+    writeTokens(data, this.#secrets);
     const issuer = (this.#issuer = await startDemoIssuer());
     const backendPort = await freePort();
     // All are awaited even when one fails, so that what has started is known and can be stopped.
@@ -187,7 +186,8 @@ class Supervisor {
     this.#issuer?.stop();
     rmSync(this.#sockets, { recursive: true, force: true });
     const { data, readyFile } = this.#options;
-    for (const file of [instanceFile(data), join(data, 'read-token'), readyFile]) {
+    removeTokens(data);
+    for (const file of [instanceFile(data), readyFile]) {
       if (file !== undefined) rmSync(file, { force: true });
     }
   }
@@ -232,7 +232,7 @@ class Supervisor {
     store: Part<PostgresServer>,
     tls: ServerKeyPair,
   ): Promise<Part<RunningCollector>> {
-    const { port } = this.#options;
+    const { data, port } = this.#options;
     let wanted = port === 0 ? 0 : port + collectorOffset;
     return this.#part('collector', async () => {
       const { socketDirectory } = store.current;
@@ -248,6 +248,7 @@ class Supervisor {
         },
         writers: [{ token: this.#secrets.ingestToken, identity: localPod }],
         readToken: this.#secrets.readToken,
+        operatorToken: this.#secrets.operatorToken,
       };
       const running = await startCollector({
         program: (this.#options.programs ?? sources).collector,
@@ -257,6 +258,8 @@ class Supervisor {
           ...baseEnvironment(readEnvironment()),
           CHAPERONE_LISTEN: `127.0.0.1:${wanted}`,
           CHAPERONE_METRICS_LISTEN: '127.0.0.1:0',
+          CHAPERONE_COLLECTOR_KEY_FILE: collectorKeyFile(data),
+          CHAPERONE_LEDGER_FILE: evidenceFiles(data).ledgerFile,
         },
       });
       wanted = Number(new URL(running.url).port);
@@ -339,7 +342,12 @@ class Supervisor {
     const caFile = join(data, 'ca.crt');
     return {
       backends: Object.fromEntries(sidecar.current.backends),
-      collector: { url: collector.current.url, caFile, readTokenFile: join(data, 'read-token') },
+      collector: {
+        url: collector.current.url,
+        caFile,
+        ...evidenceFiles(data),
+        metricsUrl: collector.current.metricsUrl,
+      },
       sidecar: {
         caFile,
         spoolDir: join(data, 'spool'),
@@ -365,17 +373,6 @@ class Supervisor {
       writeFileSync(`${file}.new`, text, { mode: 0o600 });
       renameSync(`${file}.new`, file);
     }
-  }
-}
-
-function createDirectories(data: string): void {
-  try {
-    accessSync(data, constants.W_OK);
-    mkdirSync(join(data, 'log'), { recursive: true, mode: 0o700 });
-    mkdirSync(join(data, 'spool'), { recursive: true, mode: 0o700 });
-  } catch (cause) {
-    const message = `cannot write to ${data}: make it writable, or name another directory with --data`;
-    throw new ChaperoneError('config-invalid', message, { cause });
   }
 }
 
