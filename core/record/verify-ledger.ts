@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto';
-import { isHex, publicKeyBytes } from './checkpoint.ts';
+import { isHex, publicKeyBytes, unlinked } from './checkpoint.ts';
 import {
   hashOfLine,
   isSignedLine,
@@ -65,7 +65,8 @@ export class LedgerClaims {
       case 'cut':
         if (entry.kind === 'cut') claims.cuts.set(entry.seq, entry.link);
         else claims.lastSeq = Math.max(claims.lastSeq, entry.seq);
-        if (entry.link !== undefined) addLink(claims, entry.seq, entry.link);
+        if (entry.link !== undefined && entry.link !== unlinked)
+          addLink(claims, entry.seq, entry.link);
         if (entry.publicKey !== undefined) claims.keys.add(entry.publicKey);
         break;
       case 'erasure':

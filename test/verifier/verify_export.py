@@ -23,7 +23,7 @@ class Chain:
         self.keys = [line["publicKey"] for line in self.places if "publicKey" in line]
         self.links = {}
         for line in self.places:
-            if "link" in line: self.links.setdefault(line["seq"], set()).add(line["link"])
+            if line.get("link", UNLINKED) != UNLINKED: self.links.setdefault(line["seq"], set()).add(line["link"])
         self.proven, self.may_jump, self.jumped, self.end = 0, False, False, "open"
 
     def begin(self, cut=None):

@@ -1,0 +1,119 @@
+import { verifyExport, type Report, type Trust, type Verdict } from '#core/record/verify-export.ts';
+import { checkLedger, LedgerClaims, type LedgerVerdict } from '#core/record/verify-ledger.ts';
+import { CollectorClient } from './collector-client.ts';
+import type { Instance } from './instance.ts';
+import { printable } from './terminal.ts';
+import { ledgerLines, ofInstance, type GivenTrust } from './trust.ts';
+import { exitCodes, verdictLine, worstCode } from './verdict.ts';
+
+/** A stream as the collector lists it. */
+interface StreamRow {
+  readonly stream: string;
+  readonly pod: string;
+  readonly namespace: string;
+  readonly ackedSeq: number;
+  readonly headLink: string | null;
+}
+
+type Say = (line: string) => void;
+
+/** Verifies the ledger, its copy outside the store, and every stream. Returns the exit code. */
+export async function verifyAll(instance: Instance, given: GivenTrust, say: Say): Promise<number> {
+  const client = new CollectorClient(instance);
+  const trust = ofInstance(instance, given);
+  const claims = new LedgerClaims();
+  const codes = [await checkLedgers(client, instance, { trust, claims, say })];
+  const check = new StoreCheck(client, { keys: trust.keys, ledger: claims });
+  const missing = new Set(claims.streams);
+  for await (const { streams } of client.pages<{ streams: StreamRow[]; next: string | null }>('/v1/streams')) {
+    for (const row of streams) {
+      missing.delete(row.stream);
+      const report = await check.stream(row);
+      codes.push(exitCodes[report.verdict.kind]);
+      say(`stream ${row.stream} of ${printable(`${row.namespace}/${row.pod}`)}: ${verdictLine(report)}`);
+    }
+  } // prettier-ignore
+  for (const stream of missing) {
+    const { lastSeq, cuts } = claims.of(stream);
+    if (Math.max(...cuts.keys()) >= lastSeq) continue; // retention dropped all of it
+    codes.push(1);
+    say(`stream ${stream}: broken at 1: the ledger has records up to ${lastSeq}, and the store has no such stream`); // prettier-ignore
+  }
+  return worstCode(codes);
+}
+
+/** Checks the store's ledger against its copy, and gathers what both say. Returns the exit code. */
+async function checkLedgers(
+  client: CollectorClient,
+  instance: Instance,
+  { trust, claims, say }: { trust: GivenTrust; claims: LedgerClaims; say: Say },
+): Promise<number> {
+  const { keys } = trust;
+  const onClaim = claims.add.bind(claims);
+  const file = trust.ledgerFile;
+  // The copy as it is before the store is asked: the store is always ahead.
+  const copy = file === undefined ? undefined : ledgerLines(file);
+  const codes: number[] = [];
+  if (copy) {
+    const verdict = await checkLedger(copy(), { keys, of: 'copy', onClaim });
+    codes.push(verdict.kind === 'whole' ? 0 : 1);
+    say(`copy of the ledger in ${file}: ${ledgerSentence(verdict)}`);
+  }
+  const lines = client.lines('/v1/ledger');
+  const verdict = await checkLedger(lines, { keys, of: 'ledger', copy: copy?.(), onClaim });
+  codes.push(verdict.kind === 'whole' ? 0 : 1);
+  say(`ledger of the store: ${ledgerSentence(verdict)}`);
+  if (!copy && verdict.kind === 'whole' && verdict.upTo > 0) {
+    codes.push(1);
+    say(`copy of the ledger: ${instance.collector.ledgerFile} is not there`);
+  }
+  return worstCode(codes);
+}
+
+function ledgerSentence(verdict: LedgerVerdict): string {
+  return verdict.kind === 'whole'
+    ? `whole, ${verdict.upTo} lines`
+    : `broken at ${verdict.at}: ${verdict.why}`;
+}
+
+/** Verifies streams, and what the store says of each. */
+class StoreCheck {
+  readonly #client: CollectorClient;
+  readonly #trust: Trust;
+
+  constructor(client: CollectorClient, trust: Trust) {
+    this.#client = client;
+    this.#trust = trust;
+  }
+
+  async stream(row: StreamRow): Promise<Report> {
+    const { stream } = row;
+    const report = await verifyExport(this.#client.bytes(`/v1/streams/${stream}/export`), this.#trust); // prettier-ignore
+    if (report.verdict.kind === 'broken') return report;
+    const now = await this.#client.json<StreamRow>(`/v1/streams/${stream}`);
+    const wrong = whyHeadIsWrong(report, row, now);
+    if (wrong) return { ...report, verdict: wrong };
+    return this.#isDropped(report) ? { ...report, verdict: { kind: 'complete' } } : report;
+  }
+
+  /** Whether retention dropped all of a stream, as the ledger says. */
+  #isDropped({ manifest, records, last }: Report): boolean {
+    const claims = manifest && this.#trust.ledger?.of(manifest.stream);
+    return records === 0 && last.seq > 0 && claims !== undefined && claims.cuts.has(last.seq) && last.seq >= claims.lastSeq; // prettier-ignore
+  }
+}
+
+/** Compares the head that the store keeps of a stream, before and after the export, with where its records lead. */
+function whyHeadIsWrong(
+  { last }: Report,
+  before: StreamRow,
+  after: StreamRow,
+): Verdict | undefined {
+  const broken = (at: number, why: string): Verdict => ({ kind: 'broken', at, why });
+  if (before.ackedSeq > last.seq)
+    return broken(last.seq + 1, `the store says that it has records up to ${before.ackedSeq}`);
+  if (after.ackedSeq < last.seq)
+    return broken(after.ackedSeq + 1, `the store says that it has no records from here on`);
+  const same = after.ackedSeq !== last.seq || after.headLink === null || after.headLink === last.link; // prettier-ignore
+  return same ? undefined : broken(last.seq, 'the store has another link for it');
+}
