@@ -17,7 +17,7 @@ export function readKey(path: string): KeyObject {
   throw new ChaperoneError('config-invalid', `${path} has another key than Ed25519`);
 }
 
-/** A copy of the ledger as it is now: what is appended meanwhile is not looked at. */
+/** A copy of the ledger as it is now: what is appended meanwhile is not looked at. One that is not there has no lines. */
 export function ledgerLines(path: string): () => AsyncGenerator<string> {
   const size = sizeOf(path);
   return async function* () {
@@ -26,11 +26,7 @@ export function ledgerLines(path: string): () => AsyncGenerator<string> {
 }
 
 function sizeOf(path: string): number {
-  try {
-    return statSync(path).size;
-  } catch (cause) {
-    throw new ChaperoneError('config-invalid', `${path} cannot be read`, { cause });
-  }
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 /** Reads and checks a copy of the ledger. @throws ChaperoneError `record-invalid` with the line that does not fit. */
@@ -65,5 +61,7 @@ export function ofInstance({ collector }: Instance, { keys, ledgerFile }: GivenT
 /** @throws ChaperoneError `record-invalid` when the copy of the ledger is broken. */
 export async function trustOf({ keys, ledgerFile }: GivenTrust): Promise<Trust> {
   if (ledgerFile === undefined) return { keys };
+  if (!existsSync(ledgerFile))
+    throw new ChaperoneError('config-invalid', `${ledgerFile} is not there`);
   return { keys, ledger: await readLedgerCopy(ledgerFile, keys) };
 }
