@@ -5,7 +5,7 @@ import { framesType } from './ingest.ts';
 import { HttpProblem } from './problem.ts';
 import { admitReaders, type ReaderOptions } from './readers.ts';
 import type { Database } from './store/database.ts';
-import { findSessions, findStream, readFrames, readHashes, type StreamRow } from './store/read.ts';
+import { findSessions, findStream, readFrames, type StreamRow } from './store/read.ts';
 import { listSessions } from './store/search.ts';
 
 const text = { type: 'string', maxLength: 1_024 } as const;
@@ -21,13 +21,6 @@ const listQuery = {
     before: text,
   },
 } as const;
-const rangeQuery = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['from', 'to'],
-  properties: { from: { type: 'integer', minimum: 1 }, to: { type: 'integer', minimum: 1 } },
-} as const;
-
 interface ListQuery {
   readonly who?: string;
   readonly backend?: string;
@@ -37,7 +30,7 @@ interface ListQuery {
   readonly before?: string;
 }
 
-/** What readers may ask: sessions, their frames, and what proves that nothing is missing between them. */
+/** What readers may ask: sessions, their frames, and streams. */
 export function registerQueries(app: FastifyInstance, options: ReaderOptions): void {
   const { database } = options;
   app.register((routes, _options, done) => {
@@ -65,17 +58,6 @@ export function registerQueries(app: FastifyInstance, options: ReaderOptions): v
     routes.get<{ Params: { stream: string } }>('/v1/streams/:stream', async (request) =>
       oneStream(database, request.params.stream),
     );
-    routes.get<{ Params: { stream: string }; Querystring: { from: number; to: number } }>(
-      '/v1/streams/:stream/hashes',
-      { schema: { querystring: rangeQuery } },
-      async (request, reply) => {
-        const { stream, ackedSeq } = await oneStream(database, request.params.stream);
-        const range = { from: request.query.from, to: Math.min(request.query.to, ackedSeq) };
-        return reply
-          .type('application/octet-stream')
-          .send(Readable.from(readHashes(database, stream, range)));
-      },
-    );
     done();
   });
 }
@@ -83,7 +65,8 @@ export function registerQueries(app: FastifyInstance, options: ReaderOptions): v
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const uuidPrefix = /^(?=.{6,36}$)[0-9a-f]{1,8}(-[0-9a-f]{0,4}){0,3}(-[0-9a-f]{0,12})?$/;
 
-async function oneSession(database: Database, id: string): Promise<SessionSummary> {
+/** Finds the session that an id, or its beginning, means. @throws HttpProblem `not-found`, `ambiguous`. */
+export async function oneSession(database: Database, id: string): Promise<SessionSummary> {
   if (!uuidPrefix.test(id))
     throw new HttpProblem('not-found', 'want a session id, or its first 6 characters or more');
   const [session, another] = await findSessions(database, id);
@@ -92,7 +75,8 @@ async function oneSession(database: Database, id: string): Promise<SessionSummar
   return session;
 }
 
-async function oneStream(database: Database, id: string): Promise<StreamRow> {
+/** @throws HttpProblem `not-found`. */
+export async function oneStream(database: Database, id: string): Promise<StreamRow> {
   const stream = uuid.test(id) ? await findStream(database, id) : undefined;
   if (!stream) throw new HttpProblem('not-found', 'no stream has this id');
   return stream;

@@ -2,6 +2,7 @@ import Fastify, { type FastifyError, type FastifyInstance } from 'fastify';
 import type { ServerKeyPair } from '#core/control.ts';
 import { registerAdmin } from './admin.ts';
 import { registerEvidence } from './evidence.ts';
+import { registerExports } from './export/routes.ts';
 import { registerIngest, type IngestOptions } from './ingest.ts';
 import { HttpProblem, sendProblem } from './problem.ts';
 import { registerQueries } from './query.ts';
@@ -43,6 +44,7 @@ export function buildServer({ tls, ...options }: ServerOptions): FastifyInstance
   registerIngest(app, options);
   registerQueries(app, options);
   registerEvidence(app, options);
+  registerExports(app, options);
   registerAdmin(app, options);
   return app;
 }

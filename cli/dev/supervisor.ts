@@ -260,6 +260,7 @@ class Supervisor {
           CHAPERONE_METRICS_LISTEN: '127.0.0.1:0',
           CHAPERONE_COLLECTOR_KEY_FILE: collectorKeyFile(data),
           CHAPERONE_LEDGER_FILE: evidenceFiles(data).ledgerFile,
+          CHAPERONE_LEDGER_SECONDS: '5', // whoever tries it verifies at once
         },
       });
       wanted = Number(new URL(running.url).port);

@@ -147,40 +147,6 @@ export async function listStreams(
   );
 }
 
-const pageHashes = 10_000;
-
-/** Yields header hashes of a stream, 32 bytes each, from seq `from` to `to`. */
-export async function* readHashes(
-  database: Database,
-  stream: string,
-  range: { readonly from: number; readonly to: number },
-): AsyncGenerator<Buffer> {
-  const received = await receivedWithin(database, stream);
-  for (let from = range.from; from <= range.to; from += pageHashes) {
-    const places = placesOf(stream, from, Math.min(range.to, from + pageHashes - 1));
-    const rows = await database.read(
-      `SELECT header_hash FROM records WHERE ${places} AND ${received} ORDER BY seq`,
-    );
-    yield Buffer.concat(rows.map(([hash = none]) => hash));
-  }
-}
-
-/** Finds the signed checkpoints next to a record: the last before it, and the first from it on. */
-export async function checkpointsAround(
-  database: Database,
-  stream: string,
-  seq: number,
-): Promise<{ readonly before: number | undefined; readonly after: number | undefined }> {
-  const received = await receivedWithin(database, stream);
-  const found = `SELECT seq FROM records WHERE stream = $1 AND checkpoint AND ${received}`;
-  const rows = await database.query<{ before: number | null; after: number | null }>(
-    `SELECT (${found} AND seq < $2 ORDER BY seq DESC LIMIT 1)::float8 AS before,
-            (${found} AND seq >= $2 ORDER BY seq LIMIT 1)::float8 AS after`,
-    [stream, seq],
-  );
-  return { before: rows[0]?.before ?? undefined, after: rows[0]?.after ?? undefined };
-}
-
 export interface FindingRow {
   readonly id: number;
   /** RFC 3339. */

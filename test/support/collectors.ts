@@ -123,6 +123,15 @@ export class TestCollector {
     return this.#running?.pid ?? 0;
   }
 
+  get url(): string {
+    return this.#running?.url ?? '';
+  }
+
+  /** The CA that has signed its certificate. */
+  get ca(): string {
+    return this.#options.ca;
+  }
+
   get ledgerFile(): string {
     return join(this.#options.directory, `${this.#options.name}.ledger`);
   }
