@@ -46,6 +46,8 @@ export interface SuperviseOptions {
   readonly backend?: OwnBackend | undefined;
   /** What Node runs in place of the sources, such as bundles. */
   readonly programs?: { readonly sidecar: string; readonly collector: string };
+  /** Beside what their environments have anyway. */
+  readonly environment?: Partial<Record<'sidecar' | 'collector', Readonly<Record<string, string>>>>;
 }
 
 const sources = {
@@ -257,6 +259,7 @@ class Supervisor {
           ...baseEnvironment(readEnvironment()),
           CHAPERONE_LISTEN: `127.0.0.1:${wanted}`,
           CHAPERONE_METRICS_LISTEN: '127.0.0.1:0',
+          ...this.#options.environment?.collector,
         },
       });
       wanted = Number(new URL(running.url).port);
@@ -309,6 +312,7 @@ class Supervisor {
             [...backends].map(([name, address]) => [name, String(address.port)]),
           ),
           CHAPERONE_CONNECT_TO: pairs([...connectTo]),
+          ...this.#options.environment?.sidecar,
         },
       }),
     );

@@ -44,6 +44,8 @@ export interface StartOptions {
   /** Secrets that the test has to know; others are drawn. */
   readonly secrets?: Partial<InstanceSecrets>;
   readonly programs?: SuperviseOptions['programs'];
+  /** Settings of the parts, which only an instance that is started with `secrets` takes. */
+  readonly environment?: SuperviseOptions['environment'];
 }
 
 export async function startInstance({
@@ -52,6 +54,7 @@ export async function startInstance({
   data,
   secrets,
   programs,
+  environment,
 }: StartOptions = {}): Promise<TestInstance> {
   const home = mkdtempSync(join(tmpdir(), 'chaperone-test-'));
   chmodSync(home, 0o755); // root's PostgreSQL runs under an account of its own
@@ -67,6 +70,7 @@ export async function startInstance({
     demo,
     readyFile,
     ...(programs ? { programs } : {}),
+    ...(environment ? { environment } : {}),
   };
   const args = [
     'dev',
