@@ -18,6 +18,8 @@ export interface SidecarConfig {
   readonly spoolMaxBytes: number;
   readonly collectorUrl: URL;
   readonly collectorCaFile: string;
+  /** Key with which the collector signs its acknowledgements; empty: they are not checked. */
+  readonly collectorPublicKeyFile: string;
   /** Port of the first backend's listener; further backends take the next ones. 0: free ports. */
   readonly listenPort: number;
   /** Ports that backends had before a restart, by name: their agents go on dialling them. */
@@ -59,6 +61,12 @@ export function readConfig(env: Environment): SidecarConfig {
     spoolMaxBytes: read.integer('CHAPERONE_SPOOL_MAX_BYTES', 16 * 1024 ** 2, 2 ** 50, 1024 ** 3),
     collectorUrl: read.value('CHAPERONE_COLLECTOR_URL', 'an https URL', tryParseHttps),
     collectorCaFile: read.value('CHAPERONE_COLLECTOR_CA_FILE', 'a file', tryParseNonEmpty),
+    collectorPublicKeyFile: read.value(
+      'CHAPERONE_COLLECTOR_PUBLIC_KEY_FILE',
+      'a file',
+      (text) => text,
+      '',
+    ),
     listenPort: read.integer('CHAPERONE_LISTEN_PORT', 0, 65_535, 15_432),
     listenPorts: read.value('CHAPERONE_LISTEN_PORTS', '"backend=port,…"', tryParsePorts, ''),
     metricsListen: read.value(

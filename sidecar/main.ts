@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { listenForOperators } from './admin-socket.ts';
@@ -13,15 +12,9 @@ import { Host } from './host.ts';
 import { Listener } from './listener.ts';
 import { createMetrics } from './metrics.ts';
 import { postgresLane } from './postgres/lane.ts';
-import { createSessionId } from './session.ts';
-import { createClock } from './spool/clock.ts';
-import { createSpoolDirectory, recoverLeftovers } from './spool/recover.ts';
-import { Shipper } from './spool/shipper.ts';
-import { SpoolWriter } from './spool/writer.ts';
+import { openSpool } from './spool/open.ts';
 import { tcpLane } from './tcp/lane.ts';
 
-const version = '0.1.0';
-const reserveBytes = 4 * 1024 * 1024; // for the endings of operations that a full spool stops
 const drainMs = 7_000; // running statements have 5 s of it, and their cancels 1.5 s
 const shipMs = 10_000;
 const orphanDrainMs = 500;
@@ -32,40 +25,21 @@ type Control = ControlPipe<SidecarSecrets, SidecarReport>;
 async function run(config: SidecarConfig, control: Control, log: Logger): Promise<void> {
   const stopped = stopRequest(control);
   const { secrets } = control;
-  const spool = await openSpool(config, log);
   const credentials = new Credentials(secrets.credentials);
-  let trouble: Error | undefined;
   const metrics = createMetrics({
     sessions: () => host.sessionCount,
     pendingLogins: () => listener.pendingCount,
     spoolBytes: () => writer.totalBytes,
-    spoolWritable: () => trouble === undefined,
+    spoolWritable: () => spool.trouble === undefined,
   });
-  const writer = new SpoolWriter({
-    ...spool,
-    waitMs: () => host.bundle?.policy?.waitMs ?? 10_000,
-    onWritten: (records, bytes) => {
-      metrics.totals.records += records;
-      metrics.totals.bytes += bytes;
-      shipper.nudge();
-    },
-    onTrouble: (error) => {
-      trouble = error;
-      if (error) log.error({ err: error }, 'the spool cannot be written');
-      else log.info('the spool can be written again');
-    },
-  });
-  for (const { segments } of spool.leftovers) writer.adopt(segments);
-  const shipper: Shipper = new Shipper({
-    writer,
-    leftovers: spool.leftovers,
-    collector: { url: config.collectorUrl, ca: spool.ca },
+  const spool = await openSpool({
+    config,
     token: secrets.ingestToken,
+    waitMs: () => host.bundle?.policy?.waitMs ?? 10_000,
+    metrics,
     log,
-    onShipped: (records) => metrics.recordsShipped.inc(records),
-    onFailure: () => metrics.shipFailures.inc(),
   });
-  recordStreamStart(writer, config);
+  const { writer } = spool;
 
   const host: Host = new Host({
     config,
@@ -91,7 +65,7 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     listen: config.metricsListen,
     registry: metrics.registry,
     notReady: () =>
-      host.bundle ? trouble && 'the spool cannot be written' : 'no policy bundle yet',
+      host.bundle ? spool.trouble && 'the spool cannot be written' : 'no policy bundle yet',
   });
   const admin =
     config.adminSocket === ''
@@ -127,7 +101,7 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     },
   });
 
-  const why = await stopped;
+  const why = await Promise.race([stopped, spool.failed]);
   log.info({ why }, 'stopping');
   ending.abort();
   host.drain();
@@ -135,52 +109,10 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     listener.close(),
     delay(why === 'asked' ? drainMs : orphanDrainMs, undefined, { ref: false }),
   ]);
-  writer.append({
-    ending: true,
-    seal: () => ({ fields: { kind: 'stream.end', reason: 'stopped' } }),
-  });
-  if (!writer.close()) log.error('records were lost: the spool could not be written');
-  const left = await shipper.stop(why === 'asked' ? shipMs : 0);
-  if (left.length === 0) log.info('stopped; the spool is shipped');
-  else log.warn({ streams: left }, 'stopped; part of the spool is kept for the next start');
+  await spool.close(why === 'asked' ? shipMs : 0);
   admin?.close();
   health.server.close();
   health.server.closeAllConnections();
-}
-
-async function openSpool(config: SidecarConfig, log: Logger) {
-  const directory = config.spoolDirectory;
-  createSpoolDirectory(directory);
-  const leftovers = await recoverLeftovers(directory, (damage) =>
-    log.error(damage, 'a segment of the spool is damaged; it is kept as it was beside it'),
-  );
-  if (leftovers.length > 0)
-    log.info({ streams: leftovers.length }, 'shipping what an earlier process left');
-  return {
-    directory,
-    leftovers,
-    ca: await readFile(config.collectorCaFile, 'utf8'),
-    stream: createSessionId(Date.now()),
-    now: createClock(Date.now, () => performance.now()),
-    maxBytes: config.spoolMaxBytes,
-    reserveBytes,
-  };
-}
-
-function recordStreamStart(writer: SpoolWriter, { workload }: SidecarConfig): void {
-  writer.append({
-    ending: true,
-    seal: () => ({
-      fields: {
-        kind: 'stream.start',
-        'service.version': version,
-        'k8s.pod.name': workload.pod,
-        'k8s.namespace.name': workload.namespace,
-        'service.account': workload.serviceAccount,
-        publicKey: '0'.repeat(64),
-      },
-    }),
-  });
 }
 
 void runService({ name: 'sidecar', readConfig, run }, process.env);

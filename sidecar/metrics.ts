@@ -84,6 +84,16 @@ export function createMetrics(gauges: Gauges) {
       help: 'Batches that the collector did not commit at the first try',
       registers,
     }),
+    batchesQuarantined: new Counter({
+      name: 'chaperone_batches_quarantined_total',
+      help: 'Batches that the collector could not verify and has set aside',
+      registers,
+    }),
+    acknowledgementsRejected: new Counter({
+      name: 'chaperone_acknowledgements_rejected_total',
+      help: 'Acknowledgements that are not signed by the collector, or not about what was sent',
+      registers,
+    }),
     bundles: new Counter({
       name: 'chaperone_bundles_total',
       help: 'Policy bundles, by outcome',

@@ -1,12 +1,23 @@
 import { join } from 'node:path';
 import { build } from 'esbuild';
 
+/** Threads that a service starts: each is a bundle of its own, which lies beside the service's. */
+export const workers: Readonly<Record<string, readonly string[]>> = {
+  'sidecar/main.ts': ['sidecar/spool/worker.ts'],
+};
+
 /**
- * Bundles a service into one file, as an image holds it. CommonJS, because packages that are CommonJS themselves and use
- * `__dirname` do not run within an ES module.
+ * Bundles a service into one file, and each of its workers into another, as an image holds them. CommonJS, because
+ * packages that are CommonJS themselves and use `__dirname` do not run within an ES module.
  */
 export async function bundle(entry: string, directory: string): Promise<string> {
-  const outfile = join(directory, `${entry.split('/')[0] ?? 'service'}.cjs`);
+  for (const worker of workers[entry] ?? []) await bundleOne(worker, directory);
+  return bundleOne(entry, directory);
+}
+
+async function bundleOne(entry: string, directory: string): Promise<string> {
+  const name = entry.replace(/(\/main)?\.ts$/, '').replaceAll('/', '-');
+  const outfile = join(directory, `${name}.cjs`);
   await build({
     entryPoints: [entry],
     outfile,
@@ -15,6 +26,7 @@ export async function bundle(entry: string, directory: string): Promise<string> 
     platform: 'node',
     format: 'cjs',
     target: 'node24',
+    define: { 'import.meta.dirname': '__dirname', 'import.meta.filename': '__filename' },
     logLevel: 'error',
   });
   return outfile;

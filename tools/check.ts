@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { build } from 'esbuild';
+import { workers } from './bundle.ts';
 
 /**
  * Static checks, all of them, with one line each: format, types, lint, and what each deployable's bundle may hold.
@@ -20,6 +21,9 @@ const deployables = [
     never: [/^sidecar\//, /^cli\//, /^core\/policy\//, /node_modules\/(@kubernetes|jose|yaml)\//],
   },
 ] as const;
+
+/** A worker shares memory with its service's other threads, but not what they have loaded. */
+const inNoWorker = [/^core\/(policy|identity|postgres)\//, /node_modules\//];
 
 function run(name: string, command: string, args: readonly string[]): void {
   process.stdout.write(`${name} … `);
@@ -58,4 +62,7 @@ async function checkBundle(entry: string, never: readonly RegExp[]): Promise<voi
 run('format', 'prettier', ['--check', '.']);
 run('types', 'tsc', []);
 run('lint', 'oxlint', ['--type-aware', '--deny-warnings']);
-for (const { entry, never } of deployables) await checkBundle(entry, never);
+for (const { entry, never } of deployables) {
+  await checkBundle(entry, never);
+  for (const worker of workers[entry] ?? []) await checkBundle(worker, [...never, ...inNoWorker]);
+}

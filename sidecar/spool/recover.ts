@@ -1,127 +1,113 @@
-import { constants, mkdirSync } from 'node:fs';
-import { copyFile, readdir, readFile, rmdir, truncate } from 'node:fs/promises';
+import { mkdirSync } from 'node:fs';
+import { readdir, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { prefixBytes, tryParseFrame, type Frame } from '#core/record/frame.ts';
-import { ChaperoneError } from '#core/errors.ts';
-import { deleteSegment, tryParseSegmentName, type Segment } from './segment.ts';
+import type { StreamHead } from '#core/record/kinds.ts';
+import { unlinked } from '#core/record/checkpoint.ts';
+import { createSessionId } from '../session.ts';
+import type { Moment } from './clock.ts';
+import { endStream } from './end-stream.ts';
+import { headPath, keepBallast, tryReadHead } from './head.ts';
+import type { Leftover } from './messages.ts';
+import { StreamReader, type Damage } from './stream-reader.ts';
+import { tryParseSegmentName } from './segment.ts';
 
-/** What an earlier process left in the spool. */
-export interface Leftover {
+/** What earlier processes left in the spool. */
+export interface Recovered {
+  /** Oldest first. */
+  readonly leftovers: readonly Leftover[];
+  /** Streams of which nothing but the head is left: it goes once their successor is known. */
+  readonly shipped: readonly string[];
+  /** The stream before this process's, as it was left. */
+  readonly previous: StreamHead | undefined;
+  readonly bytes: number;
+  /** For this process: sorts behind all that are there, also when the clock was set back. */
   readonly stream: string;
-  readonly segments: readonly Segment[];
+}
+
+export interface RecoverOptions {
+  readonly directory: string;
+  readonly now: () => Moment;
+  readonly nowMs: () => number;
+  readonly onDamage: (damage: Damage) => void;
+  /** What was left open could not be ended in the record. */
+  readonly onUnended: (stream: string, error: Error) => void;
 }
 
 /** Creates the spool's folder, which no other user may read. */
 export function createSpoolDirectory(directory: string): void {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
-}
-
-/** A segment of which something cannot be read, though it is no write that did not finish. */
-export interface Damage {
-  readonly path: string;
-  /** Length of what is whole, before the damage. */
-  readonly keptBytes: number;
-  readonly lostBytes: number;
+  keepBallast(directory);
 }
 
 /**
- * Finds the streams that earlier processes did not finish shipping, oldest first. A torn tail, left by a process killed
- * in mid-write, is cut: nothing of it was ever acted on. A segment with other damage is used up to the damage, and the
- * file as it was is kept beside it, named `.damaged`, for whoever finds out what happened.
+ * Reads what earlier processes left, and writes down how it ended for those that could not: what a request came to is
+ * unknown, sessions ended with their process. It can be killed at any moment and begun anew.
  */
-export async function recoverLeftovers(
-  directory: string,
-  onDamage: (damage: Damage) => void,
-): Promise<Leftover[]> {
+export async function recoverSpool(options: RecoverOptions): Promise<Recovered> {
+  const { directory } = options;
   const leftovers: Leftover[] = [];
-  for (const entry of await readdir(directory, { withFileTypes: true })) {
-    if (!entry.isDirectory()) continue;
-    const folder = join(directory, entry.name);
-    const segments = await recoverStream(folder, entry.name, onDamage);
-    if (segments.length > 0) leftovers.push({ stream: entry.name, segments });
-    else await removeEmptyFolder(folder);
+  const shipped: string[] = [];
+  let previous: StreamHead | undefined;
+  const streams = await streamsIn(directory);
+  for (const stream of streams) {
+    const reader = await readStream(options, stream);
+    if (!reader) continue;
+    if (!reader.chain.ended) tryEnd(reader, options);
+    const { batches, ends } = reader;
+    if (batches.length > 0) leftovers.push({ stream, batches, ends });
+    else shipped.push(stream);
+    const { seq, link } = reader.chain.head;
+    previous = { stream, seq, link: link ?? unlinked };
   }
-  return leftovers.sort((a, b) => (a.stream < b.stream ? -1 : 1));
+  const bytes = leftovers.flatMap(({ ends }) => ends).reduce((sum, end) => sum + end.bytes, 0);
+  const stream = idBehind(streams.at(-1), options.nowMs());
+  return { leftovers, shipped, previous, bytes, stream };
 }
 
-async function recoverStream(
-  folder: string,
+async function streamsIn(directory: string): Promise<string[]> {
+  const entries = await readdir(directory, { withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name)
+    .sort();
+}
+
+/** Reads all that is left of a stream; undefined where there is nothing. */
+async function readStream(
+  { directory, onDamage }: RecoverOptions,
   stream: string,
-  onDamage: (damage: Damage) => void,
-): Promise<Segment[]> {
-  const segments: Segment[] = [];
-  for (const name of (await readdir(folder)).sort()) {
+): Promise<StreamReader | undefined> {
+  const folder = join(directory, stream);
+  await rm(`${headPath(directory, stream)}.new`, { force: true });
+  const segments = (await readdir(folder)).sort().flatMap((name) => {
     const firstSeq = tryParseSegmentName(name);
-    if (firstSeq === undefined) continue;
-    const { segment, damage } = await recoverSegment(stream, join(folder, name), firstSeq);
-    if (damage) onDamage(damage);
-    if (segment.bytes === 0) await deleteSegment(segment);
-    else segments.push(segment);
+    return firstSeq === undefined ? [] : [{ path: join(folder, name), firstSeq }];
+  });
+  const head = tryReadHead(directory, stream);
+  if (segments.length === 0 && !head) {
+    await removeEmptyFolder(folder);
+    return undefined;
   }
-  return segments;
+  const reader = new StreamReader({ stream, head, onDamage });
+  for (const [index, { path, firstSeq }] of segments.entries())
+    await reader.read(path, firstSeq, index === segments.length - 1);
+  reader.finish();
+  return reader.chain.seq > 0 ? reader : undefined;
 }
 
-async function recoverSegment(
-  stream: string,
-  path: string,
-  firstSeq: number,
-): Promise<{ segment: Segment; damage: Damage | undefined }> {
-  const bytes = await readFile(path);
-  const { whole, lastSeq, torn } = readWhole(bytes, stream, firstSeq);
-  const segment: Segment = { stream, path, firstSeq, bytes: whole, lastSeq, closed: true };
-  if (whole === bytes.length) return { segment, damage: undefined };
-  if (!torn) await keepDamaged(path);
-  await truncate(path, whole);
-  const damage = { path, keptBytes: whole, lostBytes: bytes.length - whole };
-  return { segment, damage: torn ? undefined : damage };
-}
-
-/** Reads up to the first thing that is not the record due there; `torn` when that is a record whose rest was not written. */
-function readWhole(
-  bytes: Buffer,
-  stream: string,
-  firstSeq: number,
-): { whole: number; lastSeq: number; torn: boolean } {
-  let whole = 0;
-  let lastSeq = firstSeq - 1;
-  for (;;) {
-    const frame = tryReadFrame(bytes, whole);
-    if (frame === 'cut-short') return { whole, lastSeq, torn: !hasFrame(bytes, whole + 1) };
-    const due = frame !== 'damaged' && frame.header.stream === stream;
-    if (!due || frame.header.seq !== lastSeq + 1) return { whole, lastSeq, torn: false };
-    whole += frame.length;
-    lastSeq += 1;
-  }
-}
-
-function tryReadFrame(bytes: Buffer, offset: number): Frame | 'cut-short' | 'damaged' {
+function tryEnd(reader: StreamReader, { directory, now, onUnended }: RecoverOptions): void {
   try {
-    return tryParseFrame(bytes, offset) ?? 'cut-short';
+    endStream(reader, directory, now());
   } catch (error) {
-    if (error instanceof ChaperoneError) return 'damaged';
-    throw error;
+    // Without room on the disk: it is shipped as it is, and shows as a stream without an end.
+    onUnended(reader.stream, error instanceof Error ? error : new Error('unknown'));
   }
 }
 
-/** Whether a whole record begins anywhere from `offset` on: a length that is wrong looks like a record cut short. */
-function hasFrame(bytes: Buffer, offset: number): boolean {
-  for (let at = offset; ; at += 1) {
-    at = bytes.indexOf(headerStart, at);
-    if (at < 0) return false;
-    const start = at - prefixBytes;
-    if (start >= offset && typeof tryReadFrame(bytes, start) === 'object') return true;
-  }
-}
-
-const headerStart = '{"v":1,'; // as the writer begins every header
-
-/** A file that was kept before holds all that this one does, and more. */
-async function keepDamaged(path: string): Promise<void> {
-  try {
-    await copyFile(path, `${path}.damaged`, constants.COPYFILE_EXCL);
-  } catch (error) {
-    if (!isCode(error, 'EEXIST')) throw error;
-  }
+/** Streams are UUIDv7: their first 48 bits are the time. */
+function idBehind(stream: string | undefined, nowMs: number): string {
+  const last = Number.parseInt((stream ?? '').replaceAll('-', '').slice(0, 12), 16);
+  return createSessionId(Number.isNaN(last) ? nowMs : Math.max(nowMs, last + 1));
 }
 
 async function removeEmptyFolder(folder: string): Promise<void> {

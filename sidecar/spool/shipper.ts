@@ -1,43 +1,31 @@
-import { Agent, request } from 'node:https';
-import { open } from 'node:fs/promises';
+import { rmSync, rmdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
 import { constants, zstdCompress } from 'node:zlib';
-import type { Logger } from 'pino';
-import type { Leftover } from './recover.ts';
-import { deleteSegment, type Segment } from './segment.ts';
-import type { SpoolWriter } from './writer.ts';
+import { isAcknowledged } from '#core/record/acknowledgement.ts';
+import type { Acknowledged, Answer, Collector } from './collector.ts';
+import { headPath, keepBallast, writeHead } from './head.ts';
+import type { FromWorker, Trouble } from './messages.ts';
+import { batchBytes, readBatch, type Batch, type Shipment } from './shipment.ts';
+import type { Waiter } from './waiter.ts';
 
 export interface ShipperOptions {
-  readonly writer: SpoolWriter;
-  readonly leftovers: readonly Leftover[];
-  readonly collector: { readonly url: URL; readonly ca: string };
-  readonly token: string;
-  readonly log: Logger;
-  readonly onShipped: (records: number) => void;
-  readonly onFailure: () => void;
+  readonly directory: string;
+  readonly own: Shipment;
+  readonly leftovers: readonly Shipment[];
+  /** Earlier streams that are shipped, with nothing but their head left. */
+  readonly shipped: readonly string[];
+  readonly collector: Collector;
+  readonly collectorKey: KeyObject | undefined;
+  readonly waiter: Waiter;
+  readonly say: (message: FromWorker) => void;
+  /** Whether nothing more comes to the own stream. */
+  readonly complete: () => boolean;
 }
 
-/** What the collector answered to a batch. */
-type Answer =
-  | { readonly kind: 'committed'; readonly seq: number }
-  /** The collector has records up to `seq` and misses what comes after. */
-  | { readonly kind: 'gap'; readonly seq: number }
-  /** This batch will not be taken, however often it is sent. */
-  | { readonly kind: 'refused'; readonly status: number }
-  | { readonly kind: 'unavailable'; readonly status: number };
-
-/** Where the next batch of a stream begins. */
-interface Cursor {
-  segment: Segment;
-  offset: number;
-  nextSeq: number;
-}
-
-const batchBytes = 2 * 1024 * 1024;
-const lingerMs = 50; // lets a batch fill: a request a record would cost more than the record
 const firstBackoffMs = 100;
 const maxBackoffMs = 5_000;
-const answerTimeoutMs = 30_000;
 const compress = promisify(zstdCompress);
 
 /**
@@ -46,206 +34,160 @@ const compress = promisify(zstdCompress);
  */
 export class Shipper {
   readonly #options: ShipperOptions;
-  readonly #agent: Agent;
-  readonly #stopping = new AbortController();
-  readonly #done: Promise<void>;
-  /** Streams of earlier processes of which something is still on disk. */
-  readonly #left: Set<string>;
-  #wake: (() => void) | undefined;
-  #interrupt: (() => void) | undefined;
-  #draining = false;
+  readonly #buffer = Buffer.allocUnsafeSlow(batchBytes);
+  /** Earlier streams, until all that is left of them can go. */
+  readonly #shipped: string[];
+  #backoffMs = firstBackoffMs;
 
   constructor(options: ShipperOptions) {
     this.#options = options;
-    this.#agent = new Agent({ keepAlive: true, maxSockets: 1, ca: options.collector.ca });
-    this.#left = new Set(options.leftovers.map(({ stream }) => stream));
-    this.#done = this.#run();
+    this.#shipped = [...options.shipped];
   }
 
-  /** Says that there is something to ship. */
-  nudge(): void {
-    this.#wake?.();
-  }
-
-  /**
-   * Ships the rest of a closed spool, for at most `timeoutMs`, then stops. Returns the streams of which something is left
-   * in the spool: not shipped in time, or refused by the collector.
-   */
-  async stop(timeoutMs: number): Promise<readonly string[]> {
-    this.#draining = true;
-    this.nudge();
-    const timer = setTimeout(() => {
-      this.#stopping.abort();
-      this.#interrupt?.();
-    }, timeoutMs);
-    await this.#done;
-    clearTimeout(timer);
-    this.#agent.destroy();
-    const { segments, stream } = this.#options.writer;
-    return segments.length === 0 ? [...this.#left] : [...this.#left, stream];
-  }
-
-  async #run(): Promise<void> {
-    for (const leftover of this.#options.leftovers) await this.#shipLeftover(leftover);
-    while (!this.#stopping.signal.aborted) {
-      const segment = this.#options.writer.segments[0];
-      if (segment && segment.lastSeq >= segment.firstSeq) await this.#shipOwn(segment);
-      else if (segment?.closed) await this.#drop(segment);
-      else if (this.#draining) return;
-      else await this.#sleep();
+  /** Ships until it is stopped, or until a closed stream is shipped. Returns the streams of which something is left. */
+  async run(): Promise<readonly string[]> {
+    const { own, leftovers, waiter, complete } = this.#options;
+    const left: string[] = [];
+    for (const leftover of leftovers) {
+      while ((await this.#step(leftover)) === 'on');
+      if (leftover.empty) this.#shipped.push(leftover.stream);
+      else left.push(leftover.stream); // refused, or stopped: kept for the operator, or the next start
     }
-  }
-
-  async #shipLeftover({ stream, segments }: Leftover): Promise<void> {
-    for (const segment of segments) {
-      const shipped = await this.#shipSegment(segment, () => false);
-      if (!shipped) return; // stopping, or refused: kept on disk for the operator
-      await this.#drop(segment);
+    while (!waiter.stopped) {
+      const step = await this.#step(own);
+      if (step === 'on') continue;
+      if (step === 'stuck')
+        await this.#backOff(); // what is refused now may be taken later; nothing may pass it
+      else if (own.empty && complete()) break;
+      else await waiter.untilWalked();
     }
-    this.#left.delete(stream);
+    return own.empty ? left : [...left, own.stream];
   }
 
-  async #shipOwn(segment: Segment): Promise<void> {
-    if (await this.#shipSegment(segment, () => !segment.closed)) await this.#drop(segment);
-  }
-
-  async #drop(segment: Segment): Promise<void> {
-    this.#options.writer.forget(segment);
-    await deleteSegment(segment);
-  }
-
-  /** Ships a segment to its end, waiting for more as long as `growing` says so. Returns false when it has to stop. */
-  async #shipSegment(segment: Segment, growing: () => boolean): Promise<boolean> {
-    const cursor: Cursor = { segment, offset: 0, nextSeq: segment.firstSeq };
-    let backoffMs = firstBackoffMs;
-    while (!this.#stopping.signal.aborted) {
-      if (cursor.offset >= segment.bytes) {
-        if (!growing()) return true;
-        await this.#sleep();
-        if (!this.#draining) await this.#sleep(lingerMs);
-        continue;
-      }
-      const answer = await this.#shipBatch(cursor);
-      if (answer.kind === 'committed') {
-        backoffMs = firstBackoffMs;
-        continue;
-      }
-      this.#options.onFailure();
-      if (answer.kind === 'gap' && answer.seq >= segment.firstSeq && answer.seq < cursor.nextSeq) {
-        Object.assign(cursor, { offset: 0, nextSeq: segment.firstSeq }); // resent records are recognised
-      } else if (answer.kind !== 'unavailable') {
-        this.#options.log.error(
-          { answer, stream: segment.stream },
-          'the collector refuses a batch',
-        );
-        if (segment.stream !== this.#options.writer.stream) return false;
-      }
-      await this.#sleep(backoffMs);
-      backoffMs = Math.min(backoffMs * 2, maxBackoffMs);
-    }
-    return false;
-  }
-
-  async #shipBatch(cursor: Cursor): Promise<Answer> {
-    const { bytes, records } = await readBatch(cursor);
-    const body = await compress(bytes, {
-      params: { [constants.ZSTD_c_compressionLevel]: 1 },
-    });
-    const answer = await this.#post(body);
-    if (answer.kind === 'committed') {
-      if (answer.seq < cursor.nextSeq + records - 1) return { kind: 'gap', seq: answer.seq };
-      cursor.offset += bytes.length;
-      cursor.nextSeq += records;
-      this.#options.onShipped(records);
-    }
-    return answer;
-  }
-
-  async #post(body: Buffer): Promise<Answer> {
-    const url = new URL('/v1/records', this.#options.collector.url);
+  /** Does the next thing for a stream: `idle` when there is none, `stuck` when trying again at once does not help. */
+  async #step(shipment: Shipment): Promise<'on' | 'idle' | 'stuck'> {
     try {
-      const { status, text } = await this.#exchange(url, body);
-      if (status === 200) return { kind: 'committed', seq: readSeq(text, 'seq') };
-      if (status === 409) return { kind: 'gap', seq: readSeq(text, 'ackedSeq') };
-      if (status === 403 || status === 413 || status === 422) return { kind: 'refused', status };
-      return { kind: 'unavailable', status };
+      if (this.#deleteDone(shipment)) return 'on';
+      const batch = this.#options.waiter.stopped ? undefined : shipment.take();
+      if (!batch) return 'idle';
+      const answer = await this.#send(batch);
+      const trouble = this.#take(shipment, batch, answer);
+      if (trouble) return await this.#struggle(shipment, trouble);
+      this.#backoffMs = firstBackoffMs;
+      return 'on';
     } catch (error) {
-      this.#options.log.warn({ err: error }, 'the collector cannot be reached');
-      return { kind: 'unavailable', status: 0 };
+      const { message } = error instanceof Error ? error : new Error('unknown');
+      const { stream } = shipment;
+      return this.#struggle(shipment, { kind: 'spool', stream, error: message });
     }
   }
 
-  #exchange(url: URL, body: Buffer): Promise<{ status: number; text: string }> {
-    return new Promise((resolve, reject) => {
-      const outgoing = request(
-        url,
-        {
-          method: 'POST',
-          agent: this.#agent,
-          timeout: answerTimeoutMs,
-          signal: this.#stopping.signal,
-          headers: {
-            authorization: `Bearer ${this.#options.token}`,
-            'content-type': 'application/vnd.chaperone.frames',
-            'content-encoding': 'zstd',
-            'content-length': body.length,
-          },
-        },
-        (response) => {
-          let text = '';
-          response.setEncoding('utf8');
-          response.on('data', (piece: string) => {
-            if (text.length < 65_536) text += piece;
-          });
-          response.on('end', () => resolve({ status: response.statusCode ?? 0, text }));
-          response.on('error', reject);
-        },
-      );
-      outgoing.on('timeout', () => outgoing.destroy(new Error('no answer in time')));
-      outgoing.on('error', reject);
-      outgoing.end(body);
+  async #struggle(shipment: Shipment, trouble: Trouble): Promise<'on' | 'stuck'> {
+    shipment.retry();
+    if (this.#options.waiter.stopped) return 'stuck'; // it was us who broke off
+    this.#options.say({ type: 'trouble', trouble });
+    if (trouble.kind === 'quarantined') return 'on';
+    if (trouble.kind !== 'unavailable' && trouble.kind !== 'behind') return 'stuck';
+    await this.#backOff();
+    return 'on';
+  }
+
+  async #backOff(): Promise<void> {
+    await this.#options.waiter.pause(this.#backoffMs);
+    this.#backoffMs = Math.min(this.#backoffMs * 2, maxBackoffMs);
+  }
+
+  async #send(batch: Batch): Promise<Answer> {
+    const bytes = readBatch(batch, this.#buffer);
+    const params = { [constants.ZSTD_c_compressionLevel]: 1 };
+    const body = await compress(bytes, { params });
+    return this.#options.collector.post(body, this.#options.waiter.signal);
+  }
+
+  /** Takes an answer. Returns what is wrong with it. */
+  #take(shipment: Shipment, batch: Batch, answer: Answer): Trouble | undefined {
+    const { stream } = shipment;
+    switch (answer.kind) {
+      case 'committed': {
+        const { acknowledged } = answer;
+        const fault = this.#faultOf(shipment, acknowledged);
+        if (fault) return fault;
+        if (acknowledged.seq < batch.lastSeq) return this.#goBack(shipment, acknowledged.seq);
+        this.#done(shipment, acknowledged.seq);
+        return undefined;
+      }
+      case 'quarantined': {
+        const { acknowledged } = answer;
+        const fault = this.#faultOf(shipment, acknowledged);
+        if (fault) return fault;
+        this.#done(shipment, Math.max(batch.lastSeq, acknowledged.seq));
+        const from = Math.max(batch.firstSeq, acknowledged.seq + 1);
+        return from > batch.lastSeq
+          ? undefined
+          : { kind: 'quarantined', stream, from, to: batch.lastSeq };
+      }
+      case 'gap':
+        return this.#goBack(shipment, answer.seq);
+      case 'refused':
+        return { kind: 'refused', stream, status: answer.status };
+      case 'unavailable':
+        return { ...answer, stream };
+    }
+  }
+
+  #goBack(shipment: Shipment, ackedSeq: number): Trouble {
+    const { stream } = shipment;
+    return { kind: shipment.goBack(ackedSeq) ? 'behind' : 'refused', stream, ackedSeq };
+  }
+
+  #done(shipment: Shipment, seq: number): void {
+    const records = shipment.done(seq);
+    const own = shipment === this.#options.own;
+    this.#options.say({ type: 'committed', records, seq: own ? shipment.doneSeq : undefined });
+    if (own && shipment.doneSeq > 0) this.#forgetShipped();
+  }
+
+  /** Whether an acknowledgement may be believed: signed by the collector, and about the records that were sent. */
+  #faultOf(shipment: Shipment, acknowledged: Acknowledged): Trouble | undefined {
+    const { collectorKey } = this.#options;
+    const { stream, seq, link, signature = '' } = acknowledged;
+    const fault = (why: Extract<Trouble, { kind: 'not-acknowledged' }>['why']): Trouble => ({
+      kind: 'not-acknowledged',
+      stream: shipment.stream,
+      seq,
+      why,
     });
+    if (stream !== shipment.stream) return fault('stream');
+    if (collectorKey && !isAcknowledged(collectorKey, { stream, seq, link, signature }))
+      return fault('signature');
+    if (seq > shipment.lastSeq) return fault('unwritten');
+    const own = shipment.linkAt(seq);
+    if (own !== undefined && link !== undefined && own !== link) return fault('link');
+    return undefined;
   }
 
-  /** Waits `ms`, or for a nudge when no time is given; a stop ends either. */
-  async #sleep(ms?: number): Promise<void> {
-    if (this.#stopping.signal.aborted) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = ms === undefined ? undefined : setTimeout(resolve, ms);
-    if (ms === undefined) this.#wake = resolve;
-    this.#interrupt = resolve;
-    await promise;
-    clearTimeout(timer);
-    this.#wake = undefined;
+  /** Deletes the first segment if all of it is committed, once the stream's head says how it stood at its end. */
+  #deleteDone(shipment: Shipment): boolean {
+    const end = shipment.firstDone();
+    if (!end) return false;
+    writeHead(this.#options.directory, end.head);
+    rmSync(end.path, { force: true });
+    keepBallast(this.#options.directory);
+    shipment.dropFirst();
+    this.#options.say({ type: 'deleted', bytes: end.bytes });
+    return true;
   }
-}
 
-/** Reads whole frames from a segment, up to about `batchBytes`. */
-async function readBatch(cursor: Cursor): Promise<{ bytes: Buffer; records: number }> {
-  const file = await open(cursor.segment.path);
-  try {
-    const bytes = Buffer.allocUnsafe(Math.min(batchBytes, cursor.segment.bytes - cursor.offset));
-    const { bytesRead } = await file.read(bytes, 0, bytes.length, cursor.offset);
-    let end = 0;
-    let records = 0;
-    while (end + 4 <= bytesRead) {
-      const next = end + 8 + bytes.readUInt32BE(end);
-      if (next > bytesRead) break;
-      end = next;
-      records += 1;
+  /** The collector has the record that names the streams before this one: nothing of them is needed any more. */
+  #forgetShipped(): void {
+    for (const stream of this.#shipped.splice(0)) {
+      const path = headPath(this.#options.directory, stream);
+      rmSync(path, { force: true });
+      try {
+        rmdirSync(dirname(path));
+      } catch {
+        // Something was kept there for whoever finds out what happened.
+      }
     }
-    if (records === 0) throw new Error('the spool holds a record larger than a batch');
-    return { bytes: bytes.subarray(0, end), records };
-  } finally {
-    await file.close();
   }
-}
-
-function readSeq(text: string, field: 'seq' | 'ackedSeq'): number {
-  const answer: unknown = JSON.parse(text);
-  const seq =
-    typeof answer === 'object' && answer !== null ? Reflect.get(answer, field) : undefined;
-  if (typeof seq !== 'number' || !Number.isSafeInteger(seq))
-    throw new Error('no seq in the answer');
-  return seq;
 }

@@ -1,10 +1,13 @@
-import { closeSync, ftruncateSync, writeSync } from 'node:fs';
+import { closeSync, ftruncateSync, rmSync, writeSync } from 'node:fs';
+import { checkpointEvery } from '#core/record/checkpoint.ts';
 import type { RecordFields } from '#core/record/kinds.ts';
 import type { RecordRef } from '#core/operation.ts';
 import type { Ready, Stop } from '../ready.ts';
 import type { Moment } from './clock.ts';
+import { pendingCheckpoint } from './checkpoint-frame.ts';
 import { FrameBuilder } from './frame-builder.ts';
-import { createSegment, segmentBytes, type Segment } from './segment.ts';
+import { beginHeader } from './header.ts';
+import { createSegment, type Segment } from './segment.ts';
 
 /** Counts the records of one session; `n` of the next record is `count + 1`. */
 export interface SessionLog {
@@ -32,10 +35,14 @@ export interface WriterOptions {
   /** Limit of all segments together, in bytes; endings may pass it by `reserveBytes`. */
   readonly maxBytes: number;
   readonly reserveBytes: number;
+  /** A new segment begins once one has this many bytes. */
+  readonly segmentBytes: number;
   /** How long an operation waits for a spool that cannot be written, in milliseconds; read at each failure. */
   readonly waitMs: () => number;
-  /** Called after every write with the number of records and bytes. */
-  readonly onWritten: (records: number, bytes: number) => void;
+  /** Called after every write with the number of records and bytes, and the seq of the last record. */
+  readonly onWritten: (records: number, bytes: number, lastSeq: number) => void;
+  /** Called when nothing more is added to the segment that ends with a record. */
+  readonly onSegmentClosed: (lastSeq: number) => void;
   /** Called when the spool stops being writable, and with undefined when it is writable again. */
   readonly onTrouble: (error: Error | undefined) => void;
 }
@@ -82,15 +89,16 @@ export const unrecordable: Stop = {
 export class SpoolWriter {
   readonly #options: WriterOptions;
   readonly #frames = new FrameBuilder();
-  readonly #segments: Segment[] = [];
   #state: State = { kind: 'open' };
   #turn: Turn | undefined;
   #waiting: Turn[] = [];
   #endings: Entry[] = [];
-  #fd: number | undefined;
+  #file: { readonly segment: Segment; readonly fd: number } | undefined;
   #seq = 0;
+  #checkpointSeq = 0;
   #totalBytes = 0;
   #retry: NodeJS.Timeout | undefined;
+  #checkpoints: NodeJS.Timeout | undefined;
 
   constructor(options: WriterOptions) {
     this.#options = options;
@@ -98,11 +106,6 @@ export class SpoolWriter {
 
   get stream(): string {
     return this.#options.stream;
-  }
-
-  /** Segments in the order of writing; the shipper takes them from here. */
-  get segments(): readonly Segment[] {
-    return this.#segments;
   }
 
   /** Bytes of all segments, those of earlier streams included. */
@@ -125,21 +128,34 @@ export class SpoolWriter {
     return this.#turn?.ready ?? this.#waiting.at(-1)?.ready;
   }
 
-  /** Makes room: the shipper calls it once a segment is committed by the collector and deleted. */
-  forget(segment: Segment): void {
-    const index = this.#segments.indexOf(segment);
-    if (index >= 0) this.#segments.splice(index, 1);
-    this.#totalBytes -= segment.bytes;
+  /** Counts bytes of earlier streams against the limit. */
+  adopt(bytes: number): void {
+    this.#totalBytes += bytes;
   }
 
-  /** Counts segments of earlier streams against the limit. */
-  adopt(segments: readonly Segment[]): void {
-    for (const segment of segments) this.#totalBytes += segment.bytes;
+  /** Makes room: a segment is committed by the collector and deleted. */
+  forget(bytes: number): void {
+    this.#totalBytes -= bytes;
+    if (this.#state.kind === 'failing') this.#flush();
+  }
+
+  /** Puts a checkpoint behind the records of every second, and one every few seconds when there are none. */
+  startCheckpoints(): void {
+    let idleMs = 0;
+    this.#checkpoints = setInterval(() => {
+      idleMs = this.#seq > this.#checkpointSeq ? 0 : idleMs + checkpointEvery.busyMs;
+      if (idleMs === 0) this.#appendCheckpoint();
+      else if (idleMs >= checkpointEvery.idleMs) {
+        idleMs = 0;
+        this.append({ ending: false, seal: () => ({ fields: pendingCheckpoint }) });
+      }
+    }, checkpointEvery.busyMs).unref();
   }
 
   /** Writes what is queued and closes the file. What cannot be written now is lost, and `false` is returned. */
   close(): boolean {
     clearTimeout(this.#retry);
+    clearInterval(this.#checkpoints);
     this.#flush();
     const written = this.#state.kind === 'open';
     if (!written) {
@@ -149,8 +165,24 @@ export class SpoolWriter {
     }
     clearTimeout(this.#retry);
     this.#closeSegment();
+    if (this.#file) {
+      closeSync(this.#file.fd);
+      rmSync(this.#file.segment.path, { force: true }); // nothing was ever written to it
+      this.#file = undefined;
+    }
     this.#state = { kind: 'closed' };
     return written;
+  }
+
+  /** It is written beyond the limit, as endings are: what they end is to be proven as well. */
+  #appendCheckpoint(): void {
+    const draft: Draft = {
+      ending: true,
+      seal: () => (this.#seq > this.#checkpointSeq ? { fields: pendingCheckpoint } : undefined),
+    };
+    if (this.#state.kind === 'open') this.append(draft);
+    else if (this.#endings.length === 0)
+      this.#endings.push({ draft, ref: { seq: undefined }, moment: this.#options.now() });
   }
 
   #beginTurn(): Turn {
@@ -222,21 +254,24 @@ export class SpoolWriter {
 
   /** Seals and writes all or nothing. Returns the error that stopped it. */
   #tryWrite(turns: readonly Turn[]): Error | undefined {
-    const before = this.#seq;
+    const before = { seq: this.#seq, checkpointSeq: this.#checkpointSeq };
     const sealed: Entry[] = [];
     try {
       this.#sealAll(this.#endings, sealed);
       for (const { entries } of turns) this.#sealAll(entries, sealed);
       const { length } = this.#frames;
-      if (length > 0) this.#write(this.#frames.bytes, sealed);
-      this.#options.onWritten(sealed.length, length);
+      if (length > 0) {
+        this.#write(this.#frames.bytes, before.seq + 1, sealed);
+        this.#options.onWritten(this.#seq - before.seq, length, this.#seq);
+      }
       return undefined;
     } catch (error) {
       for (const { draft, ref } of sealed) {
         ref.seq = undefined;
         if (draft.session) draft.session.count -= 1;
       }
-      this.#seq = before;
+      this.#seq = before.seq;
+      this.#checkpointSeq = before.checkpointSeq;
       return error instanceof Error ? error : new Error('unknown', { cause: error });
     } finally {
       this.#frames.clear();
@@ -247,62 +282,73 @@ export class SpoolWriter {
     for (const entry of entries) if (this.#seal(entry)) sealed.push(entry);
   }
 
-  /**
-   * Gives a record its place and builds its frame. The header is put together as text: of its fields only those that an
-   * author filled in need escaping.
-   */
+  /** Gives a record its place and builds its frame, and a checkpoint behind it where one is due. */
   #seal({ draft, ref, moment }: Entry): boolean {
     const content = draft.seal();
     if (!content) return false;
     const { session, request } = draft;
+    const { fields, payload = noPayload } = content;
     const seq = this.#seq + 1;
-    let header = `{"v":1,${JSON.stringify(content.fields).slice(1, -1)},"stream":"${this.#options.stream}","seq":${seq},"time":"${moment.time}","monoNs":${moment.monoNs}`;
+    let header = beginHeader(fields, this.#options.stream, seq, moment);
     if (session) header += `,"session":"${session.id}","n":${session.count + 1}`;
     if (request?.seq !== undefined) header += `,"request":${request.seq}`;
-    this.#frames.append(header, content.payload ?? noPayload);
+    this.#frames.append(header, payload);
     this.#seq = seq;
     ref.seq = seq;
     if (session) session.count += 1;
+    if (fields.kind === 'checkpoint') this.#checkpointSeq = seq;
+    else if (
+      fields.kind === 'stream.end' ||
+      seq + 1 - this.#checkpointSeq >= checkpointEvery.records
+    )
+      this.#sealCheckpoint(moment);
     return true;
   }
 
-  #write(bytes: Buffer, entries: readonly Entry[]): void {
+  #sealCheckpoint(moment: Moment): void {
+    const seq = this.#seq + 1;
+    this.#frames.append(
+      beginHeader(pendingCheckpoint, this.#options.stream, seq, moment),
+      noPayload,
+    );
+    this.#seq = seq;
+    this.#checkpointSeq = seq;
+  }
+
+  #write(bytes: Buffer, firstSeq: number, entries: readonly Entry[]): void {
     const room = this.#options.maxBytes - this.#totalBytes - bytes.length;
     if (room < 0) {
       const onlyEndings = entries.every((entry) => entry.draft.ending);
-      if (!onlyEndings || room + this.#options.reserveBytes < 0)
+      if (!onlyEndings || room + this.#options.reserveBytes < 0) {
+        this.#closeSegment(firstSeq - 1); // what is in it makes room once it is shipped
         throw new Error('the spool is full');
+      }
     }
-    const segment = this.#openSegment(this.#seq - entries.length + 1);
-    const { fd } = segment;
-    const start = segment.current.bytes;
+    const { segment, fd } = (this.#file ??= createSegment(
+      this.#options.directory,
+      this.#options.stream,
+      firstSeq,
+    ));
+    const start = segment.bytes;
     try {
       for (let done = 0; done < bytes.length;) {
         done += writeSync(fd, bytes, done, bytes.length - done, start + done);
       }
     } catch (error) {
       ftruncateSync(fd, start); // leaves no half record for a reader; the next try writes to the same place
+      this.#closeSegment(firstSeq - 1);
       throw error;
     }
-    segment.current.bytes += bytes.length;
-    segment.current.lastSeq = this.#seq;
+    segment.bytes += bytes.length;
     this.#totalBytes += bytes.length;
-    if (segment.current.bytes >= segmentBytes) this.#closeSegment();
+    if (segment.bytes >= this.#options.segmentBytes) this.#closeSegment();
   }
 
-  #openSegment(firstSeq: number): { current: Segment; fd: number } {
-    const current = this.#segments.at(-1);
-    if (current && !current.closed && this.#fd !== undefined) return { current, fd: this.#fd };
-    const { segment, fd } = createSegment(this.#options.directory, this.#options.stream, firstSeq);
-    this.#segments.push(segment);
-    this.#fd = fd;
-    return { current: segment, fd };
-  }
-
-  #closeSegment(): void {
-    const current = this.#segments.at(-1);
-    if (current) current.closed = true;
-    if (this.#fd !== undefined) closeSync(this.#fd);
-    this.#fd = undefined;
+  /** Ends the segment; an empty one is written to at the next try. */
+  #closeSegment(lastSeq = this.#seq): void {
+    if (!this.#file || this.#file.segment.bytes === 0) return;
+    closeSync(this.#file.fd);
+    this.#file = undefined;
+    this.#options.onSegmentClosed(lastSeq);
   }
 }

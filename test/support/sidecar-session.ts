@@ -6,6 +6,7 @@ import { parseResource } from '#core/policy/parse.ts';
 import { resolve, type Bundle } from '#core/policy/resolve.ts';
 import { LiveSession, createSessionId } from '../../sidecar/session.ts';
 import { createClock } from '../../sidecar/spool/clock.ts';
+import { segmentBytes } from '../../sidecar/spool/segment.ts';
 import { SpoolWriter, type WriterOptions } from '../../sidecar/spool/writer.ts';
 
 /** A real spool in a directory of its own. */
@@ -14,7 +15,9 @@ export interface TestSpool extends Disposable {
   readonly directory: string;
   /** What went wrong with it, in order; undefined where it worked again. */
   readonly troubles: (Error | undefined)[];
-  /** Everything that is in its files. */
+  /** Paths of its files, in order. */
+  segments(): string[];
+  /** Everything that is in them. */
   frames(): Frame[];
 }
 
@@ -28,21 +31,23 @@ export function openSpool(options: Partial<WriterOptions> = {}): TestSpool {
     now: createClock(Date.now, () => performance.now()),
     maxBytes: 1024 ** 3,
     reserveBytes: 1024 ** 2,
+    segmentBytes,
     waitMs: () => 0,
     onWritten: () => undefined,
+    onSegmentClosed: () => undefined,
     onTrouble: (error) => troubles.push(error),
     ...options,
   });
+  const segments = (): string[] =>
+    readdirSync(join(directory, stream))
+      .sort()
+      .map((name) => join(directory, stream, name));
   return {
     writer,
     directory,
     troubles,
-    frames: () => {
-      const folder = join(directory, stream);
-      return readdirSync(folder)
-        .sort()
-        .flatMap((name) => [...parseFrames(readFileSync(join(folder, name)))]);
-    },
+    segments,
+    frames: () => segments().flatMap((path) => [...parseFrames(readFileSync(path))]),
     [Symbol.dispose]: () => {
       writer.close();
       rmSync(directory, { recursive: true, force: true });

@@ -1,24 +1,12 @@
 import assert from 'node:assert/strict';
-import {
-  appendFileSync,
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { firstLink, hashHeader, nextLink } from '#core/record/chain.ts';
 import { encodeFrame, hashPayload, parseFrames, payloadMatches } from '#core/record/frame.ts';
 import { createClock } from '../../../sidecar/spool/clock.ts';
-import { recoverLeftovers, type Damage } from '../../../sidecar/spool/recover.ts';
 import type { Draft } from '../../../sidecar/spool/writer.ts';
 import { openSpool, type TestSpool } from '../../support/sidecar-session.ts';
-import { Random } from '../../support/random.ts';
 
 const record = (text: string, ending = false): Draft => ({
   ending,
@@ -62,7 +50,7 @@ describe('SpoolWriter', () => {
     using spool = openSpool();
     for (let n = 0; n < 3; n += 1) spool.writer.append(record(`record ${n}`));
     await spool.writer.turn();
-    const bytes = readFileSync(spool.writer.segments[0]?.path ?? '');
+    const bytes = readFileSync(spool.segments()[0] ?? '');
     const linkOf = (stored: Buffer): string =>
       [...parseFrames(stored)]
         .reduce(
@@ -162,8 +150,8 @@ describe('SpoolWriter', () => {
     await spool.writer.turn();
     spool.writer.append(record('in the next'));
     await spool.writer.turn();
-    assert.equal(spool.writer.segments.length, 2);
-    for (const { path } of spool.writer.segments) assert.equal(statSync(path).mode & 0o777, 0o600);
+    assert.equal(spool.segments().length, 2);
+    for (const path of spool.segments()) assert.equal(statSync(path).mode & 0o777, 0o600);
   });
 
   test('says when closing loses records', () => {
@@ -178,115 +166,6 @@ describe('SpoolWriter', () => {
 function fillSegment(spool: TestSpool): void {
   for (let n = 0; n < 140; n += 1) spool.writer.append(record('s'.repeat(65_000)));
 }
-
-function flipped(bytes: Buffer, at: number): Buffer {
-  const changed = Buffer.from(bytes);
-  changed.writeUInt8(changed.readUInt8(at) ^ 1, at);
-  return changed;
-}
-
-function withLength(bytes: Buffer, at: number, length: number): Buffer {
-  const changed = Buffer.from(bytes);
-  changed.writeUInt32BE(length, at);
-  return changed;
-}
-
-function without(bytes: Buffer, at: number): Buffer {
-  const end = at + 8 + bytes.readUInt32BE(at);
-  return Buffer.concat([bytes.subarray(0, at), bytes.subarray(end)]);
-}
-
-describe('recoverLeftovers', () => {
-  async function writtenSpool(): Promise<TestSpool> {
-    const spool = openSpool();
-    for (let n = 0; n < 10; n += 1) spool.writer.append(record(`record ${n}`));
-    await spool.writer.turn();
-    return spool;
-  }
-  const never = (damage: Damage): void => assert.fail(`${damage.path} is said to be damaged`);
-
-  const damages: [what: string, change: (bytes: Buffer, at: number) => Buffer][] = [
-    ['a byte that is another', (bytes, at) => flipped(bytes, at + 40)],
-    ['a length that reaches past the end', (bytes, at) => withLength(bytes, at, 2_000_000)],
-    ['a length of nothing', (bytes, at) => withLength(bytes, at, 0)],
-    ['a record that is missing', (bytes, at) => without(bytes, at)],
-    ['zeros', (bytes, at) => Buffer.from(bytes).fill(0, at, at + 100)],
-  ];
-  for (const [what, change] of damages) {
-    test(`keeps a segment as it was when there is damage in its middle: ${what}`, async () => {
-      using spool = await writtenSpool();
-      const path = spool.writer.segments[0]?.path ?? '';
-      const fourth = spool.frames().slice(0, 3).reduce((sum, { length }) => sum + length, 0); // prettier-ignore
-      const damaged = change(readFileSync(path), fourth);
-      writeFileSync(path, damaged);
-      const said: Damage[] = [];
-      const [leftover] = await recoverLeftovers(spool.directory, (damage) => said.push(damage));
-      assert.equal(leftover?.segments[0]?.lastSeq, 3);
-      assert.deepEqual(said, [{ path, keptBytes: fourth, lostBytes: damaged.length - fourth }]);
-      assert.deepEqual(readFileSync(`${path}.damaged`), damaged);
-      assert.equal(statSync(`${path}.damaged`).mode & 0o777, 0o600);
-      // The next start finds nothing new, and loses nothing either.
-      const [again] = await recoverLeftovers(spool.directory, never);
-      assert.equal(again?.segments[0]?.lastSeq, 3);
-      assert.deepEqual(readFileSync(`${path}.damaged`), damaged);
-    });
-  }
-
-  test('keeps a segment of which nothing can be read', async () => {
-    using spool = await writtenSpool();
-    const path = spool.writer.segments[0]?.path ?? '';
-    const damaged = flipped(readFileSync(path), 20);
-    writeFileSync(path, damaged);
-    assert.deepEqual(await recoverLeftovers(spool.directory, () => undefined), []);
-    assert.deepEqual(readFileSync(`${path}.damaged`), damaged);
-    assert.deepEqual(await recoverLeftovers(spool.directory, never), []);
-    assert.ok(existsSync(`${path}.damaged`));
-  });
-
-  test('finds whole what was written', async () => {
-    using spool = await writtenSpool();
-    const [leftover] = await recoverLeftovers(spool.directory, never);
-    assert.equal(leftover?.segments[0]?.lastSeq, 10);
-  });
-
-  test('cuts a torn tail at every length, and keeps what is whole before it', async () => {
-    using spool = await writtenSpool();
-    const path = spool.writer.segments[0]?.path ?? '';
-    const lengths = spool.frames().map(({ length }) => length);
-    const written = readFileSync(path);
-    for (let size = written.length; size > 0; size -= 37) {
-      writeFileSync(path, written.subarray(0, size));
-      const [leftover] = await recoverLeftovers(spool.directory, never);
-      let whole = 0;
-      let count = 0;
-      for (const length of lengths) {
-        if (whole + length > size) break;
-        whole += length;
-        count += 1;
-      }
-      assert.equal(leftover?.segments[0]?.lastSeq ?? 0, count, `${size} bytes`);
-      if (count === 0) break;
-    }
-  });
-
-  test('does not take noise behind the last record for one', async () => {
-    using spool = await writtenSpool();
-    const path = spool.writer.segments[0]?.path ?? '';
-    const { size } = statSync(path);
-    appendFileSync(path, new Random(1).bytes(500));
-    await recoverLeftovers(spool.directory, () => undefined);
-    assert.equal(statSync(path).size, size);
-  });
-
-  test('leaves alone what is not a stream, and removes empty ones', async () => {
-    using spool = openSpool();
-    mkdirSync(join(spool.directory, 'empty'));
-    writeFileSync(join(spool.directory, 'note'), 'x');
-    chmodSync(join(spool.directory, 'note'), 0o600);
-    assert.deepEqual(await recoverLeftovers(spool.directory, never), []);
-    assert.deepEqual(readdirSync(spool.directory), ['note']);
-  });
-});
 
 describe('the clock', () => {
   test('has microseconds, and follows a wall clock that is set back or forward', () => {

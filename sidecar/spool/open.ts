@@ -1,0 +1,186 @@
+import { readFile } from 'node:fs/promises';
+import type { Logger } from 'pino';
+import type { StreamHead } from '#core/record/kinds.ts';
+import type { SidecarConfig } from '../config.ts';
+import type { Metrics } from '../metrics.ts';
+import { Background } from './background.ts';
+import { createClock } from './clock.ts';
+import { Committed } from './committed.ts';
+import { limitsOf } from './limits.ts';
+import type { Trouble } from './messages.ts';
+import { createSpoolDirectory, recoverSpool } from './recover.ts';
+import { SpoolWriter } from './writer.ts';
+
+const version = '0.1.0';
+
+export interface OpenSpoolOptions {
+  readonly config: SidecarConfig;
+  /** Bearer token for the collector. */
+  readonly token: string;
+  /** How long an operation waits for its record, in milliseconds; read at each wait. */
+  readonly waitMs: () => number;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}
+
+/** The spool with all that works on it. */
+export interface Spool {
+  readonly writer: SpoolWriter;
+  readonly committed: Committed;
+  /** Why it cannot be written now. */
+  readonly trouble: Error | undefined;
+  /** Rejects when records are not signed and shipped any more. */
+  readonly failed: Promise<never>;
+  /** Ends the stream and ships what is left, for at most so long. */
+  close(shipMs: number): Promise<void>;
+}
+
+/** Recovers what an earlier process left, and begins this process's stream behind it. */
+export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
+  const { config, waitMs, metrics, log } = options;
+  const { spoolDirectory: directory, collectorPublicKeyFile } = config;
+  const background: Background = new Background({
+    onCommitted: (records, seq) => {
+      metrics.recordsShipped.inc(records);
+      if (seq !== undefined) committed.reached(seq);
+    },
+    onDeleted: (bytes) => writer.forget(bytes),
+    onTrouble: (problem) => {
+      tell(problem, options);
+      if (problem.kind !== 'quarantined') committed.troubled();
+      else if (problem.stream === writer.stream) recordQuarantined(writer, problem);
+    },
+  });
+  createSpoolDirectory(directory);
+  const now = createClock(Date.now, () => performance.now());
+  const recovered = await recoverSpool({
+    directory,
+    now,
+    nowMs: Date.now,
+    onDamage: (damage) =>
+      log.error(damage, 'a segment of the spool is damaged; a copy of it is kept beside it'),
+    onUnended: (stream, err) =>
+      log.error({ stream, err }, 'the stream of an earlier process cannot be ended'),
+  });
+  const { stream, leftovers, shipped, previous } = recovered;
+  if (leftovers.length > 0)
+    log.info({ streams: leftovers.length }, 'shipping what an earlier process left');
+  let trouble: Error | undefined;
+  const writer: SpoolWriter = new SpoolWriter({
+    directory,
+    stream,
+    now,
+    ...limitsOf(directory, config.spoolMaxBytes),
+    waitMs,
+    onWritten: (records, bytes, lastSeq) => {
+      metrics.totals.records += records;
+      metrics.totals.bytes += bytes;
+      background.written(lastSeq);
+    },
+    onSegmentClosed: (lastSeq) => background.closed(lastSeq),
+    onTrouble: (error) => {
+      trouble = error;
+      if (error) log.error({ err: error }, 'the spool cannot be written');
+      else log.info('the spool can be written again');
+    },
+  });
+  writer.adopt(recovered.bytes);
+  const committed = new Committed({ waitMs, onWaiting: (waiting) => background.hurry(waiting) });
+  const publicKey = background.start({
+    directory,
+    stream,
+    leftovers,
+    shipped,
+    collector: {
+      url: config.collectorUrl.href,
+      ca: await readFile(config.collectorCaFile, 'utf8'),
+      token: options.token,
+    },
+    collectorKey:
+      collectorPublicKeyFile === '' ? undefined : await readFile(collectorPublicKeyFile, 'utf8'),
+  });
+  recordStart(writer, config, { publicKey, previous });
+  writer.startCheckpoints();
+  return {
+    writer,
+    committed,
+    get trouble() {
+      return trouble;
+    },
+    failed: background.failed,
+    close: async (shipMs) => {
+      committed.close();
+      writer.append({
+        ending: true,
+        seal: () => ({ fields: { kind: 'stream.end', reason: 'stopped' } }),
+      });
+      if (!writer.close()) log.error('records were lost: the spool could not be written');
+      const left = await background.stop(shipMs);
+      if (left.length === 0) log.info('stopped; the spool is shipped');
+      else log.warn({ streams: left }, 'stopped; part of the spool is kept for the next start');
+    },
+  };
+}
+
+function recordStart(
+  writer: SpoolWriter,
+  { workload }: SidecarConfig,
+  { publicKey, previous }: { publicKey: string; previous: StreamHead | undefined },
+): void {
+  writer.append({
+    ending: true,
+    seal: () => ({
+      fields: {
+        kind: 'stream.start',
+        'service.version': version,
+        'k8s.pod.name': workload.pod,
+        'k8s.namespace.name': workload.namespace,
+        'service.account': workload.serviceAccount,
+        publicKey,
+        previous,
+      },
+    }),
+  });
+}
+
+function recordQuarantined(
+  writer: SpoolWriter,
+  { from, to }: Extract<Trouble, { kind: 'quarantined' }>,
+): void {
+  writer.append({
+    ending: true,
+    seal: () => ({ fields: { kind: 'gap', from, to, reason: 'quarantined' } }),
+  });
+}
+
+function tell(trouble: Trouble, { metrics, log }: OpenSpoolOptions): void {
+  const { kind, ...details } = trouble;
+  switch (kind) {
+    case 'unavailable':
+      metrics.shipFailures.inc();
+      // What it calls our mistake is nothing that time alone mends.
+      if (trouble.status === 400 || trouble.status === 415)
+        log.error(details, 'the collector does not understand a batch');
+      else log.warn(details, 'the collector cannot be reached');
+      break;
+    case 'behind':
+      metrics.shipFailures.inc();
+      log.warn(details, 'the collector has less than it has acknowledged');
+      break;
+    case 'refused':
+      metrics.shipFailures.inc();
+      log.error(details, 'the collector refuses a batch');
+      break;
+    case 'not-acknowledged':
+      metrics.acknowledgementsRejected.inc();
+      log.error(details, 'an acknowledgement cannot be believed; nothing is deleted');
+      break;
+    case 'quarantined':
+      metrics.batchesQuarantined.inc();
+      log.error(details, 'the collector could not verify records, and has set them aside');
+      break;
+    case 'spool':
+      log.error(details, 'the spool cannot be read, or a checkpoint not be signed');
+      break;
+  }
+}
