@@ -43,6 +43,8 @@ export interface SuperviseOptions {
   readonly backend?: OwnBackend | undefined;
   /** What Node runs in place of the sources, such as bundles. */
   readonly programs?: { readonly sidecar: string; readonly collector: string };
+  /** Beside what their environments have anyway. */
+  readonly environment?: Partial<Record<'sidecar' | 'collector', Readonly<Record<string, string>>>>;
 }
 
 const sources = {
@@ -261,6 +263,7 @@ class Supervisor {
           CHAPERONE_COLLECTOR_KEY_FILE: collectorKeyFile(data),
           CHAPERONE_LEDGER_FILE: evidenceFiles(data).ledgerFile,
           CHAPERONE_LEDGER_SECONDS: '5', // whoever tries it verifies at once
+          ...this.#options.environment?.collector,
         },
       });
       wanted = Number(new URL(running.url).port);
@@ -313,6 +316,7 @@ class Supervisor {
             [...backends].map(([name, address]) => [name, String(address.port)]),
           ),
           CHAPERONE_CONNECT_TO: pairs([...connectTo]),
+          ...this.#options.environment?.sidecar,
         },
       }),
     );
