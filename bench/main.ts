@@ -1,13 +1,15 @@
 import { parseArgs } from 'node:util';
 import { judge, type Line, type Measured } from './rounds.ts';
 import { startSetting, type Setting } from './setting.ts';
+import { collector } from './collector/measures.ts';
 import { memory, start } from './postgres/footprint.ts';
 import { streams } from './postgres/streams.ts';
 import { connections, throughput, type Effort } from './postgres/throughput.ts';
 
-const usage = `usage: npm run bench -- postgres [--json] [--quick] [--only WORD] [--seconds N] [--rounds N]
+const usage = `usage: npm run bench -- postgres|collector [--json] [--quick] [--only WORD] [--seconds N] [--rounds N]
 
-Measures PostgreSQL direct, through a bare relay, and through Chaperone with everything recorded, in interleaved rounds.
+postgres measures PostgreSQL direct, through a bare relay, and through Chaperone with everything recorded, in interleaved rounds.
+collector measures what a collector takes in beside its store, and how it answers with a million sessions in there.
 The machine should have nothing else to do. --quick takes short rounds: enough to see whether something broke.
 --only takes the measures that have WORD in their group: throughput, connections, streams, memory, start, tls.`;
 
@@ -29,12 +31,23 @@ const effort: Effort = {
 };
 const wanted = (group: string): boolean => values.only === undefined || group === values.only;
 
-if (positionals[0] !== 'postgres') {
+const benches: Readonly<Record<string, () => AsyncGenerator<Measured>>> = {
+  postgres: measures,
+  collector: () =>
+    collector({
+      seconds: Number(values.seconds ?? (values.quick ? 5 : 60)),
+      quick: values.quick,
+      say: effort.say,
+    }),
+};
+const bench = benches[positionals[0] ?? ''];
+
+if (!bench) {
   process.stderr.write(`${usage}\n`);
   process.exitCode = 2;
 } else {
   let missed = 0;
-  for await (const measured of measures()) {
+  for await (const measured of bench()) {
     const line = judge(measured);
     if (line.ok === false) missed += 1;
     process.stdout.write(values.json ? `${JSON.stringify(line)}\n` : `${readable(line)}\n`);
