@@ -31,7 +31,12 @@ import { Part, type Running } from './part.ts';
 import { nextSteps, ownBackendName, type OwnBackend } from './own-backend.ts';
 import { listenForSignals } from './stop-signals.ts';
 import { preparePostgres, type PostgresHome } from './postgres-binaries.ts';
-import { ensureDatabase, startPostgres, type PostgresServer } from './postgres-server.ts';
+import {
+  ensureDatabase,
+  startPostgres,
+  storeSettings,
+  type PostgresServer,
+} from './postgres-server.ts';
 
 export interface SuperviseOptions {
   readonly config: string;
@@ -213,14 +218,13 @@ class Supervisor {
 
   async #startStore(home: PostgresHome): Promise<Part<PostgresServer>> {
     return this.#part('audit store', async () => {
-      const settings = { max_connections: '30', log_min_error_statement: 'panic' }; // statements there hold content
       const server = await startPostgres({
         home,
         name: 'store',
         socketDirectory: join(this.#sockets, 'store'),
         logFile: this.#log('store'),
         tcpPort: undefined,
-        settings,
+        settings: storeSettings,
       });
       await ensureDatabase(server, 'chaperone', 'chaperone', this.#secrets.storePassword);
       await server.administer('postgres', (client) =>
