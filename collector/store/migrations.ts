@@ -2,9 +2,8 @@ import type { PoolClient } from 'pg';
 import { locks } from './locks.ts';
 import { schema2 } from './schema-2.ts';
 
-/** Steps of the schema, in order; a step that has been released is never changed. */
-const migrations: readonly string[] = [
-  `
+/** Schema 1: everything in one table each. */
+export const schema1 = `
   CREATE TABLE streams (
     stream          uuid PRIMARY KEY,
     pod             text NOT NULL,
@@ -62,9 +61,10 @@ const migrations: readonly string[] = [
   EXCEPTION WHEN OTHERS THEN
     RAISE NOTICE 'pg_trgm is not available';
   END $$;
-  `,
-  schema2,
-];
+`;
+
+/** Steps of the schema, in order; a step that has been released is never changed. */
+const migrations: readonly string[] = [schema1, schema2];
 
 /**
  * Brings the schema up to date; replicas that start at once wait for each other.

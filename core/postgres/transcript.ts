@@ -118,6 +118,9 @@ export class Transcriber {
       case 'result':
         yield* this.#result(header, frame);
         break;
+      case 'violation':
+        yield { kind: 'note', seq: undefined, text: `a message was refused: ${header.code}` };
+        break;
       case 'session.end': {
         const { time, reason, count } = header;
         yield { kind: 'ended', time, reason, count };
