@@ -43,7 +43,7 @@ function mountVolume(megabytes: number): Volume {
     fill: () => {
       const fd = openSync(join(directory, 'others'), 'a');
       try {
-        for (let piece = Buffer.alloc(4096); ;) writeSync(fd, piece);
+        for (const piece = Buffer.alloc(4096); ;) writeSync(fd, piece);
       } catch (error) {
         assert.equal((error as NodeJS.ErrnoException).code, 'ENOSPC');
       }
