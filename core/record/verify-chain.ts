@@ -44,6 +44,7 @@ export class ChainCheck {
   /** Behind a verified checkpoint: its key signs for what a jump leads to. */
   #mayJump = false;
   #jumped = false;
+  #provesPrevious = false;
   #end: 'open' | 'ended' | 'sealed' = 'open';
 
   constructor(start: ChainStart) {
@@ -66,6 +67,11 @@ export class ChainCheck {
   /** The last record that a signature or the ledger proves. */
   get provenTo(): number {
     return Math.max(this.#signedTo, this.#ledgerTo);
+  }
+
+  /** Whether its first record, once it is proven, proves all of the stream before: not where that lost records. */
+  get provesPrevious(): boolean {
+    return this.#provesPrevious;
   }
 
   /** Whether the stream says itself that it has ended. */
@@ -174,7 +180,8 @@ export class ChainCheck {
       const why = `its successor says that it goes up to record ${Number(seq)}`;
       return { at: previous.seq + 1, why, stream };
     }
-    const same = seq === previous.seq && link === previous.link;
+    const same = seq === previous.seq && (link === previous.link || link === unlinked);
+    this.#provesPrevious = link !== unlinked;
     return same ? undefined : this.#broken('its start names another end of the stream before it');
   }
 

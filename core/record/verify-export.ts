@@ -32,7 +32,7 @@ export interface Trust {
 export interface Report {
   readonly verdict: Verdict;
   readonly manifest: Manifest | undefined;
-  /** Records that are there. */
+  /** Records of the session or stream that are there. */
   readonly records: number;
   /** Records whose payload is not there. */
   readonly erased: number;
@@ -180,8 +180,8 @@ class ExportCheck {
     const broken = chain.takeFrame(frame);
     if (broken) return broken;
     const { header, payload } = frame;
-    this.#records += 1;
     if (this.#chains.length > 1) return undefined;
+    if (this.#manifest?.session === undefined || header.session === this.#manifest.session) this.#records += 1; // prettier-ignore
     const why = this.#sessions.take(header);
     if (why !== undefined) return { at: header.seq, why };
     if (header.payload && payload.length === 0) this.#noteErased(header.seq);
@@ -214,7 +214,7 @@ class ExportCheck {
     const ofStream = manifest.of === 'stream';
     const last = ofStream ? chain.seq : lastSeq;
     const proven = this.#provenTo(0);
-    const hasEnd = ofStream ? chain.ended || this.#provenTo(1) > 0 : ended;
+    const hasEnd = ofStream ? chain.ended || this.#isFollowed(0) : ended;
     if (!hasEnd || proven < last) return { kind: 'unbroken', upTo: Math.min(last, proven) };
     const why = this.#whyUnproven(last, ofStream && !chain.ended);
     if (why !== undefined) return { kind: 'consistent', why };
@@ -226,9 +226,16 @@ class ExportCheck {
   /** How far a stream of the export is proven, by itself or because its successor is. */
   #provenTo(index: number): number {
     let proven = 0;
-    for (const chain of this.#chains.slice(index).reverse())
-      proven = proven > 0 ? chain.seq : chain.provenTo;
+    let proves = false; // what follows, all before it
+    for (const chain of this.#chains.slice(index).reverse()) {
+      proven = proven > 0 && proves ? chain.seq : chain.provenTo;
+      proves = chain.provesPrevious;
+    }
     return proven;
+  }
+
+  #isFollowed(index: number): boolean {
+    return this.#provenTo(index + 1) > 0 && this.#chains[index + 1]?.provesPrevious === true;
   }
 
   /** Why it is not known who wrote the records: of the stream, and of every successor that it takes to prove it. */

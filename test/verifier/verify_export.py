@@ -10,7 +10,6 @@ from audit_format import (Broken, UNLINKED, check_ledger, claims, is_hex, is_int
                           parse_manifest, read_line, sha)
 
 UNSIGNED = "0" * 128
-
 class Chain:
     """One stream of an export. `lines`: what is trusted, or taken at its word."""
     def __init__(self, stream, lines, trusted, cut=None, whole=False, before=None):
@@ -24,7 +23,7 @@ class Chain:
         self.links = {}
         for line in self.places:
             if line.get("link", UNLINKED) != UNLINKED: self.links.setdefault(line["seq"], set()).add(line["link"])
-        self.proven, self.may_jump, self.jumped, self.end = 0, False, False, "open"
+        self.proven, self.may_jump, self.jumped, self.end, self.proves = 0, False, False, "open", False
 
     def begin(self, cut=None):
         if cut:
@@ -94,7 +93,8 @@ class Chain:
         if named.get("stream") == before.stream and is_int(named.get("seq")):
             need(named["seq"] <= before.p, "the successor names a later end", before.p + 1, before.stream)
         found = (named.get("stream"), named.get("seq"), named.get("link"))
-        need(found == (before.stream, before.p, before.link.hex()), "the successor names another end")
+        self.proves = named.get("link") != UNLINKED
+        need(found[:2] == (before.stream, before.p) and found[2] in (before.link.hex(), UNLINKED), "the successor names another end")
 
     def other(self, kind, body):
         """Takes any other item: no record may be due that only a frame can be."""
@@ -164,13 +164,14 @@ def verify(data, keys, copy):
     return judge(chains, sessions, whole, trusted), erased
 
 def judge(chains, sessions, whole, trusted):
-    reach = 0
+    reach = follows = 0
     for chain in reversed(chains):
-        successor, reach = reach, chain.p if reach > 0 else chain.proven
-    first = chains[0]
+        successor, reach = follows, chain.p if follows > 0 else chain.proven
+        follows = reach if chain.proves else 0
+    first, more = chains[0], True
     last, ended = (first.p, first.end != "open") if whole else (sessions.last, sessions.ended)
     if not (ended or (whole and successor > 0)) or reach < last: return f"unbroken {min(last, reach)}"
-    needed, more = last, True
+    needed = last
     for chain in chains:
         if more and not (trusted and chain.key in chain.keys): return "consistent"
         more = more and (chain.proven < needed or (chain is first and whole and not ended))
@@ -186,9 +187,7 @@ def main():
     given = arguments.parse_args()
     keys = [load_pem_public_key(open(path, "rb").read()) for path in given.trust]
     copy = None if given.ledger is None else lines_of(given.ledger)
-    if given.check_ledger:
-        for path in given.files: print(check_ledger(lines_of(path), keys, copy or []))
-        return
+    if given.check_ledger: return [print(check_ledger(lines_of(path), keys, copy or [])) for path in given.files]
     if copy is not None and not check_ledger(copy, keys, None).startswith("whole"):
         return print("ledger", check_ledger(copy, keys, None))
     known = None if copy is None else [line for line in (read_line(text, keys) for text in copy) if line and claims(line)]

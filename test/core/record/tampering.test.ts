@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { crc32 } from 'node:zlib';
 import { encodeFrame } from '#core/record/frame.ts';
 import type { Trust } from '#core/record/verify-export.ts';
+import { projectDirectory } from '../../../cli/instance.ts';
 import {
   exported,
   flipped,
@@ -322,4 +325,9 @@ describe('an export that somebody changed', () => {
     assert.equal(item.length, items[4]?.length);
     assert.equal(await opinion(sealed(items.with(4, item)), trust), 'broken 3');
   });
+});
+
+test('the second verifier is short enough to be written by whoever needs one', () => {
+  const lines = readFileSync(join(projectDirectory, 'test/verifier/verify_export.py'), 'utf8');
+  assert.ok(lines.split('\n').length <= 200);
 });

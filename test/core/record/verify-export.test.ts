@@ -18,6 +18,14 @@ function begun(): StreamBuilder {
   return new StreamBuilder().start().checkpoint();
 }
 
+/** A head that names the key alone. */
+const keyOf = ({ stream, publicKey }: StreamBuilder) => ({
+  stream,
+  publicKey,
+  seq: 1,
+  link: undefined,
+});
+
 /** What both verifiers say of the export of a stream that a sidecar wrote so, and the ledger has as it is. */
 async function opinionOf(stream: StreamBuilder): Promise<string> {
   const ledger = new LedgerBuilder().add(stream.head());
@@ -134,6 +142,27 @@ describe('a stream as its sidecar wrote it', () => {
     assert.equal(short((await verified(unnamed, { keys })).verdict), 'consistent');
     assert.deepEqual(await secondOpinions([file, unnamed], { keys }), ['complete', 'consistent']);
   });
+});
+
+test('a successor that does not know the link of the stream before proves nothing of it, and breaks nothing', async () => {
+  const { early } = sessions;
+  const stream = begun().begin(early).finish(early);
+  const { seq } = stream;
+  const next = new StreamBuilder().start({ stream: stream.stream, seq, link: '0'.repeat(64) });
+  next.checkpoint();
+  const ledger = new LedgerBuilder().add({ ...begun().head(), ...keyOf(stream) }).add(next.head());
+  const store = new MemoryStore().put(stream).put(next);
+  store.successors.set(stream.stream, next.stream);
+  store.lines = ledger.lines;
+  const keys = [ledger.key.publicKey];
+  const wanted = [{ stream: stream.stream, session: early }, { stream: stream.stream }];
+  const files = await Promise.all(wanted.map((each) => exported(store, each)));
+  const found = await Promise.all(files.map((file) => verified(file, { keys })));
+  assert.deepEqual(
+    found.map(({ verdict }) => short(verdict)),
+    ['unbroken 1', 'unbroken 1'],
+  );
+  assert.deepEqual(await secondOpinions(files, { keys }), ['unbroken 1', 'unbroken 1']);
 });
 
 describe('verifyExport', () => {
