@@ -3,13 +3,17 @@ import { judge, type Line, type Measured } from './rounds.ts';
 import { startSetting, type Setting } from './setting.ts';
 import { memory, start } from './postgres/footprint.ts';
 import { streams } from './postgres/streams.ts';
+import { spool } from './spool.ts';
 import { connections, throughput, type Effort } from './postgres/throughput.ts';
 
-const usage = `usage: npm run bench -- postgres [--json] [--quick] [--only WORD] [--seconds N] [--rounds N]
+const usage = `usage: npm run bench -- postgres|spool [--json] [--quick] [--only WORD] [--seconds N] [--rounds N] [--profile]
 
-Measures PostgreSQL direct, through a bare relay, and through Chaperone with everything recorded, in interleaved rounds.
+postgres measures PostgreSQL direct, through a bare relay, and through Chaperone with everything recorded, in interleaved rounds.
 The machine should have nothing else to do. --quick takes short rounds: enough to see whether something broke.
---only takes the measures that have WORD in their group: throughput, connections, streams, memory, start, tls.`;
+--only takes the measures that have WORD in their group: throughput, connections, streams, memory, start, tls.
+
+spool measures recording alone: requests with their results through gate and writer, with the worker beside them and no
+collector. --profile says where the time of the agents' thread went.`;
 
 const { values, positionals } = parseArgs({
   options: {
@@ -18,6 +22,7 @@ const { values, positionals } = parseArgs({
     only: { type: 'string' },
     seconds: { type: 'string' },
     rounds: { type: 'string' },
+    profile: { type: 'boolean', default: false },
   },
   allowPositionals: true,
 });
@@ -29,12 +34,18 @@ const effort: Effort = {
 };
 const wanted = (group: string): boolean => values.only === undefined || group === values.only;
 
-if (positionals[0] !== 'postgres') {
+const benches: ReadonlyMap<string | undefined, () => AsyncGenerator<Measured>> = new Map([
+  ['postgres', measures],
+  ['spool', () => spool(effort, { profile: values.profile })],
+]);
+const measure = benches.get(positionals[0]);
+
+if (!measure) {
   process.stderr.write(`${usage}\n`);
   process.exitCode = 2;
 } else {
   let missed = 0;
-  for await (const measured of measures()) {
+  for await (const measured of measure()) {
     const line = judge(measured);
     if (line.ok === false) missed += 1;
     process.stdout.write(values.json ? `${JSON.stringify(line)}\n` : `${readable(line)}\n`);

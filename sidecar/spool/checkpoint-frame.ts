@@ -38,7 +38,8 @@ export function tryMendCheckpoint(
   if (bytes.length - offset < signatureAt) return undefined;
   const length = 8 + bytes.readUInt32BE(offset);
   const frame = Buffer.from(bytes.subarray(offset, offset + length));
-  if (frame.length !== length || frame.readUInt32BE(8) !== length - prefixBytes) return undefined;
+  if (frame.length !== length || length < signatureAt) return undefined;
+  if (frame.readUInt32BE(8) !== length - prefixBytes) return undefined;
   const [, stream, seq] = whole.exec(frame.toString('latin1', prefixBytes)) ?? [];
   if (stream !== due.stream || Number(seq) !== due.seq) return undefined;
   completeCheckpoint(frame, unlinked, unsigned);

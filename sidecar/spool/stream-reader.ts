@@ -11,8 +11,9 @@ import { Shipment, type Batch, type SegmentEnd } from './shipment.ts';
 /** A segment of which something cannot be read, though it is no write that did not finish. */
 export interface Damage {
   readonly path: string;
-  /** Length of what is whole, before the damage. */
+  /** Length of what is whole, before the damage or the place where records are missing. */
   readonly keptBytes: number;
+  /** Length of the rest, of which more may be whole. */
   readonly lostBytes: number;
 }
 
@@ -44,6 +45,8 @@ export class StreamReader {
   readonly #recordedGaps = new Set<number>();
   /** Bytes that cannot be read, until a record behind them says how many are lost. */
   #unread: { readonly path: string; readonly offset: number; readonly bytes: number }[] = [];
+  /** Where the segment that is read stops being whole. */
+  #damagedAt: number | undefined;
   #lastFrame: Buffer = Buffer.alloc(0);
   readonly #headSeq: number;
 
@@ -76,7 +79,7 @@ export class StreamReader {
     if (this.chain.seq === 0 && firstSeq > 1) this.chain.skipTo(firstSeq - 1); // its beginning was shipped, and no head kept
     const bytes = await readFile(path);
     let end = bytes.length;
-    let damagedAt: number | undefined;
+    this.#damagedAt = undefined;
     for (let at = 0; at < end;) {
       const frame = this.#tryRead(bytes, at) ?? this.#tryMend(path, bytes, at);
       if (frame) {
@@ -90,11 +93,11 @@ export class StreamReader {
         end = at;
         break;
       }
-      damagedAt ??= at;
+      this.#damagedAt ??= at;
       this.#unread.push({ path, offset: at, bytes: (next ?? end) - at });
       at = next ?? end;
     }
-    if (damagedAt !== undefined) await this.#tell(path, damagedAt, bytes.length - damagedAt);
+    await this.#tell(path, bytes.length);
     const holds = this.batches.at(-1)?.path === path || this.#unread.length > 0;
     if (holds) this.#shipment.endSegment({ path, bytes: end, head: this.chain.head });
     else rmSync(path); // it is empty, or all of it is committed
@@ -148,7 +151,10 @@ export class StreamReader {
     if (header.seq <= chain.seq) return; // committed, as the head says
     if (header.seq > chain.seq + 1) {
       // With nothing in between that cannot be read, the record itself shows that others are missing.
-      if (this.#unread.length === 0) this.#unread.push({ path, offset, bytes: length });
+      if (this.#unread.length === 0) {
+        this.#unread.push({ path, offset, bytes: length });
+        this.#damagedAt ??= offset;
+      }
       this.#lose(header.seq - 1);
     }
     this.#unread = [];
@@ -195,14 +201,16 @@ export class StreamReader {
   }
 
   /** Keeps a copy of what is damaged, once, for whoever finds out what happened. */
-  async #tell(path: string, keptBytes: number, lostBytes: number): Promise<void> {
+  async #tell(path: string, bytes: number): Promise<void> {
+    const keptBytes = this.#damagedAt;
+    if (keptBytes === undefined) return;
     try {
       await copyFile(path, `${path}.damaged`, constants.COPYFILE_EXCL);
     } catch (error) {
       if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return;
       rmSync(`${path}.damaged`, { force: true }); // no room for it: the file itself stays until it is shipped
     }
-    this.#options.onDamage({ path, keptBytes, lostBytes });
+    this.#options.onDamage({ path, keptBytes, lostBytes: bytes - keptBytes });
   }
 }
 

@@ -1,7 +1,10 @@
-/** What the worker's two jobs wait for; a stop ends every wait. */
+type Cause = 'walked' | 'nudged' | 'paused';
+
+/** What the worker's two jobs wait for: also for what came before they began to wait. A stop ends every wait. */
 export class Waiter {
   readonly #stop = new AbortController();
-  readonly #wakes = new Map<'walked' | 'nudged' | 'paused', () => void>();
+  readonly #wakes = new Map<Cause, () => void>();
+  readonly #came = new Set<Cause>();
 
   get signal(): AbortSignal {
     return this.#stop.signal;
@@ -18,12 +21,12 @@ export class Waiter {
 
   /** Wakes what waits for more to ship. */
   walked(): void {
-    this.#wakes.get('walked')?.();
+    this.#wake('walked');
   }
 
   /** Wakes what waits for more to walk, also from its linger. */
   nudged(): void {
-    this.#wakes.get('nudged')?.();
+    this.#wake('nudged');
   }
 
   untilWalked(): Promise<void> {
@@ -39,13 +42,20 @@ export class Waiter {
     return this.#wait('paused', ms);
   }
 
-  async #wait(what: 'walked' | 'nudged' | 'paused', ms?: number): Promise<void> {
-    if (this.stopped) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = ms === undefined ? undefined : setTimeout(resolve, ms);
-    this.#wakes.set(what, resolve);
-    await promise;
-    clearTimeout(timer);
-    this.#wakes.delete(what);
+  #wake(cause: Cause): void {
+    this.#came.add(cause);
+    this.#wakes.get(cause)?.();
+  }
+
+  async #wait(cause: Cause, ms?: number): Promise<void> {
+    if (!this.stopped && !this.#came.has(cause)) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = ms === undefined ? undefined : setTimeout(resolve, ms);
+      this.#wakes.set(cause, resolve);
+      await promise;
+      clearTimeout(timer);
+      this.#wakes.delete(cause);
+    }
+    this.#came.delete(cause);
   }
 }

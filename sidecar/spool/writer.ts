@@ -320,7 +320,7 @@ export class SpoolWriter {
     if (room < 0) {
       const onlyEndings = entries.every((entry) => entry.draft.ending);
       if (!onlyEndings || room + this.#options.reserveBytes < 0) {
-        this.#closeSegment(firstSeq - 1); // what is in it makes room once it is shipped
+        this.#makeRoom(firstSeq - 1);
         throw new Error('the spool is full');
       }
     }
@@ -336,12 +336,19 @@ export class SpoolWriter {
       }
     } catch (error) {
       ftruncateSync(fd, start); // leaves no half record for a reader; the next try writes to the same place
-      this.#closeSegment(firstSeq - 1);
+      this.#makeRoom(firstSeq - 1);
       throw error;
     }
     segment.bytes += bytes.length;
     this.#totalBytes += bytes.length;
     if (segment.bytes >= this.#options.segmentBytes) this.#closeSegment();
+  }
+
+  /** Ends a segment that is worth it: all that is in it can be deleted once it is shipped. */
+  #makeRoom(lastSeq: number): void {
+    const { segmentBytes, maxBytes } = this.#options;
+    const least = Math.min(segmentBytes, maxBytes) / 16;
+    if (this.#file && this.#file.segment.bytes >= least) this.#closeSegment(lastSeq);
   }
 
   /** Ends the segment; an empty one is written to at the next try. */
