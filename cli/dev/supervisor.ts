@@ -1,7 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
-import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CollectorSecrets, ServerKeyPair, SidecarSecrets } from '#core/control.ts';
@@ -18,6 +16,7 @@ import {
 } from './data-directory.ts';
 import { demoDatabase, demoRole, loadDemoData } from './demo-data.ts';
 import { runDemo } from './demo.ts';
+import { findFreePort } from './free-port.ts';
 import { lockInstance } from './instance-lock.ts';
 import { startDemoIssuer, type DemoIssuer } from './issuer.ts';
 import {
@@ -146,7 +145,7 @@ class Supervisor {
     writeFileSync(join(data, 'ca.crt'), ca.certificate);
     writeTokens(data, this.#secrets);
     const issuer = (this.#issuer = await startDemoIssuer());
-    const backendPort = await freePort();
+    const backendPort = await findFreePort();
     // All are awaited even when one fails, so that what has started is known and can be stopped.
     const [backend, store] = await Promise.allSettled([
       own ? undefined : this.#startBackend(home, backendPort),
@@ -383,17 +382,6 @@ class Supervisor {
       renameSync(`${file}.new`, file);
     }
   }
-}
-
-/** Finds a port that is free now. Between here and its use another program could take it; the start then fails. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo; // a TCP server's address is one
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 function pairs(entries: readonly (readonly [string, string])[]): string {

@@ -78,8 +78,6 @@ async function readPage(
   return { lastSeq: Number(seq.readBigInt64BE()), frames };
 }
 
-const none = Buffer.alloc(0);
-
 // What follows is written into SQL, since COPY takes no parameters: it is nothing but digits.
 function placesOf(stream: string, from: number, to: number): string {
   return `stream = '${checkedUuid(stream)}' AND seq BETWEEN ${BigInt(from)} AND ${BigInt(to)}`;
