@@ -267,6 +267,7 @@ class LivePermit {
         part.sealed = true; // the result, once there is one, is a record of its own
         this.#recordedBytes -= part.length;
       },
+      late: () => this.#withhold(part),
       seal: () => {
         // What was never recorded has no result: its turn could not be written, and it was refused.
         if (this.ref.seq === undefined) return undefined;
@@ -275,6 +276,17 @@ class LivePermit {
         return fields && { fields, payload: part.chunks };
       },
     });
+  }
+
+  /** The agent does not get what a result tells of: its end alone is recorded. */
+  #withhold(part: OpenPart): void {
+    const { outcome, length } = part;
+    if (this.#kind === 'connection' || !outcome) return;
+    if (outcome.status !== 'ok' && outcome.status !== 'error') return;
+    this.#recordedBytes -= length;
+    part.chunks = [];
+    part.length = 0;
+    part.outcome = { ...outcome, status: 'incomplete' };
   }
 
   #partFields({ outcome, length }: OpenPart): RecordFields | undefined {

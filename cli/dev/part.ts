@@ -18,7 +18,7 @@ export interface PartOptions<T extends Running> {
 
 const firstRetryMs = 200;
 const maxRetryMs = 5_000;
-const steadyMs = 10_000; // one that ran this long has recovered
+const steadyMs = 2_000; // one that was ready and ran this long has recovered
 
 /** Keeps a process running: what ends unasked is started again, at growing intervals. */
 export class Part<T extends Running> {

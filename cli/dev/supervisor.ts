@@ -1,7 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
-import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CollectorSecrets, ServerKeyPair, SidecarSecrets } from '#core/control.ts';
@@ -18,6 +16,7 @@ import {
 } from './data-directory.ts';
 import { demoDatabase, demoRole, loadDemoData } from './demo-data.ts';
 import { runDemo } from './demo.ts';
+import { findFreePort } from './free-port.ts';
 import { lockInstance } from './instance-lock.ts';
 import { startDemoIssuer, type DemoIssuer } from './issuer.ts';
 import {
@@ -31,7 +30,12 @@ import { Part, type Running } from './part.ts';
 import { nextSteps, ownBackendName, type OwnBackend } from './own-backend.ts';
 import { listenForSignals } from './stop-signals.ts';
 import { preparePostgres, type PostgresHome } from './postgres-binaries.ts';
-import { ensureDatabase, startPostgres, type PostgresServer } from './postgres-server.ts';
+import {
+  ensureDatabase,
+  startPostgres,
+  storeSettings,
+  type PostgresServer,
+} from './postgres-server.ts';
 
 export interface SuperviseOptions {
   readonly config: string;
@@ -43,6 +47,8 @@ export interface SuperviseOptions {
   readonly backend?: OwnBackend | undefined;
   /** What Node runs in place of the sources, such as bundles. */
   readonly programs?: { readonly sidecar: string; readonly collector: string };
+  /** Beside what their environments have anyway. */
+  readonly environment?: Partial<Record<'sidecar' | 'collector', Readonly<Record<string, string>>>>;
 }
 
 const sources = {
@@ -139,7 +145,7 @@ class Supervisor {
     writeFileSync(join(data, 'ca.crt'), ca.certificate);
     writeTokens(data, this.#secrets);
     const issuer = (this.#issuer = await startDemoIssuer());
-    const backendPort = await freePort();
+    const backendPort = await findFreePort();
     // All are awaited even when one fails, so that what has started is known and can be stopped.
     const [backend, store] = await Promise.allSettled([
       own ? undefined : this.#startBackend(home, backendPort),
@@ -211,14 +217,13 @@ class Supervisor {
 
   async #startStore(home: PostgresHome): Promise<Part<PostgresServer>> {
     return this.#part('audit store', async () => {
-      const settings = { max_connections: '30', log_min_error_statement: 'panic' }; // statements there hold content
       const server = await startPostgres({
         home,
         name: 'store',
         socketDirectory: join(this.#sockets, 'store'),
         logFile: this.#log('store'),
         tcpPort: undefined,
-        settings,
+        settings: storeSettings,
       });
       await ensureDatabase(server, 'chaperone', 'chaperone', this.#secrets.storePassword);
       await server.administer('postgres', (client) =>
@@ -261,6 +266,7 @@ class Supervisor {
           CHAPERONE_COLLECTOR_KEY_FILE: collectorKeyFile(data),
           CHAPERONE_LEDGER_FILE: evidenceFiles(data).ledgerFile,
           CHAPERONE_LEDGER_SECONDS: '5', // whoever tries it verifies at once
+          ...this.#options.environment?.collector,
         },
       });
       wanted = Number(new URL(running.url).port);
@@ -313,6 +319,7 @@ class Supervisor {
             [...backends].map(([name, address]) => [name, String(address.port)]),
           ),
           CHAPERONE_CONNECT_TO: pairs([...connectTo]),
+          ...this.#options.environment?.sidecar,
         },
       }),
     );
@@ -375,17 +382,6 @@ class Supervisor {
       renameSync(`${file}.new`, file);
     }
   }
-}
-
-/** Finds a port that is free now. Between here and its use another program could take it; the start then fails. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo; // a TCP server's address is one
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 function pairs(entries: readonly (readonly [string, string])[]): string {

@@ -1,4 +1,5 @@
-import { encodeFrame } from '#core/record/frame.ts';
+import { crc32 } from 'node:zlib';
+import { saltBytes } from '#core/record/frame.ts';
 import type { SessionSummary } from '#core/session-summary.ts';
 import type { Database } from './database.ts';
 import { summaryColumns } from './search.ts';
@@ -20,8 +21,8 @@ function padded(prefix: string, digit: string): string {
   return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
-const pageRows = 2_000;
-const pageBytes = 4 * 1024 * 1024;
+const pageRows = 1_000;
+const pageBytes = 1024 * 1024;
 
 /** Frames of a stream, or of one session in it, in order. */
 export interface FrameRange {
@@ -33,40 +34,48 @@ export interface FrameRange {
   readonly to?: number | undefined;
 }
 
-/** Yields frames with their seqs, byte for byte as they were sent but for what was erased, in pages of some megabytes. */
-export async function* readFramePages(
+/**
+ * Yields frames in order, byte for byte as they were sent but for what was erased, in pieces of about a megabyte that hold
+ * whole ones. The next piece is read while one is sent.
+ */
+export async function* readFrames(
   database: Database,
   { stream, session, from = 1, to = Number.MAX_SAFE_INTEGER }: FrameRange,
-): AsyncGenerator<readonly { readonly seq: number; readonly frame: Buffer }[]> {
+): AsyncGenerator<Buffer> {
   const own = session === undefined ? '' : `AND session = '${checkedUuid(session)}'`;
   const received = await receivedWithin(database, stream);
-  for (let next = from; next <= to;) {
-    // What a page may hold is summed up before any payload is read.
-    const rows = await database.read(
-      `SELECT seq, header, salt, payload FROM (
-         SELECT seq, header, salt, payload, row_number() OVER (ORDER BY seq) AS place,
-                sum(octet_length(header) + coalesce(octet_length(payload), 0)) OVER (ORDER BY seq) AS bytes
-         FROM (SELECT * FROM records WHERE ${placesOf(stream, next, to)} AND ${received} ${own}
-               ORDER BY seq LIMIT ${pageRows}) found) page
-       WHERE bytes <= ${pageBytes} OR place = 1 ORDER BY seq`,
-    );
-    const page = rows.map(([seq = none, header = none, salt = none, payload = none]) => ({
-      seq: Number(seq.readBigInt64BE()),
-      frame: encodeFrame(header, salt, payload),
-    }));
-    const last = page.at(-1);
-    if (!last) return;
-    yield page;
-    next = last.seq + 1;
+  const where = (next: number): string => `${placesOf(stream, next, to)} AND ${received} ${own}`;
+  for (let reading = readPage(database, where(from)); ;) {
+    const page = await reading;
+    if (!page) return;
+    reading = readPage(database, where(page.lastSeq + 1));
+    reading.catch(() => undefined); // it is thrown when its turn comes, or nobody asks any more
+    yield page.frames;
   }
 }
 
-const none = Buffer.alloc(0);
-
-/** Yields frames, joined to pieces of some megabytes. */
-export async function* readFrames(database: Database, range: FrameRange): AsyncGenerator<Buffer> {
-  for await (const page of readFramePages(database, range))
-    yield Buffer.concat(page.map(({ frame }) => frame));
+/** Reads some frames: what they weigh together is summed up before any payload is read. */
+async function readPage(
+  database: Database,
+  where: string,
+): Promise<{ readonly lastSeq: number; readonly frames: Buffer } | undefined> {
+  // As frames are laid out, with zeros where the CRC belongs: the store puts them one behind the other.
+  const frame = `int4send(4 + octet_length(header) + coalesce(${saltBytes} + octet_length(payload), 0)) || int4send(0)
+    || int4send(octet_length(header)) || header || coalesce(salt || payload, '')`;
+  const [[seq, frames] = []] = await database.read(
+    `SELECT max(seq), string_agg(${frame}, ''::bytea ORDER BY seq) FROM (
+       SELECT seq, header, salt, payload, row_number() OVER (ORDER BY seq) AS place,
+              sum(octet_length(header) + coalesce(octet_length(payload), 0)) OVER (ORDER BY seq) AS bytes
+       FROM (SELECT * FROM records WHERE ${where} ORDER BY seq LIMIT ${pageRows}) found) page
+     WHERE bytes <= ${pageBytes} OR place = 1`,
+  );
+  if (!seq || !frames) return undefined;
+  for (let at = 0; at < frames.length;) {
+    const end = at + 8 + frames.readUInt32BE(at);
+    frames.writeUInt32BE(crc32(frames.subarray(at + 8, end)), at + 4);
+    at = end;
+  }
+  return { lastSeq: Number(seq.readBigInt64BE()), frames };
 }
 
 // What follows is written into SQL, since COPY takes no parameters: it is nothing but digits.

@@ -55,6 +55,8 @@ export class ReleaseQueue {
   #pumping = false;
   #inside = false;
   #withholding: Stop | undefined;
+  /** Whether what is withheld answers an operation. */
+  #ran = false;
 
   constructor(options: ReleaseOptions) {
     this.#options = options;
@@ -98,23 +100,31 @@ export class ReleaseQueue {
       if (!held || answer.last || (answer.ready && !this.#withholding))
         this.#agent.add(answer.bytes);
       else if (answer.ready) this.#closeWithheld(held, answer);
-      else this.#withholding = held;
+      else {
+        this.#withholding = held;
+        this.#ran ||= answer.permit !== undefined;
+      }
     }
     // What ends with a Flush has no ReadyForQuery that would close it; behind our last word nothing is said.
     if (end.idle && this.#withholding && answers.at(-1)?.last !== true)
-      this.#agent.add(withheld(this.#withholding));
+      this.#agent.add(this.#withheld(this.#withholding));
     this.#agent.flush();
-    if (end.idle) this.#withholding = undefined;
+    if (end.idle) this.#passAgain();
     if (!this.#withholding) this.#inside = end.inside;
   }
 
   #closeWithheld(stop: Stop, answer: Answer): void {
-    this.#agent.add(withheld(stop));
+    this.#agent.add(this.#withheld(stop));
     this.#agent.add(answer.bytes);
-    this.#withholding = undefined;
+    this.#passAgain();
   }
-}
 
-function withheld({ refusal }: Stop): Buffer {
-  return buildRefusal({ ...refusal, message: withheldNote });
+  #withheld({ refusal }: Stop): Buffer {
+    return buildRefusal(this.#ran ? { ...refusal, message: withheldNote } : refusal);
+  }
+
+  #passAgain(): void {
+    this.#withholding = undefined;
+    this.#ran = false;
+  }
 }

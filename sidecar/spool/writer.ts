@@ -23,6 +23,8 @@ export interface Draft {
   readonly ending: boolean;
   /** Called when it is let go of unwritten, so that nothing more is added to it. */
   dropped?(): void;
+  /** Called when it is an ending that was not written in time, so that what waited for it was stopped. */
+  late?(): void;
   /** Returns undefined when there is nothing to record after all, such as the end of what was never recorded. */
   seal():
     { readonly fields: RecordFields; readonly payload?: readonly Buffer[] | undefined } | undefined;
@@ -248,7 +250,10 @@ export class SpoolWriter {
     for (const entry of turn.entries) {
       const { draft } = entry;
       if (!draft.ending) draft.dropped?.();
-      else if (!draft.request || draft.request.seq !== undefined) this.#endings.push(entry);
+      else if (!draft.request || draft.request.seq !== undefined) {
+        draft.late?.();
+        this.#endings.push(entry);
+      }
     }
     turn.settle(unrecordable);
   }

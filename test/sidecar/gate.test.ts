@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import { isRefusal } from '#core/operation.ts';
 import { transcribe } from '#core/postgres/transcript.ts';
 import type { Frame } from '#core/record/frame.ts';
+import type { RecordHeader } from '#core/record/kinds.ts';
 import { openSession, openSpool } from '../support/sidecar-session.ts';
 
 async function* oneByOne(frames: readonly Frame[]): AsyncGenerator<Frame> {
@@ -45,4 +46,47 @@ describe('the text of a query, as its record is read', () => {
       assert.equal(await recordedText(level, ''), undefined);
       assert.equal(await recordedText(level, 'SELEC', 'T 1'), undefined);
     });
+});
+
+describe('an answer that could not be recorded in time', () => {
+  const answer = { type: 'postgres.messages', bytes: Buffer.alloc(10_000) } as const;
+
+  /** Runs a request up to its answer, for which the spool has no room, and returns the header of its result. */
+  async function resultOf(spec: object, code?: string): Promise<RecordHeader | undefined> {
+    using spool = openSpool({ maxBytes: 4_000, reserveBytes: 4_000 });
+    const session = openSession(spool.writer, spec);
+    const permit = session.admit({
+      kind: 'request',
+      facts: { protocol: 'Postgres' },
+      content: { type: 'postgres.query', bytes: Buffer.from('SELECT 1') },
+    });
+    assert.ok(!isRefusal(permit));
+    assert.equal(await permit.recorded, undefined);
+    if ('record' in spec) {
+      // Nothing of the answer is recorded; the turn fails for the sake of another session.
+      openSession(spool.writer).aside('notice', answer);
+    }
+    permit.down(answer, 3);
+    permit.finish(code === undefined ? { status: 'ok' } : { status: 'error', code });
+    assert.ok(await spool.writer.turn(), 'it was recorded in time');
+    return spool.frames().find(({ header }) => header.kind === 'result')?.header;
+  }
+
+  for (const [what, spec] of [
+    ['', {}],
+    [', also where no answers are recorded', { record: { responses: 'None' } }],
+  ] as const)
+    test(`is incomplete in the record, and nothing of it is there, since the agent does not get it${what}`, async () => {
+      const result = await resultOf(spec);
+      assert.ok(result?.kind === 'result');
+      assert.equal(result.status, 'incomplete');
+      assert.equal(result.payload, undefined);
+      assert.equal(result['db.response.returned_rows'], 3);
+    });
+
+  test('keeps the code of its error', async () => {
+    const result = await resultOf({}, '22012');
+    assert.ok(result?.kind === 'result');
+    assert.deepEqual([result.status, result['db.response.status_code']], ['incomplete', '22012']);
+  });
 });

@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { chmodSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
@@ -27,6 +28,8 @@ export interface TestInstance extends AsyncDisposable {
   login(settings?: ClientConfig): Promise<ClientConfig>;
   /** A connected agent. */
   connect(settings?: ClientConfig): Promise<Client>;
+  /** A connection to the store as its owner. The instance has to be started with `secrets`; an empty object will do. */
+  storeClient(): Promise<Client>;
   /** What the demo backend has logged. */
   backendLog(): string;
   stop(signal?: NodeJS.Signals): Promise<void>;
@@ -40,6 +43,8 @@ export interface StartOptions {
   /** Secrets that the test has to know; others are drawn. */
   readonly secrets?: Partial<InstanceSecrets>;
   readonly programs?: SuperviseOptions['programs'];
+  /** Settings of the parts, which only an instance that is started with `secrets` takes. */
+  readonly environment?: SuperviseOptions['environment'];
 }
 
 export async function startInstance({
@@ -48,6 +53,7 @@ export async function startInstance({
   data,
   secrets,
   programs,
+  environment,
 }: StartOptions = {}): Promise<TestInstance> {
   const home = mkdtempSync(join(tmpdir(), 'chaperone-test-'));
   chmodSync(home, 0o755); // root's PostgreSQL runs under an account of its own
@@ -63,6 +69,7 @@ export async function startInstance({
     demo,
     readyFile,
     ...(programs ? { programs } : {}),
+    ...(environment ? { environment } : {}),
   };
   const args = [
     'dev',
@@ -75,6 +82,7 @@ export async function startInstance({
     '--ready-file',
     readyFile,
   ];
+  const storePassword = secrets && (secrets.storePassword ?? randomUUID());
   const program = secrets
     ? [join(import.meta.dirname, 'dev-with-secrets.ts')]
     : [join(projectDirectory, 'cli/main.ts'), ...args, ...(demo ? [] : ['--no-demo'])];
@@ -82,7 +90,9 @@ export async function startInstance({
     stdio: ['pipe', 'pipe', 'pipe'],
     detached: true,
   });
-  child.stdin.end(secrets ? JSON.stringify({ options, secrets }) : '');
+  child.stdin.end(
+    secrets ? JSON.stringify({ options, secrets: { ...secrets, storePassword } }) : '',
+  );
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
   child.stderr.setEncoding('utf8').on('data', (text: string) => (output += text));
@@ -116,6 +126,19 @@ export async function startInstance({
       await client.connect();
       return client;
     },
+    storeClient: async () => {
+      if (storePassword === undefined) throw new Error('start it with `secrets: {}`');
+      const client = new Client({
+        host: socketDirectoryOf(read().pids.store),
+        port: 5432,
+        user: 'chaperone',
+        database: 'chaperone',
+        password: storePassword,
+      });
+      client.on('error', () => undefined);
+      await client.connect();
+      return client;
+    },
     backendLog: () => readFileSync(join(dataDirectory, 'log/backend.log'), 'utf8'),
     stop: async (signal = 'SIGTERM') => {
       if (child.exitCode !== null || child.signalCode !== null) return;
@@ -128,6 +151,14 @@ export async function startInstance({
     },
   };
   return started;
+}
+
+/** Where the Unix socket of a PostgreSQL server is, as its arguments say. */
+function socketDirectoryOf(pid: number): string {
+  const [, directory] =
+    /\0unix_socket_directories=([^\0]+)/.exec(readFileSync(`/proc/${pid}/cmdline`, 'utf8')) ?? [];
+  if (directory === undefined) throw new Error(`process ${pid} is no server with a socket`);
+  return directory;
 }
 
 /** Lists every session that is stored, page by page. */
