@@ -17,6 +17,7 @@ import { postgresLane } from '../../sidecar/postgres/lane.ts';
 import { startBackendServer, type BackendServer } from '../support/backend-server.ts';
 import { psql } from '../support/psql.ts';
 import { startThrough, type Through } from '../support/through.ts';
+import { tryParseSegmentName } from '../../sidecar/spool/segment.ts';
 import { until } from '../support/until.ts';
 
 const gssencRequest = buildMessage('', int32(80_877_104));
@@ -238,7 +239,7 @@ describe('what an agent may begin with', () => {
         await until('it has stopped', () => /"msg":"stopped;/.test(readFileSync(log, 'utf8')));
         const spool = join(through.instance.data, 'spool');
         const attempts = readdirSync(spool, { recursive: true, withFileTypes: true })
-          .filter((entry) => entry.isFile())
+          .filter((entry) => entry.isFile() && tryParseSegmentName(entry.name) !== undefined)
           .flatMap((entry) => [...parseFrames(readFileSync(join(entry.parentPath, entry.name)))])
           .flatMap(({ header }) => (header.kind === 'auth.failed' ? [header] : []))
           .filter((failure) => failure['client.address'] === source)
