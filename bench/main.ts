@@ -1,14 +1,16 @@
 import { parseArgs } from 'node:util';
 import { judge, type Line, type Measured } from './rounds.ts';
 import { startSetting, type Setting } from './setting.ts';
+import { collector } from './collector/measures.ts';
 import { memory, start } from './postgres/footprint.ts';
 import { streams } from './postgres/streams.ts';
 import { spool } from './spool.ts';
 import { connections, throughput, type Effort } from './postgres/throughput.ts';
 
-const usage = `usage: npm run bench -- postgres|spool [--json] [--quick] [--only WORD] [--seconds N] [--rounds N] [--profile]
+const usage = `usage: npm run bench -- postgres|collector|spool [--json] [--quick] [--only WORD] [--seconds N] [--rounds N] [--profile]
 
 postgres measures PostgreSQL direct, through a bare relay, and through Chaperone with everything recorded, in interleaved rounds.
+collector measures what a collector takes in beside its store, and how it answers with a million sessions in there.
 The machine should have nothing else to do. --quick takes short rounds: enough to see whether something broke.
 --only takes the measures that have WORD in their group: throughput, connections, streams, memory, start, tls.
 
@@ -37,6 +39,15 @@ const wanted = (group: string): boolean => values.only === undefined || group ==
 const benches: ReadonlyMap<string | undefined, () => AsyncGenerator<Measured>> = new Map([
   ['postgres', measures],
   ['spool', () => spool(effort, { profile: values.profile })],
+  [
+    'collector',
+    () =>
+      collector({
+        seconds: Number(values.seconds ?? (values.quick ? 5 : 60)),
+        quick: values.quick,
+        say: effort.say,
+      }),
+  ],
 ]);
 const measure = benches.get(positionals[0]);
 

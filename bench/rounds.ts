@@ -27,7 +27,8 @@ export type Goal =
       readonly ratio: number;
     }
   | { readonly kind: 'more-than-direct'; readonly by: number }
-  | { readonly kind: 'limit'; readonly most: number };
+  | { readonly kind: 'limit'; readonly most: number }
+  | { readonly kind: 'least'; readonly least: number };
 
 export type RouteName = 'direct' | 'relay' | 'chaperone';
 
@@ -107,6 +108,8 @@ function compare(
     }
     case 'limit':
       return { value: own, ok: own <= goal.most };
+    case 'least':
+      return { value: own, ok: own >= goal.least };
   }
 }
 
@@ -120,6 +123,8 @@ function describe(goal: Goal, unit: string): string {
       return `<= direct + ${goal.by} ${unit}`;
     case 'limit':
       return `<= ${goal.most} ${unit}`;
+    case 'least':
+      return `>= ${goal.least} ${unit}`;
   }
 }
 

@@ -10,6 +10,12 @@ export interface Instance {
     readonly url: string;
     readonly caFile: string;
     readonly readTokenFile: string;
+    readonly operatorTokenFile: string;
+    /** Verifies acknowledgements and the ledger. */
+    readonly publicKeyFile: string;
+    /** The ledger's copy outside the store. */
+    readonly ledgerFile: string;
+    readonly metricsUrl: string;
   };
   readonly sidecar: {
     readonly caFile: string;

@@ -2,12 +2,14 @@
 import { ChaperoneError } from '#core/errors.ts';
 import { UsageError, type Command } from './command.ts';
 import { dev } from './dev.ts';
+import { erase } from './erase.ts';
+import { findings } from './findings.ts';
 import { sessions } from './sessions.ts';
 import { sql } from './sql.ts';
 import { token } from './token.ts';
 import { verify } from './verify.ts';
 
-const commands: readonly Command[] = [dev, sessions, verify, sql, token];
+const commands: readonly Command[] = [dev, sessions, verify, findings, erase, sql, token];
 
 async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;

@@ -1,30 +1,41 @@
 import type { SessionSummary } from '#core/session-summary.ts';
 import { CollectorClient } from './collector-client.ts';
 import { readArguments, UsageError, type Command } from './command.ts';
+import { exportSession } from './export.ts';
 import { findInstance } from './instance.ts';
 import { killSession } from './kill.ts';
 import { printSession } from './show.ts';
+import { tailSessions } from './tail.ts';
 import { table } from './terminal.ts';
 
 const usage = `usage: chaperone sessions [--who USER] [--backend NAME] [--since WHEN] [--text PART] [--json] [--data DIR]
        chaperone sessions show ID [--json] [--data DIR]
        chaperone sessions kill ID [--data DIR]
+       chaperone sessions tail -f [ID] [--data DIR]
+       chaperone sessions export ID [--stream] [--as FORMAT] [--output FILE] [--data DIR]
 
-Lists recorded sessions, newest first, shows what happened in one, or ends one that is open.
+Lists recorded sessions, newest first, shows what happened in one, or ends one that is open; tells statements as they come,
+of one session or of all; or exports one, for "chaperone verify" or a table.
 
   --who USER      of this principal, such as analyst@example.com
   --backend NAME  to this backend
   --since WHEN    begun since: 15m, 2h, 7d, or a time such as 2026-01-31T12:00:00Z
   --text PART     with a statement that holds this text, in any case
   --json          as JSON
+  --stream        ID is that of a stream, with all of its sessions
+  --as FORMAT     frames (default): records with what proves them; csv, ndjson: statements
+  --output FILE   into a file that is not there yet, rather than to standard output
   --data DIR      of the instance whose data is there`;
 
-/** `chaperone sessions`, `sessions show` and `sessions kill`. */
+/** `chaperone sessions` with its verbs. */
 export const sessions: Command = {
   name: 'sessions',
-  summary: 'lists recorded sessions, shows one, or ends one',
+  summary: 'lists recorded sessions; shows, ends, follows or exports them',
   usage,
   async run(args) {
+    const [first, ...rest] = args;
+    if (first === 'tail') return tailSessions(rest);
+    if (first === 'export') return exportSession(rest);
     const { values, positionals } = readArguments({
       args: [...args],
       allowPositionals: true,

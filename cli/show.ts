@@ -67,7 +67,8 @@ export class Printer {
   }
 }
 
-function describe(line: Exclude<TranscriptLine, { kind: 'row' | 'columns' }>): string[] {
+/** Says a line of a transcript for people; rows and columns are laid out by the printer. */
+export function describe(line: Exclude<TranscriptLine, { kind: 'row' | 'columns' }>): string[] {
   switch (line.kind) {
     case 'session': {
       const login = [...line.login]

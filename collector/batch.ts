@@ -1,78 +1,120 @@
-import { firstLink, hashHeader, nextLink } from '#core/record/chain.ts';
+import { hashHeader } from '#core/record/chain.ts';
 import { ChaperoneError } from '#core/errors.ts';
-import { parseFrames, payloadMatches, type Frame } from '#core/record/frame.ts';
+import { payloadMatches, prefixBytes, tryParseFrame, type Frame } from '#core/record/frame.ts';
 import { HttpProblem } from './problem.ts';
 
 /** A record with the hash that the chain binds. */
-export interface VerifiedRecord {
+export interface ReceivedRecord {
   readonly frame: Frame;
   readonly headerHash: Buffer;
 }
 
-/** Records of one stream, without a gap, each with the payload that its header names. */
+/** Why a batch does not verify. */
+export interface Fault {
+  /** Of the record where it shows, so far as that is known. */
+  readonly seq: number | undefined;
+  /** Words of ours: never content. */
+  readonly why: string;
+  /** `break`: records that are stored do not fit what is signed or sent again. */
+  readonly kind: 'quarantine' | 'break';
+}
+
+/** Records of one stream without a gap, each with the payload that its header names, up to the first that is faulty. */
 export interface Batch {
   readonly stream: string;
-  readonly firstSeq: number;
-  readonly lastSeq: number;
-  readonly records: readonly VerifiedRecord[];
+  /** Undefined where not even the first record could be read. */
+  readonly firstSeq: number | undefined;
+  readonly records: readonly ReceivedRecord[];
+  readonly fault: Fault | undefined;
+  /** All that came, inflated. */
+  readonly bytes: Buffer;
 }
 
-/** What a sidecar sends in 2 MiB is far below; checking this many takes the event loop about a third of a second. */
+/** What a sidecar sends in 2 MiB is far below; more would take too long to check. */
 const maxRecords = 50_000;
+const maxCheckpoints = 10_000;
+const recordsATurn = 1_000;
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+// Years that both Date and PostgreSQL know.
+const rfc3339 = /^[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z$/;
 
-/** Verifies what can be verified without the store. @throws HttpProblem `batch-invalid` that names the record. */
-export function verifyBatch(bytes: Buffer): Batch {
-  const records: VerifiedRecord[] = [];
-  let seq = 0;
-  try {
-    for (const frame of parseFrames(bytes)) {
-      const { header } = frame;
-      const first = records[0]?.frame.header;
-      seq = header.seq;
-      if (records.length === maxRecords) {
-        throw new HttpProblem('too-large', `a batch has at most ${maxRecords} records`);
-      }
-      if (!uuid.test(header.stream)) throw invalid(seq, 'its stream is not a UUID');
-      if (header.session !== undefined && !uuid.test(header.session))
-        throw invalid(seq, 'its session is not a UUID');
-      if (Number.isNaN(Date.parse(header.time))) throw invalid(seq, 'its time is not a time');
-      if (first && header.stream !== first.stream) throw invalid(seq, 'it is of another stream');
-      if (first && seq !== first.seq + records.length)
-        throw invalid(seq, 'it does not follow the one before');
-      if (!payloadMatches(frame))
-        throw invalid(seq, 'its payload does not have the hash in its header');
-      if (header.payload && frame.payload.length === 0)
-        throw invalid(seq, 'its payload is missing');
-      records.push({ frame, headerHash: hashHeader(frame.headerBytes) });
-    }
-  } catch (error) {
-    if (!(error instanceof ChaperoneError)) throw error;
-    throw invalid(seq + 1, error.message);
+/**
+ * Reads a batch and checks what can be checked without the store; undefined when it cannot be told which stream it is of.
+ * Yields now and then, so that others get their turn.
+ * @throws HttpProblem `batch-invalid` for an empty one, `too-large`.
+ */
+export function* readBatch(bytes: Buffer): Generator<void, Batch | undefined> {
+  if (bytes.length === 0) throw new HttpProblem('batch-invalid', 'the batch is empty');
+  const records: ReceivedRecord[] = [];
+  let fault: Fault | undefined;
+  let checkpoints = 0;
+  for (let offset = 0; offset < bytes.length && !fault;) {
+    if (records.length === maxRecords)
+      throw new HttpProblem('too-large', `a batch has at most ${maxRecords} records`);
+    const frame = tryRead(bytes, offset);
+    const last = records.at(-1)?.frame.header;
+    fault =
+      typeof frame === 'string'
+        ? { seq: last && last.seq + 1, why: frame, kind: 'quarantine' }
+        : faultOf(frame, records[0]?.frame, records.length);
+    if (fault || typeof frame === 'string') break;
+    if (frame.header.kind === 'checkpoint') checkpoints += 1;
+    if (checkpoints > maxCheckpoints)
+      throw new HttpProblem('too-large', `a batch has at most ${maxCheckpoints} checkpoints`);
+    records.push({ frame, headerHash: hashHeader(frame.headerBytes) });
+    offset += frame.length;
+    if (records.length % recordsATurn === 0) yield;
   }
   const first = records[0]?.frame.header;
-  if (!first) throw new HttpProblem('batch-invalid', 'the batch is empty');
-  return {
-    stream: first.stream,
-    firstSeq: first.seq,
-    lastSeq: first.seq + records.length - 1,
-    records,
-  };
+  const stream = first?.stream ?? findStream(bytes);
+  return stream === undefined ? undefined : { stream, firstSeq: first?.seq, records, fault, bytes };
 }
 
-/** Extends a stream's chain by records. `head` is undefined for a stream without records. */
-export function extendChain(
-  stream: string,
-  head: Buffer | undefined,
-  records: readonly VerifiedRecord[],
-): Buffer {
-  return records.reduce(
-    (link, { headerHash }) => nextLink(link, headerHash),
-    head ?? firstLink(stream),
-  );
+/** The frame at an offset, or what is wrong with it. */
+function tryRead(bytes: Buffer, offset: number): Frame | string {
+  try {
+    return tryParseFrame(bytes, offset) ?? 'found a frame that is cut short';
+  } catch (error) {
+    if (error instanceof ChaperoneError) return error.message;
+    throw error;
+  }
 }
 
-function invalid(seq: number, why: string): HttpProblem {
-  return new HttpProblem('batch-invalid', `record ${seq}: ${why}`, { seq });
+function faultOf(frame: Frame, first: Frame | undefined, index: number): Fault | undefined {
+  const { header } = frame;
+  const { seq } = header;
+  const fault = (why: string): Fault => ({ seq, why, kind: 'quarantine' });
+  if (!uuid.test(header.stream)) return fault('its stream is not a UUID');
+  if (header.session !== undefined && !uuid.test(header.session))
+    return fault('its session is not a UUID');
+  if (!rfc3339.test(header.time) || Number.isNaN(Date.parse(header.time)))
+    return fault('its time is not a time');
+  if (first && header.stream !== first.header.stream) return fault('it is of another stream');
+  if (first && seq !== first.header.seq + index) return fault('it does not follow the one before');
+  if (header.payload && frame.payload.length === 0) return fault('its payload is missing');
+  if (!payloadMatches(frame)) return fault('its payload does not have the hash in its header');
+  return undefined;
+}
+
+/** Yields every frame that can still be read: what is damaged is passed over by its length. */
+export function* readableFrames(bytes: Buffer): Generator<Frame> {
+  for (let offset = 0; offset + prefixBytes <= bytes.length;) {
+    const frame = tryRead(bytes, offset);
+    if (typeof frame !== 'string') yield frame;
+    offset += 8 + bytes.readUInt32BE(offset);
+  }
+}
+
+const searchedBytes = 1024 * 1024;
+
+/**
+ * Says which stream a batch is of whose first record cannot be read: as a readable one says it, or else as it stands in
+ * the bytes. It decides only where the batch is set aside, among the sender's own streams.
+ */
+function findStream(bytes: Buffer): string | undefined {
+  for (const { header } of readableFrames(bytes))
+    if (uuid.test(header.stream)) return header.stream;
+  const text = bytes.subarray(0, searchedBytes).toString('latin1');
+  return /"stream":"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"/.exec(text)?.[1];
 }

@@ -1,16 +1,27 @@
+import type { KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
-import { zstdDecompress } from 'node:zlib';
-import type { FastifyInstance } from 'fastify';
-import { verifyBatch } from './batch.ts';
+import { constants, zstdDecompress } from 'node:zlib';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Logger } from 'pino';
+import type { WriterIdentity } from '#core/control.ts';
+import { signAcknowledgement } from '#core/record/acknowledgement.ts';
+import { Admission } from './admission.ts';
+import { readBatch } from './batch.ts';
+import type { QuarantineLimits } from './config.ts';
+import { announceFindings } from './findings.ts';
 import type { Metrics } from './metrics.ts';
 import { HttpProblem } from './problem.ts';
-import { appendBatch } from './store/append.ts';
+import { takeBatch } from './store/append.ts';
 import type { Database } from './store/database.ts';
+import { recordFindings } from './store/findings.ts';
+import { setAside } from './store/quarantine.ts';
+import { inTurns } from './turns.ts';
 import type { TokenReview } from './writers.ts';
 
 export const maxCompressedBytes = 8 * 1024 * 1024;
 const maxInflatedBytes = 64 * 1024 * 1024;
-const maxConcurrent = 4; // each may hold its inflated batch
+// A window that a sender may make the decoder hold; those of the levels that sidecars use are smaller.
+const maxWindowLog = 23;
 
 export const framesType = 'application/vnd.chaperone.frames';
 const inflate = promisify(zstdDecompress);
@@ -19,14 +30,22 @@ export interface IngestOptions {
   readonly database: Database;
   readonly tokens: TokenReview;
   readonly metrics: Metrics;
+  readonly log: Logger;
+  readonly key: KeyObject;
+  readonly limits: QuarantineLimits;
+  /** Called when the ledger has grown. */
+  readonly onLedgered: () => void;
 }
 
 /** `POST /v1/records`: verifies a batch, commits it, and only then acknowledges it. */
-export function registerIngest(
-  app: FastifyInstance,
-  { database, tokens, metrics }: IngestOptions,
-): void {
-  let running = 0;
+export function registerIngest(app: FastifyInstance, options: IngestOptions): void {
+  const { database, tokens, metrics } = options;
+  const admission = new Admission();
+  const writerOf = ({ headers }: FastifyRequest): WriterIdentity => {
+    const writer = tokens.writer(headers.authorization);
+    if (!writer) throw new HttpProblem('unauthorized', 'a bearer token that may write is needed');
+    return writer;
+  };
   app.addContentTypeParser(
     framesType,
     { parseAs: 'buffer', bodyLimit: maxCompressedBytes },
@@ -34,45 +53,71 @@ export function registerIngest(
   );
   app.post('/v1/records', {
     bodyLimit: maxCompressedBytes,
-    // Before the body is read: a stranger's 8 MiB are not worth receiving.
-    onRequest: async (request) => {
-      if (!tokens.writer(request.headers.authorization)) {
-        throw new HttpProblem('unauthorized', 'a bearer token that may write is needed');
-      }
+    // Before the body is read: neither a stranger's 8 MiB nor those that have to wait are worth receiving.
+    onRequest: async (request, reply) => {
+      const leave = admission.enter(writerOf(request));
+      if (!leave) throw new HttpProblem('busy', 'too many batches at once');
+      reply.raw.once('close', leave);
     },
     onResponse: async (_request, reply) => metrics.batches.inc({ status: reply.statusCode }),
     handler: async (request, reply) => {
-      const writer = tokens.writer(request.headers.authorization);
-      if (!writer) throw new HttpProblem('unauthorized', 'a bearer token that may write is needed');
+      const writer = writerOf(request);
       if (!database.ready) throw new HttpProblem('store-unavailable', 'the database is not ready');
-      if (running >= maxConcurrent) throw new HttpProblem('busy', 'too many batches at once');
-      running += 1;
-      try {
-        const bytes = await inflateBody(request.headers['content-encoding'], request.body);
-        const batch = verifyBatch(bytes);
-        const stopTimer = metrics.commitSeconds.startTimer();
-        const head = await database.transaction((client) => appendBatch(client, batch, writer));
-        stopTimer();
-        metrics.records.inc(head.added);
-        if (head.added > 0) metrics.bytes.inc(bytes.length);
-        return await reply.send({
-          stream: batch.stream,
-          seq: head.seq,
-          link: head.link.toString('hex'),
-        });
-      } finally {
-        running -= 1;
-      }
+      return admission.work(async () => {
+        const { status, answer } = await take(options, writer, request);
+        return reply.code(status).send(answer);
+      });
     },
   });
 }
 
-async function inflateBody(encoding: string | undefined, body: unknown): Promise<Buffer> {
-  if (encoding !== 'zstd' || !Buffer.isBuffer(body)) {
+/** Takes one batch; what it returns is committed. */
+async function take(
+  { database, metrics, log, key, limits, onLedgered }: IngestOptions,
+  writer: WriterIdentity,
+  request: FastifyRequest,
+): Promise<{ status: number; answer: object }> {
+  const { body, bytes } = await inflateBody(request);
+  const batch = await inTurns(readBatch(bytes));
+  if (!batch) {
+    const reason = 'nothing in it can be read';
+    const findings = await database.transaction(async (client) => {
+      const suspect = { stream: undefined, afterSeq: 0, body, reason, writer };
+      if ((await setAside(client, suspect, limits)) === undefined) return [];
+      const detail = `of pod ${writer.namespace}/${writer.pod}: ${reason}`;
+      return recordFindings(client, [{ kind: 'quarantine', stream: undefined, detail }]);
+    });
+    announceFindings(findings, { log, metrics });
+    throw new HttpProblem('batch-invalid', reason);
+  }
+  const stopTimer = metrics.commitSeconds.startTimer();
+  const store = { key, limits, partitionAt: (us: number) => database.partitionAt(us) };
+  const receipt = await database.transaction((client) =>
+    takeBatch(client, { batch, body, writer }, store),
+  );
+  stopTimer();
+  metrics.records.inc(receipt.added);
+  if (receipt.added > 0) metrics.bytes.inc(bytes.length);
+  announceFindings(receipt.findings, { log, metrics });
+  if (receipt.ledgered) onLedgered();
+  const { stream } = batch;
+  const link = receipt.link?.toString('hex');
+  const acknowledgement = signAcknowledgement(key, { stream, seq: receipt.seq, link });
+  return receipt.quarantined
+    ? { status: 202, answer: { ...acknowledgement, quarantined: true } }
+    : { status: 200, answer: acknowledgement };
+}
+
+async function inflateBody({
+  headers,
+  body,
+}: FastifyRequest): Promise<{ body: Buffer; bytes: Buffer }> {
+  if (headers['content-encoding'] !== 'zstd' || !Buffer.isBuffer(body)) {
     throw new HttpProblem('bad-request', `want a body of ${framesType} with content-encoding zstd`);
   }
+  const params = { [constants.ZSTD_d_windowLogMax]: maxWindowLog };
   try {
-    return await inflate(body, { maxOutputLength: maxInflatedBytes });
+    return { body, bytes: await inflate(body, { maxOutputLength: maxInflatedBytes, params }) };
   } catch (error) {
     const tooLarge =
       error instanceof Error && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE';

@@ -5,9 +5,11 @@ import { stopRequest, type ControlPipe } from '../runtime/control-pipe.ts';
 import { startHealth } from '../runtime/health.ts';
 import { runService } from '../runtime/service.ts';
 import { readConfig, type CollectorConfig } from './config.ts';
+import { loadCollectorKey } from './key.ts';
 import { createMetrics } from './metrics.ts';
 import { buildServer } from './server.ts';
 import { Database } from './store/database.ts';
+import { Tasks } from './tasks.ts';
 import { createTokenReview } from './writers.ts';
 
 type Control = ControlPipe<CollectorSecrets, CollectorReport>;
@@ -16,14 +18,19 @@ type Control = ControlPipe<CollectorSecrets, CollectorReport>;
 async function run(config: CollectorConfig, control: Control, log: Logger): Promise<void> {
   const stopped = stopRequest(control);
   const { secrets } = control;
+  const key = loadCollectorKey(config.keyFile);
   const database: Database = new Database(secrets.store, log);
   const metrics = createMetrics(() => database.ready);
+  const tasks = new Tasks({ config, database, key, metrics, log });
   const server = buildServer({
     tls: secrets.tls,
     database,
     tokens: createTokenReview(secrets),
     metrics,
     log,
+    key,
+    limits: config.quarantine,
+    onLedgered: tasks.onLedgered,
   });
   await server.listen(config.listen);
   const { port } = server.server.address() as AddressInfo; // a TCP server's address is one
@@ -40,6 +47,7 @@ async function run(config: CollectorConfig, control: Control, log: Logger): Prom
 
   log.info({ why: await stopped }, 'stopping');
   await server.close();
+  await tasks.stop().catch((error: unknown) => log.error({ err: error }, 'the last heads are not in the ledger')); // prettier-ignore
   await database.close();
   health.server.close();
   health.server.closeAllConnections();

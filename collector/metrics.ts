@@ -1,4 +1,5 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { findingKinds } from './store/findings.ts';
 
 /** Every metric of the collector. Labels are closed sets. */
 export type Metrics = ReturnType<typeof createMetrics>;
@@ -39,6 +40,12 @@ export function createMetrics(databaseUp: () => boolean) {
       buckets: [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5],
       registers,
     }),
+    findings: findingsCounter(registers),
+    ledgerFileChanged: new Gauge({
+      name: 'chaperone_collector_ledger_file_changed',
+      help: '1 once the outside copy of the ledger was found to differ from the store, from when on it does not grow',
+      registers,
+    }),
     reads: new Counter({
       name: 'chaperone_collector_reads_total',
       help: 'Reads, by HTTP status of the answer',
@@ -46,4 +53,16 @@ export function createMetrics(databaseUp: () => boolean) {
       registers,
     }),
   };
+}
+
+/** From the start on there is one of each kind, so that an alert on a rise sees the first. */
+function findingsCounter(registers: Registry[]) {
+  const counter = new Counter({
+    name: 'chaperone_collector_findings_total',
+    help: 'Findings, by kind',
+    labelNames: ['kind'] as const,
+    registers,
+  });
+  for (const kind of findingKinds) counter.inc({ kind }, 0);
+  return counter;
 }

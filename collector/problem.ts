@@ -10,7 +10,7 @@ export const problemStatus = {
   'too-large': 413,
   'bad-request': 400,
   'batch-invalid': 422,
-  conflict: 422,
+  'legal-hold': 409,
   busy: 503,
   'store-unavailable': 503,
 } as const;

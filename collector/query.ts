@@ -2,24 +2,11 @@ import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import type { SessionSummary } from '#core/session-summary.ts';
 import { framesType } from './ingest.ts';
-import type { Metrics } from './metrics.ts';
 import { HttpProblem } from './problem.ts';
+import { admitReaders, type ReaderOptions } from './readers.ts';
 import type { Database } from './store/database.ts';
-import {
-  findSessions,
-  findStream,
-  listSessions,
-  readFrames,
-  readHashes,
-  type StreamRow,
-} from './store/read.ts';
-import type { TokenReview } from './writers.ts';
-
-export interface QueryOptions {
-  readonly database: Database;
-  readonly tokens: TokenReview;
-  readonly metrics: Metrics;
-}
+import { findSessions, findStream, readFrames, type StreamRow } from './store/read.ts';
+import { listSessions } from './store/search.ts';
 
 const text = { type: 'string', maxLength: 1_024 } as const;
 const listQuery = {
@@ -34,13 +21,6 @@ const listQuery = {
     before: text,
   },
 } as const;
-const rangeQuery = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['from', 'to'],
-  properties: { from: { type: 'integer', minimum: 1 }, to: { type: 'integer', minimum: 1 } },
-} as const;
-
 interface ListQuery {
   readonly who?: string;
   readonly backend?: string;
@@ -50,22 +30,11 @@ interface ListQuery {
   readonly before?: string;
 }
 
-/** What readers may ask: sessions, their frames, and what proves that nothing is missing between them. */
-export function registerQueries(
-  app: FastifyInstance,
-  { database, tokens, metrics }: QueryOptions,
-): void {
+/** What readers may ask: sessions, their frames, and streams. */
+export function registerQueries(app: FastifyInstance, options: ReaderOptions): void {
+  const { database } = options;
   app.register((routes, _options, done) => {
-    routes.addHook('onRequest', async (request) => {
-      if (!tokens.isReader(request.headers.authorization)) {
-        throw new HttpProblem('unauthorized', 'a bearer token that may read is needed');
-      }
-      if (!database.ready) throw new HttpProblem('store-unavailable', 'the database is not ready');
-    });
-    routes.addHook('onResponse', async (_request, reply) =>
-      metrics.reads.inc({ status: reply.statusCode }),
-    );
-
+    admitReaders(routes, options);
     routes.get<{ Querystring: ListQuery }>(
       '/v1/sessions',
       { schema: { querystring: listQuery } },
@@ -82,21 +51,12 @@ export function registerQueries(
     );
     routes.get<{ Params: { id: string } }>('/v1/sessions/:id/frames', async (request, reply) => {
       const session = await oneSession(database, request.params.id);
-      return reply.type(framesType).send(Readable.from(readFrames(database, session)));
+      return reply
+        .type(framesType)
+        .send(Readable.from(readFrames(database, { stream: session.stream, session: session.id })));
     });
     routes.get<{ Params: { stream: string } }>('/v1/streams/:stream', async (request) =>
       oneStream(database, request.params.stream),
-    );
-    routes.get<{ Params: { stream: string }; Querystring: { from: number; to: number } }>(
-      '/v1/streams/:stream/hashes',
-      { schema: { querystring: rangeQuery } },
-      async (request, reply) => {
-        const { stream, ackedSeq } = await oneStream(database, request.params.stream);
-        const range = { from: request.query.from, to: Math.min(request.query.to, ackedSeq) };
-        return reply
-          .type('application/octet-stream')
-          .send(Readable.from(readHashes(database, stream, range)));
-      },
     );
     done();
   });
@@ -105,7 +65,8 @@ export function registerQueries(
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const uuidPrefix = /^(?=.{6,36}$)[0-9a-f]{1,8}(-[0-9a-f]{0,4}){0,3}(-[0-9a-f]{0,12})?$/;
 
-async function oneSession(database: Database, id: string): Promise<SessionSummary> {
+/** Finds the session that an id, or its beginning, means. @throws HttpProblem `not-found`, `ambiguous`. */
+export async function oneSession(database: Database, id: string): Promise<SessionSummary> {
   if (!uuidPrefix.test(id))
     throw new HttpProblem('not-found', 'want a session id, or its first 6 characters or more');
   const [session, another] = await findSessions(database, id);
@@ -114,13 +75,17 @@ async function oneSession(database: Database, id: string): Promise<SessionSummar
   return session;
 }
 
-async function oneStream(database: Database, id: string): Promise<StreamRow> {
+/** @throws HttpProblem `not-found`. */
+export async function oneStream(database: Database, id: string): Promise<StreamRow> {
   const stream = uuid.test(id) ? await findStream(database, id) : undefined;
   if (!stream) throw new HttpProblem('not-found', 'no stream has this id');
   return stream;
 }
 
-function parseCursor(cursor: string | undefined): { startedAt: string; id: string } | undefined {
+/** Reads where a list goes on: a time and an id. @throws HttpProblem `bad-request`. */
+export function parseCursor(
+  cursor: string | undefined,
+): { startedAt: string; id: string } | undefined {
   if (cursor === undefined) return undefined;
   const [startedAt = '', id = ''] = cursor.split('_');
   if (!uuid.test(id) || Number.isNaN(Date.parse(startedAt))) {

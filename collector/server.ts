@@ -1,29 +1,19 @@
 import Fastify, { type FastifyError, type FastifyInstance } from 'fastify';
-import type { Logger } from 'pino';
 import type { ServerKeyPair } from '#core/control.ts';
-import { registerIngest } from './ingest.ts';
-import type { Metrics } from './metrics.ts';
+import { registerAdmin } from './admin.ts';
+import { registerEvidence } from './evidence.ts';
+import { registerExports } from './export/routes.ts';
+import { registerIngest, type IngestOptions } from './ingest.ts';
 import { HttpProblem, sendProblem } from './problem.ts';
 import { registerQueries } from './query.ts';
-import type { Database } from './store/database.ts';
-import type { TokenReview } from './writers.ts';
 
-export interface ServerOptions {
+export interface ServerOptions extends IngestOptions {
   readonly tls: ServerKeyPair;
-  readonly database: Database;
-  readonly tokens: TokenReview;
-  readonly metrics: Metrics;
-  readonly log: Logger;
 }
 
-/** Builds the HTTPS API: writing for sidecars, reading for people and their tools. */
-export function buildServer({
-  tls,
-  database,
-  tokens,
-  metrics,
-  log,
-}: ServerOptions): FastifyInstance {
+/** Builds the HTTPS API: writing for sidecars, reading for people and their tools, orders for operators. */
+export function buildServer({ tls, ...options }: ServerOptions): FastifyInstance {
+  const { log } = options;
   const app = Fastify({
     https: { ...tls, minVersion: 'TLSv1.2' },
     requestTimeout: 60_000,
@@ -51,7 +41,10 @@ export function buildServer({
   app.setNotFoundHandler((_request, reply) =>
     sendProblem(reply, new HttpProblem('not-found', 'no such path')),
   );
-  registerIngest(app, { database, tokens, metrics });
-  registerQueries(app, { database, tokens, metrics });
+  registerIngest(app, options);
+  registerQueries(app, options);
+  registerEvidence(app, options);
+  registerExports(app, options);
+  registerAdmin(app, options);
   return app;
 }

@@ -48,6 +48,8 @@ export interface CollectorSecrets {
   /** Who may write, and as which pod: what a token review answers in a cluster. */
   readonly writers: readonly { readonly token: string; readonly identity: WriterIdentity }[];
   readonly readToken: string;
+  /** For erasures and legal holds; it neither reads nor writes records. */
+  readonly operatorToken: string;
 }
 
 /** The pod that records come from. */

@@ -3,6 +3,7 @@ import { decide } from '#core/policy/decide.ts';
 import type { EffectivePolicy } from '#core/policy/resolve.ts';
 import type { Content, Operation, Outcome, RecordRef, Refusal } from '#core/operation.ts';
 import type { Channel, PayloadType, RecordedVerdict, RecordFields } from '#core/record/kinds.ts';
+import type { Clearance } from './clearance.ts';
 import type { Ready } from './ready.ts';
 import type { SessionLog, SpoolWriter } from './spool/writer.ts';
 
@@ -12,6 +13,7 @@ export const maxPartBytes = 65_536;
 /** What the gate needs of a session. */
 export interface GateContext {
   readonly writer: SpoolWriter;
+  readonly clearance: Pick<Clearance, 'turn'>;
   readonly log: SessionLog;
   readonly policy: EffectivePolicy | undefined;
   readonly revision: string;
@@ -113,7 +115,7 @@ interface OpenPart {
 export type Permit = LivePermit;
 
 class LivePermit {
-  /** Settles when the request is in the spool; nothing may go upstream before. */
+  /** Settles when the request is where it has to be; nothing may go upstream before. */
   readonly recorded: Ready;
   readonly ref: RecordRef;
   readonly #context: GateContext;
@@ -134,7 +136,7 @@ class LivePermit {
     this.#context = context;
     this.#kind = operation.kind;
     this.ref = ref;
-    this.recorded = context.writer.turn();
+    this.recorded = context.clearance.turn();
     const { content, open } = operation;
     this.#up = content?.bytes.length ?? 0;
     if (content && open === true && context.policy?.record.requests === 'Digest') {

@@ -12,6 +12,7 @@ import { CancelRegistry } from './cancel-registry.ts';
 import type { SidecarConfig } from './config.ts';
 import type { Credentials } from './credentials.ts';
 import type { LaneHost, Session, Target } from './lane.ts';
+import { Clearance, type Commits } from './clearance.ts';
 import type { Stop } from './ready.ts';
 import { LoginFailures, type CountedFailure, type LoginFailureReason } from './login-failures.ts';
 import type { Metrics } from './metrics.ts';
@@ -22,6 +23,7 @@ import { dial } from './upstream.ts';
 export interface HostOptions {
   readonly config: SidecarConfig;
   readonly writer: SpoolWriter;
+  readonly commits: Commits;
   readonly credentials: Credentials;
   readonly tls: ServerKeyPair;
   readonly metrics: Metrics;
@@ -51,6 +53,7 @@ export class Host implements LaneHost {
   readonly cancels = new CancelRegistry();
   readonly #options: HostOptions;
   readonly #secureContext;
+  readonly #clearance: Clearance;
   readonly #sessions = new Set<LiveSession>();
   readonly #failures = new LoginFailures();
   readonly #failureTimer: NodeJS.Timeout;
@@ -61,6 +64,11 @@ export class Host implements LaneHost {
   constructor(options: HostOptions) {
     this.#options = options;
     this.#workload = options.config.workload;
+    this.#clearance = new Clearance({
+      writer: options.writer,
+      commits: options.commits,
+      delivery: () => this.#bundle?.policy?.delivery ?? 'Spool',
+    });
     this.#failureTimer = setInterval(
       () => this.#recordFailures(this.#failures.due(Date.now())),
       failuresMs,
@@ -82,6 +90,11 @@ export class Host implements LaneHost {
 
   /** Puts a bundle in force: from the next operation on, and at once for sessions that lost their access. */
   apply(bundle: Bundle): void {
+    const { revision } = bundle;
+    if (revision !== this.#bundle?.revision) {
+      const fields = { kind: 'policy.changed', revision } as const;
+      this.#options.writer.append({ ending: false, seal: () => ({ fields }) });
+    }
     this.#bundle = bundle;
     for (const session of this.#sessions) {
       if (!keepsAccess(session, bundle)) session.stop(withdrawn);
@@ -126,6 +139,7 @@ export class Host implements LaneHost {
     if (!keepsAccess({ who, target }, bundle)) return withdrawn.refusal;
     const session = new LiveSession({
       writer: this.#options.writer,
+      clearance: this.#clearance,
       bundle: () => this.#bundle ?? bundle,
       who,
       target,
@@ -136,7 +150,7 @@ export class Host implements LaneHost {
       },
     });
     this.#sessions.add(session);
-    const stop = await session.recorded();
+    const stop = await session.cleared();
     if (!stop) return session;
     session.end(stop.reason);
     return stop.refusal;

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
+import type { ErrorCode } from '#core/errors.ts';
 import type { BackendCredential } from '#core/control.ts';
 import type { CredentialRef } from '#core/policy/resources.ts';
 import type { Content, Operation, RecordRef, Refusal } from '#core/operation.ts';
@@ -35,10 +36,16 @@ export interface Session {
   aside(channel: Channel, content: Content, of?: RecordRef): { ready: Ready; ref: RecordRef };
   /** Records a name that goes up in a message which is no operation. */
   mention(content: Content): RecordRef;
+  /** Records that a message was refused unjudged. */
+  violated(code: ErrorCode): void;
   /** Records that a backend serves the session: its process and how it has greeted. */
   connected(backendPid: number | undefined, greeting: Content): void;
-  /** Settles when everything recorded so far is in the spool. */
+  /** Settles when everything recorded so far is in the spool: answers may be released. */
   recorded(): Ready;
+  /** Settles when everything recorded so far may go up, as the policies' `delivery` asks. */
+  cleared(): Ready;
+  /** Whether what a record is about may go up. */
+  isCleared(record: RecordRef): boolean;
   /** Ends the session, once; open permits must be finished before. */
   end(reason: EndReason): void;
 }
@@ -49,7 +56,7 @@ export interface LaneHost {
   tokenPolicy(): 'None' | 'Optional' | 'Required' | Refusal;
   /** Checks what the agent presented. Failures are recorded; the refusal tells an attacker nothing. */
   identify(target: Target, presented: string | undefined): Promise<Principal | Refusal>;
-  /** Opens a session; `session.start` is in the spool when it resolves. */
+  /** Opens a session; `session.start` is where it has to be when it resolves. */
   open(who: Principal, target: Target, login?: Content): Promise<Session | Refusal>;
   /** Connects to the backend. @throws ChaperoneError `backend-unreachable`. */
   dial(backend: ResolvedBackend, signal: AbortSignal): Promise<Socket>;

@@ -44,6 +44,7 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
   const host: Host = new Host({
     config,
     writer,
+    commits: spool.committed,
     credentials,
     tls: secrets.tls,
     metrics,

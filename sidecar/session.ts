@@ -1,15 +1,18 @@
 import { randomFillSync } from 'node:crypto';
+import type { ErrorCode } from '#core/errors.ts';
 import type { Content, Operation, RecordRef, Refusal } from '#core/operation.ts';
 import type { Principal } from '#core/identity/principal.ts';
 import type { Bundle } from '#core/policy/resolve.ts';
 import type { Channel, EndReason, RecordedPrincipal } from '#core/record/kinds.ts';
 import { admit, digestOf, maxPartBytes, type Permit } from './gate.ts';
+import type { Clearance } from './clearance.ts';
 import type { Session, Target } from './lane.ts';
 import type { Ready, Stop } from './ready.ts';
 import type { SessionLog, SpoolWriter } from './spool/writer.ts';
 
 export interface SessionOptions {
   readonly writer: SpoolWriter;
+  readonly clearance: Clearance;
   /** The policies in force now: a change counts from the next operation on. */
   readonly bundle: () => Bundle;
   readonly who: Principal;
@@ -49,11 +52,9 @@ export class LiveSession implements Session {
   }
 
   admit(operation: Operation): Permit | Refusal {
-    const { policy, revision } = this.#options.bundle();
-    const answer = admit(
-      { writer: this.#options.writer, log: this.#log, policy, revision },
-      operation,
-    );
+    const { bundle, writer, clearance } = this.#options;
+    const { policy, revision } = bundle();
+    const answer = admit({ writer, clearance, log: this.#log, policy, revision }, operation);
     this.#options.onVerdict('code' in answer ? 'Deny' : 'Allow');
     return answer;
   }
@@ -95,6 +96,11 @@ export class LiveSession implements Session {
     });
   }
 
+  violated(code: ErrorCode): void {
+    const fields = { kind: 'violation', code } as const;
+    this.#options.writer.append({ session: this.#log, ending: false, seal: () => ({ fields }) });
+  }
+
   connected(backendPid: number | undefined, greeting: Content): void {
     const level = this.#options.bundle().policy?.record.responses ?? 'Full';
     const pieces = level === 'Full' ? Math.ceil(greeting.bytes.length / maxPartBytes) : 0;
@@ -119,6 +125,14 @@ export class LiveSession implements Session {
 
   recorded(): Ready {
     return this.#options.writer.turn();
+  }
+
+  cleared(): Ready {
+    return this.#options.clearance.turn();
+  }
+
+  isCleared(record: RecordRef): boolean {
+    return this.#options.clearance.has(record);
   }
 
   /** Stops the session from outside; its lane sees the signal, tells the agent why, and ends it. */

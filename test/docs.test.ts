@@ -72,6 +72,15 @@ describe('the documentation', () => {
     assert.ok(named > 30, `${named} functions`);
   });
 
+  test('names tests that are there where it makes promises', () => {
+    const named = rowsOf(read('docs/guarantees.md')).flatMap((row) =>
+      Array.from((row.at(-1) ?? '').matchAll(/`(test\/\S+)` “([^”]+)”/g), ([, file = '', title = '']) => ({ file, title })),
+    );
+    assert.ok(named.length >= 22, `${named.length} tests`);
+    for (const { file, title } of named)
+      assert.ok(read(file).replaceAll("\\'", "'").includes(title), `${file}: ${title}`);
+  }); // prettier-ignore
+
   test('has no link that leads nowhere', () => {
     for (const file of documents) {
       for (const [, target = ''] of read(file).matchAll(/\]\((?!https?:)([^)#\s]+)/g)) {
@@ -167,7 +176,7 @@ describe('the list of settings', () => {
       CHAPERONE_SERVICE_ACCOUNT: 's', CHAPERONE_CONFIG_DIR: '/c', CHAPERONE_SPOOL_DIR: '/s',
       CHAPERONE_COLLECTOR_URL: 'https://collector', CHAPERONE_COLLECTOR_CA_FILE: '/ca',
     }],
-    ['Collector', readCollectorConfig, {}],
+    ['Collector', readCollectorConfig, { CHAPERONE_COLLECTOR_KEY_FILE: '/k' }],
   ]; // prettier-ignore
   for (const [heading, readConfig, required] of parts) {
     const rows = rowsOf(sectionOf(text, heading)).slice(2);

@@ -16,6 +16,7 @@ export interface Address {
 
 export interface RunningCollector extends Running {
   readonly url: string;
+  readonly metricsUrl: string;
 }
 
 export interface RunningSidecar extends Running {
@@ -46,11 +47,11 @@ export async function startCollector(options: {
         );
     },
   });
-  const { url } = await started(child, ready.promise, {
+  const { url, metricsUrl } = await started(child, ready.promise, {
     name: 'collector',
     logFile: options.logFile,
   });
-  return { ...child, url };
+  return { ...child, url, metricsUrl };
 }
 
 /** Starts the sidecar and waits until agents can connect. */

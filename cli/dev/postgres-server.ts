@@ -44,6 +44,12 @@ export interface PostgresServer {
   stop(timeoutMs: number): Promise<void>;
 }
 
+/** Settings of the audit store beyond those of every server. */
+export const storeSettings: Readonly<Record<string, string>> = {
+  max_connections: '30',
+  log_min_error_statement: 'panic', // statements there hold content
+};
+
 const run = promisify(execFile);
 const socketPort = 5432;
 const startTimeoutMs = 30_000;

@@ -1,26 +1,22 @@
 import { randomBytes } from 'node:crypto';
-import {
-  accessSync,
-  chmodSync,
-  constants,
-  mkdirSync,
-  mkdtempSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
-import { once } from 'node:events';
+import { chmodSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ChaperoneError } from '#core/errors.ts';
 import type { CollectorSecrets, ServerKeyPair, SidecarSecrets } from '#core/control.ts';
 import { adminSocketPath, instanceFile, projectDirectory, type Instance } from '../instance.ts';
 import { createLocalCa } from './certificates.ts';
 import { baseEnvironment } from './child.ts';
 import { readEnvironment } from './config.ts';
+import {
+  collectorKeyFile,
+  createDirectories,
+  evidenceFiles,
+  removeTokens,
+  writeTokens,
+} from './data-directory.ts';
 import { demoDatabase, demoRole, loadDemoData } from './demo-data.ts';
 import { runDemo } from './demo.ts';
+import { findFreePort } from './free-port.ts';
 import { lockInstance } from './instance-lock.ts';
 import { startDemoIssuer, type DemoIssuer } from './issuer.ts';
 import {
@@ -34,7 +30,12 @@ import { Part, type Running } from './part.ts';
 import { nextSteps, ownBackendName, type OwnBackend } from './own-backend.ts';
 import { listenForSignals } from './stop-signals.ts';
 import { preparePostgres, type PostgresHome } from './postgres-binaries.ts';
-import { ensureDatabase, startPostgres, type PostgresServer } from './postgres-server.ts';
+import {
+  ensureDatabase,
+  startPostgres,
+  storeSettings,
+  type PostgresServer,
+} from './postgres-server.ts';
 
 export interface SuperviseOptions {
   readonly config: string;
@@ -55,12 +56,13 @@ const sources = {
   collector: join(projectDirectory, 'collector/main.ts'),
 };
 
-/** Made anew at each start, and known to the processes that need them alone. The read token is in a 0600 file too. */
+/** Made anew at each start, and known to the processes that need them alone. Those of people are in 0600 files too. */
 export interface InstanceSecrets {
   readonly backendPassword: string;
   readonly storePassword: string;
   readonly ingestToken: string;
   readonly readToken: string;
+  readonly operatorToken: string;
   /** Logins of further backends, by the name that a Backend's `credential.secretRef` gives. */
   readonly credentials: SidecarSecrets['credentials'];
 }
@@ -81,6 +83,7 @@ export function createSecrets(): InstanceSecrets {
     storePassword: secret(),
     ingestToken: secret(),
     readToken: secret(),
+    operatorToken: secret(),
     credentials: {},
   };
 }
@@ -140,9 +143,9 @@ class Supervisor {
     this.#say(`starting PostgreSQL, ${what} …`);
     const ca = await createLocalCa(Date.now());
     writeFileSync(join(data, 'ca.crt'), ca.certificate);
-    writeFileSync(join(data, 'read-token'), this.#secrets.readToken, { mode: 0o600 });
+    writeTokens(data, this.#secrets);
     const issuer = (this.#issuer = await startDemoIssuer());
-    const backendPort = await freePort();
+    const backendPort = await findFreePort();
     // All are awaited even when one fails, so that what has started is known and can be stopped.
     const [backend, store] = await Promise.allSettled([
       own ? undefined : this.#startBackend(home, backendPort),
@@ -189,7 +192,8 @@ class Supervisor {
     this.#issuer?.stop();
     rmSync(this.#sockets, { recursive: true, force: true });
     const { data, readyFile } = this.#options;
-    for (const file of [instanceFile(data), join(data, 'read-token'), readyFile]) {
+    removeTokens(data);
+    for (const file of [instanceFile(data), readyFile]) {
       if (file !== undefined) rmSync(file, { force: true });
     }
   }
@@ -213,14 +217,13 @@ class Supervisor {
 
   async #startStore(home: PostgresHome): Promise<Part<PostgresServer>> {
     return this.#part('audit store', async () => {
-      const settings = { max_connections: '30', log_min_error_statement: 'panic' }; // statements there hold content
       const server = await startPostgres({
         home,
         name: 'store',
         socketDirectory: join(this.#sockets, 'store'),
         logFile: this.#log('store'),
         tcpPort: undefined,
-        settings,
+        settings: storeSettings,
       });
       await ensureDatabase(server, 'chaperone', 'chaperone', this.#secrets.storePassword);
       await server.administer('postgres', (client) =>
@@ -234,7 +237,7 @@ class Supervisor {
     store: Part<PostgresServer>,
     tls: ServerKeyPair,
   ): Promise<Part<RunningCollector>> {
-    const { port } = this.#options;
+    const { data, port } = this.#options;
     let wanted = port === 0 ? 0 : port + collectorOffset;
     return this.#part('collector', async () => {
       const { socketDirectory } = store.current;
@@ -250,6 +253,7 @@ class Supervisor {
         },
         writers: [{ token: this.#secrets.ingestToken, identity: localPod }],
         readToken: this.#secrets.readToken,
+        operatorToken: this.#secrets.operatorToken,
       };
       const running = await startCollector({
         program: (this.#options.programs ?? sources).collector,
@@ -259,6 +263,9 @@ class Supervisor {
           ...baseEnvironment(readEnvironment()),
           CHAPERONE_LISTEN: `127.0.0.1:${wanted}`,
           CHAPERONE_METRICS_LISTEN: '127.0.0.1:0',
+          CHAPERONE_COLLECTOR_KEY_FILE: collectorKeyFile(data),
+          CHAPERONE_LEDGER_FILE: evidenceFiles(data).ledgerFile,
+          CHAPERONE_LEDGER_SECONDS: '5', // whoever tries it verifies at once
           ...this.#options.environment?.collector,
         },
       });
@@ -343,7 +350,12 @@ class Supervisor {
     const caFile = join(data, 'ca.crt');
     return {
       backends: Object.fromEntries(sidecar.current.backends),
-      collector: { url: collector.current.url, caFile, readTokenFile: join(data, 'read-token') },
+      collector: {
+        url: collector.current.url,
+        caFile,
+        ...evidenceFiles(data),
+        metricsUrl: collector.current.metricsUrl,
+      },
       sidecar: {
         caFile,
         spoolDir: join(data, 'spool'),
@@ -370,28 +382,6 @@ class Supervisor {
       renameSync(`${file}.new`, file);
     }
   }
-}
-
-function createDirectories(data: string): void {
-  try {
-    accessSync(data, constants.W_OK);
-    mkdirSync(join(data, 'log'), { recursive: true, mode: 0o700 });
-    mkdirSync(join(data, 'spool'), { recursive: true, mode: 0o700 });
-  } catch (cause) {
-    const message = `cannot write to ${data}: make it writable, or name another directory with --data`;
-    throw new ChaperoneError('config-invalid', message, { cause });
-  }
-}
-
-/** Finds a port that is free now. Between here and its use another program could take it; the start then fails. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo; // a TCP server's address is one
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 function pairs(entries: readonly (readonly [string, string])[]): string {

@@ -1,167 +1,213 @@
+import type { KeyObject } from 'node:crypto';
 import type { PoolClient } from 'pg';
 import type { WriterIdentity } from '#core/control.ts';
-import { extendChain, type Batch, type VerifiedRecord } from '../batch.ts';
+import type { LedgerFields } from '#core/record/ledger.ts';
+import type { Batch, ReceivedRecord } from '../batch.ts';
+import { judgeClock } from '../clock-skew.ts';
+import type { QuarantineLimits } from '../config.ts';
 import { HttpProblem } from '../problem.ts';
-import { bigintCell, copyRows, textCell, uuidCell } from './copy.ts';
-import { summarize, type SessionDelta } from './summary.ts';
+import { judge, previousOf, type Judgement, type StreamState } from '../proof.ts';
+import { inTurns } from '../turns.ts';
+import type { Partition } from './partitions.ts';
+import { finishPredecessor, recordFindings, resolveUnfinished, type Finding } from './findings.ts';
+import { appendLedger } from './ledger.ts';
+import { setAside } from './quarantine.ts';
+import { compareKnown, copyRecords } from './records.ts';
+import { mergeSessions } from './sessions.ts';
+import { lockStream, saveStream, type LockedStream } from './stream-row.ts';
+import { summarize } from './summary.ts';
+import { addTexts } from './texts.ts';
 
-/** The highest seq up to which a stream is committed without a gap, and the link there. */
-export interface Head {
+/** What became of a batch. */
+export interface Receipt {
+  /** The highest seq up to which the stream is committed, but for what was set aside, and the link there if it is proven. */
   readonly seq: number;
-  readonly link: Buffer;
+  readonly link: Buffer | undefined;
   /** How many records of the batch were new. */
   readonly added: number;
+  readonly quarantined: boolean;
+  readonly findings: readonly Finding[];
+  /** Whether the ledger has grown. */
+  readonly ledgered: boolean;
 }
 
-interface StreamRow {
-  readonly pod: string;
-  readonly namespace: string;
-  readonly service_account: string;
-  readonly acked_seq: string;
-  readonly head_link: Buffer | null;
+export interface Sent {
+  readonly batch: Batch;
+  /** As it came, compressed. */
+  readonly body: Buffer;
+  readonly writer: WriterIdentity;
+}
+
+export interface Store {
+  readonly key: KeyObject;
+  readonly limits: QuarantineLimits;
+  partitionAt(receivedUs: number): Partition | undefined;
 }
 
 /**
- * Appends a batch to its stream, within the caller's transaction. The stream's row is locked, so that replicas take a
- * stream's batches one after the other; records that are there already must be the same, and are not stored again.
- * @throws HttpProblem `not-your-stream`, `gap`, `conflict`.
+ * Takes a batch into its stream, within the caller's transaction: stores what verifies, sets the batch aside where not
+ * all of it does. The stream's row is locked; records that are there already must be the same, and are not stored again.
+ * @throws HttpProblem `not-your-stream`, `gap`, `store-unavailable`.
  */
-export async function appendBatch(
-  client: PoolClient,
-  batch: Batch,
-  writer: WriterIdentity,
-): Promise<Head> {
-  const stream = await lockStream(client, batch.stream, writer);
-  const acked = Number(stream.acked_seq);
-  if (batch.firstSeq > acked + 1) {
-    throw new HttpProblem('gap', `the stream goes on at ${acked + 1}`, { ackedSeq: acked });
+export async function takeBatch(client: PoolClient, sent: Sent, store: Store): Promise<Receipt> {
+  const { batch, body, writer } = sent;
+  const { stream } = batch;
+  const row = await lockStream(client, stream, writer);
+  const { ackedSeq, jump } = row.state;
+  if (batch.firstSeq !== undefined && batch.firstSeq > ackedSeq + 1 && !jump)
+    throw new HttpProblem('gap', `the stream goes on at ${ackedSeq + 1}`, { ackedSeq });
+  const conflict = await compareKnown(client, batch, ackedSeq);
+  const judged = await inTurns(judge(row.state, batch, writer, conflict));
+  const { accepted, fault, state } = judged;
+  const findings: Finding[] = findingsOf(row.state, judged, batch);
+  const entries: LedgerFields[] = [];
+  if (accepted.length > 0) {
+    const clock = judgeClock(row, accepted.at(-1)?.frame.header.time ?? '', batch.bytes.length);
+    findings.push(...(clock.skewed ? [skewFinding(stream, clock.lagMs, state.ackedSeq)] : []));
+    await storeRecords(client, { stream, row, judged, store });
+    const change = changeOf(row, judged);
+    await saveStream(client, stream, { ...change, ...clock });
+    if (row.silent) await resolveUnfinished(client, stream);
+    const previous = change.previousStream;
+    if (judged.start && previous !== undefined) {
+      findings.push(...(await comparePredecessor(client, stream, judged)));
+      await finishPredecessor(client, stream, previous);
+    }
+    if (change.ended) entries.push(headOf(stream, state, writer));
+  } else if (fault) {
+    const { receivedUs, ended, previousStream } = row;
+    const kept = { lag: undefined, lagMs: 0, skewed: false } as const;
+    await saveStream(client, stream, { state, receivedUs, ended, previousStream, ...kept });
+    if (row.silent) await resolveUnfinished(client, stream);
   }
-  const known = batch.records.slice(0, Math.max(0, acked + 1 - batch.firstSeq));
-  await compareKnown(client, batch, known);
-  const added = batch.records.slice(known.length);
-  if (added.length === 0) return headOf(batch.stream, stream, acked);
-  await copyRecords(client, batch.stream, added);
-  const { sessions, statements } = summarize(added);
-  await copyRows(
-    client,
-    'statements (stream, seq, session, text)',
-    statements.map(({ seq, session, text }) => [
-      uuidCell(batch.stream),
-      bigintCell(seq),
-      uuidCell(session),
-      textCell(text),
-    ]),
-  );
-  await mergeSessions(client, batch.stream, sessions);
-  const link = extendChain(batch.stream, stream.head_link ?? undefined, added);
-  await client.query('UPDATE streams SET acked_seq = $2, head_link = $3 WHERE stream = $1', [
-    batch.stream,
-    batch.lastSeq,
-    link,
-  ]);
-  return { seq: batch.lastSeq, link, added: added.length };
-}
-
-async function lockStream(
-  client: PoolClient,
-  stream: string,
-  writer: WriterIdentity,
-): Promise<StreamRow> {
-  await client.query(
-    `INSERT INTO streams (stream, pod, namespace, service_account) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
-    [stream, writer.pod, writer.namespace, writer.serviceAccount],
-  );
-  const { rows } = await client.query<StreamRow>(
-    'SELECT pod, namespace, service_account, acked_seq, head_link FROM streams WHERE stream = $1 FOR UPDATE',
-    [stream],
-  );
-  const [row] = rows;
-  const own =
-    row?.pod === writer.pod &&
-    row.namespace === writer.namespace &&
-    row.service_account === writer.serviceAccount;
-  if (!row || !own) throw new HttpProblem('not-your-stream', 'the stream belongs to another pod');
-  return row;
-}
-
-async function compareKnown(
-  client: PoolClient,
-  batch: Batch,
-  known: readonly VerifiedRecord[],
-): Promise<void> {
-  if (known.length === 0) return;
-  const { rows } = await client.query<{ seq: string; header_hash: Buffer }>(
-    'SELECT seq, header_hash FROM records WHERE stream = $1 AND seq BETWEEN $2 AND $3 ORDER BY seq',
-    [batch.stream, batch.firstSeq, batch.firstSeq + known.length - 1],
-  );
-  for (const [index, { frame, headerHash }] of known.entries()) {
-    if (rows[index]?.header_hash.equals(headerHash) !== true) {
-      const { seq } = frame.header;
-      throw new HttpProblem('conflict', `record ${seq} differs from the one that is stored`, {
-        seq,
-      });
+  if (fault) {
+    const after = { stream, afterSeq: state.ackedSeq };
+    const reason = fault.seq === undefined ? fault.why : `record ${fault.seq}: ${fault.why}`;
+    const sha256 = await setAside(client, { ...after, body, reason, writer }, store.limits);
+    if (sha256 !== undefined) {
+      entries.push({ kind: 'quarantine', stream, after: state.ackedSeq, sha256 });
+      findings.push(quarantineFinding(batch, state.ackedSeq, reason));
     }
   }
+  const fresh = await recordFindings(client, findings);
+  await appendLedger(client, store.key, entries);
+  return {
+    seq: state.ackedSeq,
+    link: state.link,
+    added: accepted.length,
+    quarantined: fault !== undefined,
+    findings: fresh,
+    ledgered: entries.length > 0,
+  };
 }
 
-function headOf(stream: string, { head_link: link }: StreamRow, seq: number): Head {
-  return { seq, link: link ?? extendChain(stream, undefined, []), added: 0 };
+interface Storing {
+  readonly stream: string;
+  readonly row: LockedStream;
+  readonly judged: Judgement;
+  readonly store: Store;
 }
 
-async function copyRecords(
+async function storeRecords(
+  client: PoolClient,
+  { stream, row: { receivedUs }, judged: { accepted, signed }, store }: Storing,
+): Promise<void> {
+  const partition = store.partitionAt(receivedUs);
+  if (!partition) throw new HttpProblem('store-unavailable', 'the store has no partition for now');
+  await copyRecords(client, { stream, receivedUs, signed }, accepted);
+  const { sessions, statements } = summarize(accepted);
+  const startedAt = await mergeSessions(client, stream, sessions);
+  await addTexts(client, { stream, period: partition.period, startedAt }, statements);
+}
+
+function changeOf(
+  row: LockedStream,
+  { accepted, start, state }: Judgement,
+): Pick<Parameters<typeof saveStream>[2], 'state' | 'receivedUs' | 'ended' | 'previousStream'> {
+  return {
+    state,
+    receivedUs: row.receivedUs,
+    ended: row.ended || accepted.some(({ frame }) => frame.header.kind === 'stream.end'),
+    previousStream: (start && previousOf(start)?.stream) ?? row.previousStream,
+  };
+}
+
+function headOf(stream: string, state: StreamState, writer: WriterIdentity): LedgerFields {
+  return {
+    kind: 'head',
+    stream,
+    seq: state.ackedSeq,
+    link: state.link?.toString('hex'),
+    publicKey: state.publicKey,
+    pod: writer.pod,
+    namespace: writer.namespace,
+    serviceAccount: writer.serviceAccount,
+  };
+}
+
+const maxGapsABatch = 100; // further ones stand in the records all the same
+
+function findingsOf(before: StreamState, judged: Judgement, batch: Batch): Finding[] {
+  const { stream } = batch;
+  const { accepted, fault, state } = judged;
+  const findings: Finding[] = [];
+  const first = accepted[0]?.frame.header.seq;
+  if (first !== undefined && first > before.ackedSeq + 1) {
+    const [from, to] = [before.ackedSeq + 1, first - 1];
+    findings.push({ kind: 'gap', stream, from, to, detail: 'records that did not verify are left out' }); // prettier-ignore
+  }
+  if (before.ackedSeq === 0 && accepted.length > 0 && state.publicKey === undefined) {
+    findings.push({ kind: 'no-key', stream, detail: 'the stream has no key: nothing in it is signed' }); // prettier-ignore
+  }
+  if (fault?.kind === 'break' && fault.seq !== undefined) {
+    const from = Math.min(fault.seq, before.signedSeq + 1);
+    findings.push({ kind: 'break', stream, from, to: fault.seq, detail: fault.why });
+  }
+  findings.push(...gapsIn(stream, accepted));
+  return findings;
+}
+
+function gapsIn(stream: string, records: readonly ReceivedRecord[]): Finding[] {
+  const isSeq = (value: unknown): value is number =>
+    Number.isSafeInteger(value) && Number(value) > 0;
+  return records
+    .flatMap(({ frame: { header } }) =>
+      header.kind === 'gap' && isSeq(header.from) ? [header] : [],
+    )
+    .slice(0, maxGapsABatch)
+    .map(({ from, to, reason }) => ({
+      kind: 'gap',
+      stream,
+      from,
+      to: isSeq(to) ? to : undefined,
+      detail: reason === 'quarantined' ? 'records that did not verify are left out' : 'the sidecar found its spool damaged', // prettier-ignore
+    }));
+}
+
+function quarantineFinding({ stream, firstSeq }: Batch, after: number, reason: string): Finding {
+  return { kind: 'quarantine', stream, from: firstSeq ?? after + 1, detail: reason };
+}
+
+function skewFinding(stream: string, lagMs: number, seq: number): Finding {
+  const seconds = (Math.abs(lagMs) / 1000).toFixed(1);
+  const detail = `its clock is ${seconds} s ${lagMs > 0 ? 'behind' : 'ahead of'} the store's`;
+  return { kind: 'clock-skew', stream, from: seq, detail };
+}
+
+/** A stream says how the one before it was left: its records may not end otherwise. */
+async function comparePredecessor(
   client: PoolClient,
   stream: string,
-  records: readonly VerifiedRecord[],
-): Promise<void> {
-  const rows = records.map(({ frame, headerHash }) => {
-    const { header, headerBytes, salt, payload } = frame;
-    const content = payload.length > 0 ? [salt, payload] : [undefined, undefined];
-    return [
-      uuidCell(stream),
-      bigintCell(header.seq),
-      uuidCell(header.session),
-      headerBytes,
-      headerHash,
-      ...content,
-    ];
-  });
-  await copyRows(
-    client,
-    'records (stream, seq, session, header, header_hash, salt, payload)',
-    rows,
+  { start }: Judgement,
+): Promise<Finding[]> {
+  const previous = start && previousOf(start);
+  if (!previous) return [];
+  const { rowCount } = await client.query(
+    `SELECT 1 FROM streams earlier JOIN streams later USING (pod, namespace, service_account)
+     WHERE earlier.stream = $1 AND later.stream = $2 AND earlier.acked_seq = $3 AND earlier.head_link <> $4`,
+    [previous.stream, stream, previous.seq, Buffer.from(previous.link, 'hex')],
   );
-}
-
-/** One statement for all sessions of a batch. */
-async function mergeSessions(
-  client: PoolClient,
-  stream: string,
-  sessions: readonly SessionDelta[],
-): Promise<void> {
-  if (sessions.length === 0) return;
-  await client.query(
-    `INSERT INTO sessions AS s (stream, id, protocol, backend, database, principal, groups, started_at, ended_at,
-                                end_reason, requests, denied, errors, rows)
-     SELECT $1, id, protocol, backend, database, principal,
-            CASE WHEN groups IS NULL THEN NULL ELSE ARRAY(SELECT json_array_elements_text(groups)) END,
-            "startedAt", "endedAt", "endReason", requests, denied, errors, rows
-     FROM json_to_recordset($2::json) AS batch (
-       id uuid, protocol text, backend text, database text, principal text, groups json,
-       "startedAt" timestamptz, "endedAt" timestamptz, "endReason" text,
-       requests bigint, denied bigint, errors bigint, rows bigint)
-     ON CONFLICT (stream, id) DO UPDATE SET
-       protocol = coalesce(s.protocol, excluded.protocol),
-       backend = coalesce(s.backend, excluded.backend),
-       database = coalesce(s.database, excluded.database),
-       principal = coalesce(s.principal, excluded.principal),
-       groups = coalesce(s.groups, excluded.groups),
-       started_at = coalesce(s.started_at, excluded.started_at),
-       ended_at = coalesce(s.ended_at, excluded.ended_at),
-       end_reason = coalesce(s.end_reason, excluded.end_reason),
-       requests = s.requests + excluded.requests,
-       denied = s.denied + excluded.denied,
-       errors = s.errors + excluded.errors,
-       rows = s.rows + excluded.rows`,
-    [stream, JSON.stringify(sessions)],
-  );
+  if (rowCount === 0) return [];
+  const detail = 'the stream that follows it names another link for its last record';
+  return [{ kind: 'break', stream: previous.stream, from: previous.seq, to: previous.seq, detail }];
 }

@@ -1,7 +1,7 @@
 import { pipeline } from 'node:stream/promises';
 import { Readable } from 'node:stream';
 import type { PoolClient } from 'pg';
-import { from as copyFrom } from 'pg-copy-streams';
+import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
 
 /** A value of one cell in PostgreSQL's binary COPY format; undefined is NULL. */
 export type Cell = Buffer | undefined;
@@ -19,6 +19,34 @@ export async function copyRows(
 ): Promise<void> {
   const copy = client.query(copyFrom(`COPY ${target} FROM STDIN (FORMAT binary)`));
   await pipeline(Readable.from(encode(rows)), copy);
+}
+
+/**
+ * Reads all rows of a query, which has to be one whose answer fits into memory. The driver's own way leads large values
+ * through text.
+ */
+export async function readRows(client: PoolClient, select: string): Promise<Cell[][]> {
+  const chunks: Buffer[] = [];
+  const copy = client.query(copyTo(`COPY (${select}) TO STDOUT (FORMAT binary)`));
+  for await (const chunk of copy) chunks.push(chunk as Buffer); // no encoding is set
+  return decode(Buffer.concat(chunks));
+}
+
+function decode(bytes: Buffer): Cell[][] {
+  const rows: Cell[][] = [];
+  for (let at = signature.length; ;) {
+    const count = bytes.readInt16BE(at);
+    at += 2;
+    if (count === -1) return rows;
+    const row: Cell[] = [];
+    for (let index = 0; index < count; index += 1) {
+      const length = bytes.readInt32BE(at);
+      at += 4;
+      row.push(length < 0 ? undefined : bytes.subarray(at, at + length));
+      at += Math.max(0, length);
+    }
+    rows.push(row);
+  }
 }
 
 function* encode(rows: Iterable<readonly Cell[]>): Generator<Buffer> {
@@ -44,16 +72,26 @@ function* encode(rows: Iterable<readonly Cell[]>): Generator<Buffer> {
   yield Buffer.concat(chunks);
 }
 
-export function uuidCell(uuid: string | undefined): Cell {
-  return uuid === undefined ? undefined : Buffer.from(uuid.replaceAll('-', ''), 'hex');
+export function uuidCell(uuid: string): Buffer {
+  return Buffer.from(uuid.replaceAll('-', ''), 'hex');
 }
 
-export function bigintCell(value: number): Cell {
+export function bigintCell(value: number): Buffer {
   const bytes = Buffer.allocUnsafe(8);
   bytes.writeBigInt64BE(BigInt(value));
   return bytes;
 }
 
-export function textCell(text: string): Cell {
-  return Buffer.from(text, 'utf8');
+const yes = Buffer.from([1]);
+const no = Buffer.from([0]);
+
+export function booleanCell(value: boolean): Buffer {
+  return value ? yes : no;
+}
+
+const epochUs = 946_684_800_000_000; // 2000-01-01, from which PostgreSQL counts
+
+/** A timestamp of microseconds since 1970. */
+export function timeCell(us: number): Buffer {
+  return bigintCell(us - epochUs);
 }

@@ -1,9 +1,11 @@
 import { Pool, type PoolClient } from 'pg';
 import type { Logger } from 'pino';
 import type { CollectorSecrets } from '#core/control.ts';
+import { readRows, type Cell } from './copy.ts';
 import { migrate } from './migrations.ts';
+import { daily, ensurePartitions, type Partition } from './partitions.ts';
 
-const poolSize = 8;
+const poolSize = 12;
 const connectTimeoutMs = 5_000;
 const statementTimeoutMs = 30_000;
 const retryMs = 500;
@@ -14,6 +16,7 @@ export class Database {
   readonly #log: Logger;
   #state: 'migrating' | 'ready' | 'closed' = 'migrating';
   #timer: NodeJS.Timeout | undefined;
+  #partitions: readonly Partition[] = [];
 
   constructor(store: CollectorSecrets['store'], log: Logger) {
     this.#log = log;
@@ -66,6 +69,28 @@ export class Database {
     return rows;
   }
 
+  /** Reads rows as PostgreSQL's binary format has them. `select` is SQL of our own, without parameters. */
+  async read(select: string): Promise<Cell[][]> {
+    const client = await this.#pool.connect();
+    try {
+      return await readRows(client, select);
+    } finally {
+      client.release();
+    }
+  }
+
+  /** Makes partitions ahead of time. */
+  async preparePartitions(): Promise<void> {
+    this.#partitions = await this.transaction((client) => ensurePartitions(client, daily));
+  }
+
+  /** Which partition takes what is received at a time, in microseconds; undefined where there is none yet. */
+  partitionAt(receivedUs: number): Partition | undefined {
+    return this.#partitions.findLast(
+      ({ lowUs, highUs }) => lowUs <= receivedUs && receivedUs < highUs,
+    );
+  }
+
   async close(): Promise<void> {
     this.#state = 'closed';
     clearTimeout(this.#timer);
@@ -76,6 +101,7 @@ export class Database {
   async #migrate(): Promise<void> {
     try {
       await this.transaction(migrate);
+      await this.preparePartitions();
       if (this.#state === 'migrating') this.#state = 'ready';
     } catch (error) {
       if (this.#state === 'closed') return;

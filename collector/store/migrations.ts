@@ -1,8 +1,9 @@
 import type { PoolClient } from 'pg';
+import { locks } from './locks.ts';
+import { schema2 } from './schema-2.ts';
 
-/** Steps of the schema, in order; a step that has been released is never changed. */
-const migrations: readonly string[] = [
-  `
+/** Schema 1: everything in one table each. */
+export const schema1 = `
   CREATE TABLE streams (
     stream          uuid PRIMARY KEY,
     pod             text NOT NULL,
@@ -60,18 +61,18 @@ const migrations: readonly string[] = [
   EXCEPTION WHEN OTHERS THEN
     RAISE NOTICE 'pg_trgm is not available';
   END $$;
-  `,
-];
+`;
 
-// Any number that no other program takes as its lock: "chap" in ASCII.
-const lockKey = 0x63686170;
+/** Steps of the schema, in order; a step that has been released is never changed. */
+const migrations: readonly string[] = [schema1, schema2];
 
 /**
  * Brings the schema up to date; replicas that start at once wait for each other.
  * @throws Error when the schema is newer than this version knows.
  */
 export async function migrate(client: PoolClient): Promise<void> {
-  await client.query('SELECT pg_advisory_xact_lock($1)', [lockKey]);
+  await client.query('SET LOCAL statement_timeout = 0'); // moving what is there takes as long as it takes
+  await client.query('SELECT pg_advisory_xact_lock($1)', [locks.schema]);
   await client.query('CREATE TABLE IF NOT EXISTS schema_version (version int NOT NULL)');
   const { rows } = await client.query<{ version: number }>('SELECT version FROM schema_version');
   const version = rows[0]?.version ?? 0;

@@ -1,60 +1,15 @@
-import { encodeFrame } from '#core/record/frame.ts';
+import { crc32 } from 'node:zlib';
+import { saltBytes } from '#core/record/frame.ts';
 import type { SessionSummary } from '#core/session-summary.ts';
 import type { Database } from './database.ts';
-
-export interface SessionFilter {
-  readonly who?: string | undefined;
-  readonly backend?: string | undefined;
-  /** RFC 3339. */
-  readonly since?: string | undefined;
-  /** Part of a statement's text, in any case. */
-  readonly text?: string | undefined;
-  readonly before?: { readonly startedAt: string; readonly id: string } | undefined;
-  readonly limit: number;
-}
-
-const columns = `
-  s.id, s.stream, s.protocol, s.backend, s.database, s.principal AS "user", s.groups, t.pod, t.namespace,
-  to_char(s.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "startedAt",
-  to_char(s.ended_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "endedAt",
-  s.end_reason AS "endReason",
-  s.requests::float8 AS requests, s.denied::float8 AS denied, s.errors::float8 AS errors, s.rows::float8 AS rows`;
-
-/** Lists sessions, newest first. */
-export async function listSessions(
-  database: Database,
-  filter: SessionFilter,
-): Promise<SessionSummary[]> {
-  const values: unknown[] = [];
-  const bind = (value: unknown): string => `$${values.push(value)}`;
-  const conditions = ['s.started_at IS NOT NULL'];
-  if (filter.who !== undefined) conditions.push(`s.principal = ${bind(filter.who)}`);
-  if (filter.backend !== undefined) conditions.push(`s.backend = ${bind(filter.backend)}`);
-  if (filter.since !== undefined)
-    conditions.push(`s.started_at >= ${bind(filter.since)}::timestamptz`);
-  if (filter.before) {
-    const { startedAt, id } = filter.before;
-    conditions.push(`(s.started_at, s.id) < (${bind(startedAt)}::timestamptz, ${bind(id)}::uuid)`);
-  }
-  if (filter.text !== undefined) {
-    const pattern = bind(`%${filter.text.replaceAll(/[\\%_]/g, String.raw`\$&`)}%`);
-    conditions.push(
-      `(s.stream, s.id) IN (SELECT x.stream, x.session FROM statements x WHERE x.text ILIKE ${pattern})`,
-    );
-  }
-  return database.query<SessionSummary>(
-    `SELECT ${columns} FROM sessions s JOIN streams t USING (stream)
-     WHERE ${conditions.join(' AND ')} ORDER BY s.started_at DESC, s.id DESC LIMIT ${bind(filter.limit)}`,
-    values,
-  );
-}
+import { summaryColumns } from './search.ts';
 
 /** Finds sessions whose id begins with `prefix`; two are enough to know that it is ambiguous. */
 export async function findSessions(database: Database, prefix: string): Promise<SessionSummary[]> {
   const low = padded(prefix, '0');
   const high = padded(prefix, 'f');
   return database.query<SessionSummary>(
-    `SELECT ${columns} FROM sessions s JOIN streams t USING (stream)
+    `SELECT ${summaryColumns} FROM sessions s JOIN streams t USING (stream)
      WHERE s.id BETWEEN $1::uuid AND $2::uuid AND s.id::text LIKE $3 LIMIT 2`,
     [low, high, `${prefix}%`],
   );
@@ -66,32 +21,81 @@ function padded(prefix: string, digit: string): string {
   return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
-const pageRows = 64; // of at most about 70 KB each
+const pageRows = 1_000;
+const pageBytes = 1024 * 1024;
 
-/** Yields a session's frames in order, byte for byte as they were sent. */
+/** Frames of a stream, or of one session in it, in order. */
+export interface FrameRange {
+  readonly stream: string;
+  readonly session?: string | undefined;
+  /** First seq. Default 1. */
+  readonly from?: number | undefined;
+  /** Last seq. Default: to the end. */
+  readonly to?: number | undefined;
+}
+
+/**
+ * Yields frames in order, byte for byte as they were sent but for what was erased, in pieces of about a megabyte that hold
+ * whole ones. The next piece is read while one is sent.
+ */
 export async function* readFrames(
   database: Database,
-  session: SessionSummary,
+  { stream, session, from = 1, to = Number.MAX_SAFE_INTEGER }: FrameRange,
 ): AsyncGenerator<Buffer> {
-  interface Row {
-    readonly seq: string;
-    readonly header: Buffer;
-    readonly salt: Buffer | null;
-    readonly payload: Buffer | null;
+  const own = session === undefined ? '' : `AND session = '${checkedUuid(session)}'`;
+  const received = await receivedWithin(database, stream);
+  const where = (next: number): string => `${placesOf(stream, next, to)} AND ${received} ${own}`;
+  for (let reading = readPage(database, where(from)); ;) {
+    const page = await reading;
+    if (!page) return;
+    reading = readPage(database, where(page.lastSeq + 1));
+    reading.catch(() => undefined); // it is thrown when its turn comes, or nobody asks any more
+    yield page.frames;
   }
-  for (let after = '0'; ;) {
-    const rows = await database.query<Row>(
-      `SELECT seq, header, salt, payload FROM records
-       WHERE stream = $1 AND session = $2 AND seq > $3 ORDER BY seq LIMIT ${pageRows}`,
-      [session.stream, session.id, after],
-    );
-    for (const { header, salt, payload } of rows) {
-      yield encodeFrame(header, salt ?? Buffer.alloc(0), payload ?? Buffer.alloc(0));
-    }
-    const last = rows.at(-1);
-    if (!last || rows.length < pageRows) return;
-    after = last.seq;
+}
+
+/** Reads some frames: what they weigh together is summed up before any payload is read. */
+async function readPage(
+  database: Database,
+  where: string,
+): Promise<{ readonly lastSeq: number; readonly frames: Buffer } | undefined> {
+  // As frames are laid out, with zeros where the CRC belongs: the store puts them one behind the other.
+  const frame = `int4send(4 + octet_length(header) + coalesce(${saltBytes} + octet_length(payload), 0)) || int4send(0)
+    || int4send(octet_length(header)) || header || coalesce(salt || payload, '')`;
+  const [[seq, frames] = []] = await database.read(
+    `SELECT max(seq), string_agg(${frame}, ''::bytea ORDER BY seq) FROM (
+       SELECT seq, header, salt, payload, row_number() OVER (ORDER BY seq) AS place,
+              sum(octet_length(header) + coalesce(octet_length(payload), 0)) OVER (ORDER BY seq) AS bytes
+       FROM (SELECT * FROM records WHERE ${where} ORDER BY seq LIMIT ${pageRows}) found) page
+     WHERE bytes <= ${pageBytes} OR place = 1`,
+  );
+  if (!seq || !frames) return undefined;
+  for (let at = 0; at < frames.length;) {
+    const end = at + 8 + frames.readUInt32BE(at);
+    frames.writeUInt32BE(crc32(frames.subarray(at + 8, end)), at + 4);
+    at = end;
   }
+  return { lastSeq: Number(seq.readBigInt64BE()), frames };
+}
+
+// What follows is written into SQL, since COPY takes no parameters: it is nothing but digits.
+function placesOf(stream: string, from: number, to: number): string {
+  return `stream = '${checkedUuid(stream)}' AND seq BETWEEN ${BigInt(from)} AND ${BigInt(to)}`;
+}
+
+function checkedUuid(text: string): string {
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text)) throw new Error('want a UUID');
+  return text;
+}
+
+/** When a stream's records were received: partitions that can hold none of them are not looked into. */
+async function receivedWithin(database: Database, stream: string): Promise<string> {
+  const rows = await database.query<{ low: string; high: string }>(
+    'SELECT first_seen::text AS low, last_received_at::text AS high FROM streams WHERE stream = $1',
+    [stream],
+  );
+  const [row] = rows;
+  return row ? `received_at BETWEEN '${row.low}' AND '${row.high}'` : 'false';
 }
 
 export interface StreamRow {
@@ -100,36 +104,83 @@ export interface StreamRow {
   readonly namespace: string;
   readonly serviceAccount: string;
   readonly ackedSeq: number;
-  /** Lower-case hex; null for a stream without records. */
+  /** Lower-case hex; null where nothing proves it. */
   readonly headLink: string | null;
+  /** Lower-case hex; null for a stream that is not signed. */
+  readonly publicKey: string | null;
+  readonly ended: boolean;
+  readonly previousStream: string | null;
+  /** The last record that retention dropped, 0 for none. */
+  readonly cutSeq: number;
+  /** Lower-case hex; null where nothing was dropped, or nothing proves it. */
+  readonly cutLink: string | null;
+  /** RFC 3339. */
+  readonly firstSeen: string;
+  readonly lastReceivedAt: string;
 }
+
+const rfc3339 = (column: string): string =>
+  `to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
+
+const streamColumns = `
+  stream, pod, namespace, service_account AS "serviceAccount", acked_seq::float8 AS "ackedSeq",
+  encode(head_link, 'hex') AS "headLink", public_key AS "publicKey", ended, previous_stream AS "previousStream",
+  cut_seq::float8 AS "cutSeq", encode(cut_link, 'hex') AS "cutLink", ${rfc3339('first_seen')} AS "firstSeen",
+  ${rfc3339('last_received_at')} AS "lastReceivedAt"`;
 
 export async function findStream(
   database: Database,
   stream: string,
 ): Promise<StreamRow | undefined> {
   const rows = await database.query<StreamRow>(
-    `SELECT stream, pod, namespace, service_account AS "serviceAccount", acked_seq::float8 AS "ackedSeq",
-            encode(head_link, 'hex') AS "headLink"
-     FROM streams WHERE stream = $1`,
+    `SELECT ${streamColumns} FROM streams WHERE stream = $1`,
     [stream],
   );
   return rows[0];
 }
 
-const pageHashes = 10_000;
+export interface StreamPage {
+  readonly limit: number;
+  readonly before?: { readonly firstSeen: string; readonly stream: string } | undefined;
+}
 
-/** Yields header hashes of a stream, 32 bytes each, from seq `from` to `to`. */
-export async function* readHashes(
+/** Lists streams, newest first. */
+export async function listStreams(
   database: Database,
-  stream: string,
-  range: { readonly from: number; readonly to: number },
-): AsyncGenerator<Buffer> {
-  for (let from = range.from; from <= range.to; from += pageHashes) {
-    const rows = await database.query<{ header_hash: Buffer }>(
-      'SELECT header_hash FROM records WHERE stream = $1 AND seq BETWEEN $2 AND $3 ORDER BY seq',
-      [stream, from, Math.min(range.to, from + pageHashes - 1)],
-    );
-    yield Buffer.concat(rows.map(({ header_hash: hash }) => hash));
-  }
+  { limit, before }: StreamPage,
+): Promise<StreamRow[]> {
+  return database.query<StreamRow>(
+    `SELECT ${streamColumns} FROM streams WHERE (first_seen, stream) < ($2::timestamptz, $3::uuid)
+     ORDER BY first_seen DESC, stream DESC LIMIT $1`,
+    [limit, before?.firstSeen ?? 'infinity', before?.stream ?? 'f'.repeat(32)],
+  );
+}
+
+export interface FindingRow {
+  readonly id: number;
+  /** RFC 3339. */
+  readonly time: string;
+  readonly kind: string;
+  readonly stream: string | null;
+  readonly session?: string;
+  readonly from?: number;
+  readonly to?: number;
+  readonly detail: string;
+  /** RFC 3339; for one that does not hold any more. */
+  readonly resolvedAt?: string;
+}
+
+/** Lists findings, newest first. */
+export async function listFindings(
+  database: Database,
+  { limit, before }: { readonly limit: number; readonly before?: number | undefined },
+): Promise<FindingRow[]> {
+  const rows = await database.query<{ finding: FindingRow }>(
+    `SELECT json_strip_nulls(json_build_object(
+       'id', id, 'time', ${rfc3339('time')}, 'kind', kind, 'stream', stream, 'session', session, 'from', from_seq,
+       'to', to_seq, 'detail', detail, 'resolvedAt', ${rfc3339('resolved_at')})) AS finding
+     FROM findings WHERE id < $2 ORDER BY id DESC LIMIT $1`,
+    [limit, before ?? Number.MAX_SAFE_INTEGER],
+  );
+  return rows.map(({ finding }) => ({ ...finding, stream: finding.stream ?? null }));
 }

@@ -1,6 +1,6 @@
 import type { Frame } from '#core/record/frame.ts';
 import { parseParse } from '#core/postgres/frontend.ts';
-import type { VerifiedRecord } from '../batch.ts';
+import type { ReceivedRecord } from '../batch.ts';
 
 /** What a batch adds to one session. */
 export interface SessionDelta {
@@ -17,17 +17,18 @@ export interface SessionDelta {
   denied: number;
   errors: number;
   rows: number;
+  /** Of its last record. */
+  lastSeq: number;
 }
 
 /** Text that can be searched for. */
 export interface StatementText {
-  readonly seq: number;
   readonly session: string | undefined;
   readonly text: string;
 }
 
 /** Derives from records what lists and searches need; the records stay the truth. */
-export function summarize(records: readonly VerifiedRecord[]): {
+export function summarize(records: readonly ReceivedRecord[]): {
   sessions: SessionDelta[];
   statements: StatementText[];
 } {
@@ -36,7 +37,7 @@ export function summarize(records: readonly VerifiedRecord[]): {
   for (const { frame } of records) {
     const { session, seq } = frame.header;
     const text = statementText(frame);
-    if (text !== undefined) statements.push({ seq, session, text });
+    if (text !== undefined) statements.push({ session, text });
     if (session === undefined) continue;
     const summary = sessions.get(session) ?? {
       id: session,
@@ -44,7 +45,9 @@ export function summarize(records: readonly VerifiedRecord[]): {
       denied: 0,
       errors: 0,
       rows: 0,
+      lastSeq: seq,
     };
+    summary.lastSeq = seq;
     sessions.set(session, summary);
     add(summary, frame);
   }
@@ -59,7 +62,7 @@ function add(summary: SessionDelta, { header, payload }: Frame): void {
         protocol: searchable(header.protocol),
         backend: searchable(header.backend),
         principal: searchable(header.principal?.user),
-        groups: header.principal?.groups?.map(searchable),
+        groups: groupsOf(header.principal?.groups),
         startedAt: header.time,
         ...(database === undefined ? {} : { database }),
       });
@@ -83,13 +86,19 @@ function add(summary: SessionDelta, { header, payload }: Frame): void {
 }
 
 // Headers come from a sidecar that may be hostile: the chain holds for them as they are, the derived columns stay sane.
+const maxCount = 1e12; // sums of these fit whatever a stream can hold
+
 function count(value: unknown): number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : 0;
+  return typeof value === 'number' && value >= 0 && value <= maxCount ? Math.floor(value) : 0;
 }
 
 /** PostgreSQL's text takes no NUL, and no half of a surrogate pair, which a cut may leave as well. */
 function searchable(value: unknown): string {
   return typeof value === 'string' ? value.replaceAll('\0', '').slice(0, 1_024).toWellFormed() : '';
+}
+
+function groupsOf(value: unknown): string[] | undefined {
+  return Array.isArray(value) ? value.map(searchable) : undefined;
 }
 
 function databaseOf(payload: Buffer): string | undefined {
@@ -104,7 +113,8 @@ function databaseOf(payload: Buffer): string | undefined {
   }
 }
 
-function statementText({ header, payload }: Frame): string | undefined {
+/** The text that a record gives, if it gives one. */
+export function statementText({ header, payload }: Frame): string | undefined {
   if ((header.kind !== 'statement' && header.kind !== 'request') || payload.length === 0)
     return undefined;
   if (header.payloadType === 'postgres.query') return plain(payload);

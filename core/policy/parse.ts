@@ -15,6 +15,7 @@ import {
 import {
   apiVersion,
   credentialTypes,
+  deliveries,
   recordLevels,
   tlsModes,
   type AuditPolicy,
@@ -264,9 +265,9 @@ function auditPolicySpec(fields: FieldReader): AuditPolicy['spec'] {
       responses: 'Full',
       maxBytes: Infinity,
     },
+    delivery: fields.optional('delivery', oneOf(...deliveries)) ?? 'Spool',
     waitMs: fields.optional('onAuditUnavailable', object(auditUnavailable)) ?? defaultWaitMs,
   } as const;
-  fields.optional('delivery', applied(['Spool'], ['Acknowledged']));
   fields.unsupported('unknownHosts', 'inbound', 'limits', 'rules', 'maxBundleAge');
   return spec;
 }

@@ -7,6 +7,7 @@ import {
   type AuditPolicy,
   type Backend,
   type CredentialRef,
+  type Delivery,
   type IdentityProvider,
   type LabelSelector,
   type NameMappings,
@@ -59,6 +60,7 @@ export interface EffectivePolicy {
     readonly responses: RecordLevel;
     readonly maxBytes: number;
   };
+  readonly delivery: Delivery;
   readonly waitMs: number;
 }
 
@@ -188,7 +190,7 @@ function inOrder<T extends Resource>(resources: readonly T[]): T[] {
 
 /**
  * Combines policies; the order in which they are given does not matter. A policy binds in its own mode: with only Observe policies everything passes, whatever
- * they would do. Recorded is the most that any asks for; the wait is the least of those that bind.
+ * they would do. Recorded is the most that any asks for; of those that bind the strictest delivery and the least wait hold.
  */
 export function combine(selected: readonly AuditPolicy[]): EffectivePolicy | undefined {
   const policies = inOrder(selected);
@@ -212,6 +214,9 @@ export function combine(selected: readonly AuditPolicy[]): EffectivePolicy | und
       responses: most(policies.map(({ spec }) => spec.record.responses)),
       maxBytes: Math.max(...policies.map(({ spec }) => spec.record.maxBytes)),
     },
+    delivery: binding.some(({ spec }) => spec.delivery === 'Acknowledged')
+      ? 'Acknowledged'
+      : 'Spool',
     waitMs: Math.min(...binding.map(({ spec }) => spec.waitMs)),
   };
 }

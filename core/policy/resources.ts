@@ -106,6 +106,11 @@ export const recordLevels = ['None', 'Digest', 'Full'] as const;
 /** One of `recordLevels`. */
 export type RecordLevel = (typeof recordLevels)[number];
 
+/** Where a record has to be before what it is about goes up; from least to most strict. */
+export const deliveries = ['Spool', 'Acknowledged'] as const;
+/** One of `deliveries`. */
+export type Delivery = (typeof deliveries)[number];
+
 /** What is decided and recorded for the pods that it selects. */
 export interface AuditPolicy {
   readonly kind: 'AuditPolicy' | 'ClusterAuditPolicy';
@@ -122,6 +127,8 @@ export interface AuditPolicy {
       /** Of one answer, in bytes; Infinity where it was not set. */
       readonly maxBytes: number;
     };
+    /** In the sidecar's spool, or committed by the collector. */
+    readonly delivery: Delivery;
     /** How long an operation waits for a spool that cannot be written, in milliseconds. */
     readonly waitMs: number;
   };

@@ -79,7 +79,8 @@ export async function* transcribe(frames: AsyncIterable<Frame>): AsyncGenerator<
   yield* transcriber.end();
 }
 
-class Transcriber {
+/** The steps of `transcribe`, for whoever takes frames as they come. */
+export class Transcriber {
   readonly #statements = new Recent<Statement>(maxStatementBytes);
   readonly #layouts = new Recent<readonly Field[]>(maxLayoutColumns);
   readonly #open = new Recent<OpenRequest>(maxOpenRequests);
@@ -116,6 +117,9 @@ class Transcriber {
         break;
       case 'result':
         yield* this.#result(header, frame);
+        break;
+      case 'violation':
+        yield { kind: 'note', seq: undefined, text: `a message was refused: ${header.code}` };
         break;
       case 'session.end': {
         const { time, reason, count } = header;

@@ -1,3 +1,5 @@
+import type { ErrorCode } from '../errors.ts';
+
 /**
  * What is recorded. A header names facts about an operation and never holds its content: SQL text, parameters, rows,
  * error texts and anything else that an agent or a backend wrote are payload, so that they can be masked and erased.
@@ -133,6 +135,11 @@ export type RecordFields =
       readonly reason: string;
       /** How many failures this record stands for. */
       readonly attempts: number;
+    }
+  | {
+      /** A message that was refused before it could be judged, or that broke the protocol; nothing of it went up. */
+      readonly kind: 'violation';
+      readonly code: ErrorCode;
     }
   | {
       readonly kind: 'statement';

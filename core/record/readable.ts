@@ -21,6 +21,8 @@ export function isReadable(header: RecordHeader): boolean {
         isCount(header['db.response.returned_rows'] ?? 0) &&
         isDigest(header.digest)
       );
+    case 'violation':
+      return isWord(header.code);
     case 'session.end':
       return isWord(header.reason) && isCount(header.count);
     default:

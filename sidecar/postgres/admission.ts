@@ -101,6 +101,7 @@ export class Admission {
       return this.#admitMessage({ tag, frame, body: frame.subarray(headerBytes), open });
     } catch (error) {
       if (!(error instanceof ChaperoneError) || !isRefusable(error)) throw error;
+      this.#session.violated(error.code);
       return this.#refused(tag, { code: error.code, message: error.message });
     }
   }

@@ -57,13 +57,13 @@ export interface IntakeOptions {
   readonly session: Session;
   readonly pipeline: Pipeline;
   readonly phase: () => Phase;
-  /** Forwards items that are in the spool, or that have to be refused because they cannot be. Must not throw. */
+  /** Forwards items whose records are cleared, or that have to be refused because they cannot be. Must not throw. */
   readonly forward: (items: readonly Item[], stop: Stop | undefined) => void;
   /** Called after each batch; must not throw. */
   readonly onProgress: () => void;
 }
 
-/** Admitted items of one turn, forwarded once they are in the spool. */
+/** Admitted items of one turn, forwarded once their records are cleared. */
 interface Batch {
   readonly items: readonly Item[];
   readonly bytes: number;
@@ -296,7 +296,7 @@ export class Intake {
 
   #enqueue(items: readonly Item[]): void {
     const bytes = items.reduce((sum, item) => sum + ('frame' in item ? item.frame.length : 0), 0);
-    this.#inbox.push({ items, bytes, ready: this.#options.session.recorded() });
+    this.#inbox.push({ items, bytes, ready: this.#options.session.cleared() });
     this.#inboxItems += items.length;
     this.#inboxBytes += bytes;
     if (!this.#pumping) this.#pumped = this.#pump();

@@ -10,7 +10,7 @@ import {
 } from '#core/postgres/frontend.ts';
 import type { RecordRef } from '#core/operation.ts';
 import type { Permit } from '../gate.ts';
-import type { Outlet } from '../lane.ts';
+import type { Outlet, Session } from '../lane.ts';
 import { AdjacentWriter } from './adjacent.ts';
 
 /** Messages without content of their own but a name: the only ones that go up under no permit. */
@@ -28,15 +28,17 @@ export type Control =
 /** The only way to the backend after login. */
 export class PostgresOutlet implements Outlet<Buffer, Control> {
   readonly #upstream: AdjacentWriter;
+  readonly #session: Pick<Session, 'isCleared'>;
 
-  constructor(upstream: Duplex) {
+  constructor(upstream: Duplex, session: Pick<Session, 'isCleared'>) {
     this.#upstream = new AdjacentWriter(upstream);
+    this.#session = session;
   }
 
   /** Sends an operation's message as the agent wrote it. */
   send(under: Permit, message: Buffer, record: RecordRef): undefined {
-    assertRecorded(under.ref);
-    assertRecorded(record);
+    this.#assertCleared(under.ref);
+    if (record !== under.ref) this.#assertCleared(record);
     return this.#write(message);
   }
 
@@ -53,7 +55,7 @@ export class PostgresOutlet implements Outlet<Buffer, Control> {
       case 'copy-fail':
         return this.#write(buildCopyFail(message.reason));
       default:
-        if (message.record) assertRecorded(message.record);
+        if (message.record) this.#assertCleared(message.record);
         return this.#write(message.frame);
     }
   }
@@ -67,10 +69,10 @@ export class PostgresOutlet implements Outlet<Buffer, Control> {
     this.#upstream.add(bytes);
     return undefined;
   }
-}
 
-/** The lane waits for the spool before it comes here; this is the wall behind that rule. */
-function assertRecorded({ seq }: RecordRef): void {
-  if (seq === undefined)
-    throw new ChaperoneError('audit-unavailable', 'an operation is not in the spool');
+  /** The lane waits for clearance before it comes here; this is the wall behind that rule. */
+  #assertCleared(record: RecordRef): void {
+    if (!this.#session.isCleared(record))
+      throw new ChaperoneError('audit-unavailable', 'an operation is not recorded');
+  }
 }

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { ChaperoneError } from '#core/errors.ts';
+import type { RecordRef } from '#core/operation.ts';
 import type { EndReason } from '#core/record/kinds.ts';
 import type { Session } from '../lane.ts';
 import type { Stop } from '../ready.ts';
@@ -13,7 +14,7 @@ import { Pipeline } from './pipeline.ts';
 import { buildRefusal } from './refusal.ts';
 import { ReleaseQueue } from './release.ts';
 import { Stopping } from './stopping.ts';
-import { dropUnsent, unlessRecorded } from './unsent.ts';
+import { dropUnsent, unlessCleared } from './unsent.ts';
 
 const highWaterBytes = 262_144;
 const maxOutstanding = 1_000; // messages that wait for the spool or for their reply; each costs about a kilobyte
@@ -41,6 +42,7 @@ export class Relay {
   readonly #release: ReleaseQueue;
   readonly #stopping: Stopping;
   readonly #sendCancel: () => Promise<void>;
+  readonly #isCleared: (record: RecordRef) => boolean;
   readonly #answers: Answers;
   readonly #ahead = new LookAhead();
   /** Settles when the backend is gone and all that there is to say has been handed to the agent's socket. */
@@ -59,6 +61,7 @@ export class Relay {
     this.#upstream = upstream;
     this.#session = session;
     this.#sendCancel = cancel;
+    this.#isCleared = (record) => session.isCleared(record);
     this.#stopping = new Stopping({
       cancel: () => this.cancel(),
       cut: (stop) => this.#endWith(stop),
@@ -70,7 +73,7 @@ export class Relay {
       forward: (items, stop) => this.#forwardAdmitted(items, stop),
       onProgress: () => this.#progress(),
     });
-    this.#outlet = new PostgresOutlet(upstream);
+    this.#outlet = new PostgresOutlet(upstream, session);
     this.#release = new ReleaseQueue({
       agent,
       onBroken: (stop) => this.#break(stop.reason),
@@ -145,6 +148,7 @@ export class Relay {
       const refusal = known
         ? { code: error.code, message: error.peerMessage }
         : { code: 'internal-error' as const, message: 'an internal error ended the session' };
+      if (known && error.code === 'protocol-violation') this.#session.violated(error.code);
       const unrecorded = known && error.code === 'audit-unavailable';
       const fault = unrecorded ? 'audit-unavailable' : 'protocol-violation';
       this.#endWith({ refusal, reason: known ? fault : 'internal-error' });
@@ -192,7 +196,7 @@ export class Relay {
     try {
       for (const item of items) {
         if (stop && this.#cutShort(item, stop)) break;
-        const allowed = unlessRecorded(item, refusal);
+        const allowed = unlessCleared(item, refusal, this.#isCleared);
         forwarded += 1;
         this.#perform(this.#pipeline.forward(allowed));
         if (item.kind === 'terminate') this.#reason = 'agent-closed';

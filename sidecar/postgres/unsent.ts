@@ -1,17 +1,18 @@
-import type { Refusal } from '#core/operation.ts';
+import type { RecordRef, Refusal } from '#core/operation.ts';
 import type { Item } from './items.ts';
 
-/** Turns what could not be recorded into its refusal. An Execute counts with its Bind, which may have come earlier. */
-export function unlessRecorded(item: Item, refusal: Refusal): Item {
-  if (item.kind === 'more' || isRecorded(item)) return item; // the rest of what is refused is not sent
+/** Turns what may not go up for want of its record into its refusal. An Execute counts with its Bind, which may have come earlier. */
+export function unlessCleared(
+  item: Item,
+  refusal: Refusal,
+  isCleared: (record: RecordRef) => boolean,
+): Item {
+  if (item.kind === 'more') return item; // the rest of what is refused is not sent
+  const named = !('record' in item) || !item.record || isCleared(item.record);
+  if (named && (!('permit' in item) || isCleared(item.permit.ref))) return item;
   dropUnsent([item]);
   const simple = item.kind === 'query' || item.kind === 'function-call';
   return { kind: 'refused', simple, refusal };
-}
-
-function isRecorded(item: Item): boolean {
-  if ('record' in item && item.record && item.record.seq === undefined) return false;
-  return !('permit' in item) || item.permit.ref.seq !== undefined;
 }
 
 /** Ends the operations of items that will not go up. */

@@ -30,6 +30,11 @@ export class Committed {
     this.#options = options;
   }
 
+  /** All records up to this one are committed. */
+  get ackedSeq(): number {
+    return this.#seq;
+  }
+
   /** All records up to `seq` are committed. */
   reached(seq: number): void {
     this.#seq = Math.max(this.#seq, seq);

@@ -33,6 +33,8 @@ export interface RecoverOptions {
   readonly onUnended: (stream: string, error: Error) => void;
 }
 
+const streamName = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
 /** Creates the spool's folder, which no other user may read. */
 export function createSpoolDirectory(directory: string): void {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -45,29 +47,36 @@ export function createSpoolDirectory(directory: string): void {
  */
 export async function recoverSpool(options: RecoverOptions): Promise<Recovered> {
   const { directory } = options;
-  const leftovers: Leftover[] = [];
-  const shipped: string[] = [];
-  let previous: StreamHead | undefined;
   const streams = await streamsIn(directory);
+  const readers: StreamReader[] = [];
   for (const stream of streams) {
     const reader = await readStream(options, stream);
-    if (!reader) continue;
-    if (!reader.chain.ended) tryEnd(reader, options);
-    const { batches, ends } = reader;
-    if (batches.length > 0) leftovers.push({ stream, batches, ends });
-    else shipped.push(stream);
-    const { seq, link } = reader.chain.head;
-    previous = { stream, seq, link: link ?? unlinked };
+    if (reader) readers.push(reader);
   }
+  // Earlier ones were ended before the next one began, which has named them as they were then.
+  const last = readers.at(-1);
+  if (last && !last.chain.ended) tryEnd(last, options);
+  const leftovers = readers.filter(({ batches }) => batches.length > 0);
+  const shipped = readers.filter(({ batches }) => batches.length === 0);
   const bytes = leftovers.flatMap(({ ends }) => ends).reduce((sum, end) => sum + end.bytes, 0);
   const stream = idBehind(streams.at(-1), options.nowMs());
-  return { leftovers, shipped, previous, bytes, stream };
+  return {
+    leftovers: leftovers.map(({ stream: id, batches, ends }) => ({ stream: id, batches, ends })),
+    shipped: shipped.map(({ stream: id }) => id),
+    previous: last && headOf(last),
+    bytes,
+    stream,
+  };
+}
+
+function headOf({ stream, chain: { head } }: StreamReader): StreamHead {
+  return { stream, seq: head.seq, link: head.link ?? unlinked };
 }
 
 async function streamsIn(directory: string): Promise<string[]> {
   const entries = await readdir(directory, { withFileTypes: true });
   return entries
-    .filter((entry) => entry.isDirectory())
+    .filter((entry) => entry.isDirectory() && streamName.test(entry.name)) // a volume may have others
     .map(({ name }) => name)
     .sort();
 }

@@ -26,6 +26,7 @@ export interface ShipperOptions {
 
 const firstBackoffMs = 100;
 const maxBackoffMs = 5_000;
+const maxSpoolFaults = 10; // a disk that is full may have room again; one that is broken must not keep all else from being shipped
 const compress = promisify(zstdCompress);
 
 /**
@@ -38,6 +39,7 @@ export class Shipper {
   /** Earlier streams, until all that is left of them can go. */
   readonly #shipped: string[];
   #backoffMs = firstBackoffMs;
+  #spoolFaults = 0;
 
   constructor(options: ShipperOptions) {
     this.#options = options;
@@ -67,7 +69,10 @@ export class Shipper {
   /** Does the next thing for a stream: `idle` when there is none, `stuck` when trying again at once does not help. */
   async #step(shipment: Shipment): Promise<'on' | 'idle' | 'stuck'> {
     try {
-      if (this.#deleteDone(shipment)) return 'on';
+      if (this.#deleteDone(shipment)) {
+        this.#spoolFaults = 0;
+        return 'on';
+      }
       const batch = this.#options.waiter.stopped ? undefined : shipment.take();
       if (!batch) return 'idle';
       const answer = await this.#send(batch);
@@ -87,7 +92,12 @@ export class Shipper {
     if (this.#options.waiter.stopped) return 'stuck'; // it was us who broke off
     this.#options.say({ type: 'trouble', trouble });
     if (trouble.kind === 'quarantined') return 'on';
-    if (trouble.kind !== 'unavailable' && trouble.kind !== 'behind') return 'stuck';
+    this.#spoolFaults = trouble.kind === 'spool' ? this.#spoolFaults + 1 : 0;
+    const mayPass =
+      trouble.kind === 'unavailable' ||
+      trouble.kind === 'behind' ||
+      (trouble.kind === 'spool' && this.#spoolFaults < maxSpoolFaults);
+    if (!mayPass) return 'stuck';
     await this.#backOff();
     return 'on';
   }

@@ -105,6 +105,11 @@ export class StreamReader {
 
   /** Says that there is no further segment. */
   finish(): void {
+    this.#loseTail();
+    this.#lastFrame = Buffer.alloc(0);
+  }
+
+  #loseTail(): void {
     const lostBytes = this.#unread.reduce((sum, { bytes }) => sum + bytes, 0);
     if (this.chain.ended) this.#unread = [];
     // What was there may have been shipped before it was damaged: no later record may have the seq of one of those.

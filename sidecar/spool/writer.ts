@@ -110,6 +110,11 @@ export class SpoolWriter {
     return this.#options.stream;
   }
 
+  /** Seq of the last record in the file. */
+  get lastSeq(): number {
+    return this.#seq;
+  }
+
   /** Bytes of all segments, those of earlier streams included. */
   get totalBytes(): number {
     return this.#totalBytes;

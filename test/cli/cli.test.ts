@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { projectDirectory } from '../../cli/instance.ts';
+import type { TranscriptLine } from '#core/record/transcript.ts';
+import { csvRow, jsonLine, statementRows, type StatementRow } from '../../cli/statements.ts';
 import { parseSince } from '../../cli/sessions.ts';
 import { printable, table } from '../../cli/terminal.ts';
 import { readConfig as readCollectorConfig } from '../../collector/config.ts';
@@ -37,7 +39,18 @@ describe('the command line', () => {
     [['dev', '--config', 'no-such-directory', '--data', 'x'], 1, /is not a directory/],
     [['sessions', 'show'], 2, /needs the id/],
     [['sessions', 'nonsense'], 2, /usage/],
-    [['verify'], 2, /needs the id of one session/],
+    [['verify'], 2, /needs a file, the id of a session or stream, or --all/],
+    [['verify', 'x', '--all'], 2, /needs a file/],
+    [['verify', 'x', 'y'], 2, /needs a file/],
+    [['verify', 'package.json', '--data', 'x'], 2, /--data is for/],
+    [['verify', 'package.json', '--trust', 'package.json'], 1, /no key that can be read/],
+    [['verify', 'package.json', '--ledger', '/nonexistent'], 1, /\/nonexistent is not there/],
+    [['sessions', 'export'], 2, /needs the id/],
+    [['sessions', 'export', 'x', '--as', 'pdf'], 2, /want frames, csv or ndjson/],
+    [['sessions', 'tail'], 2, /sessions tail -f/],
+    [['findings', 'x'], 2, /takes no argument/],
+    [['erase', 'x', '--who', 'y'], 2, /needs the id of one session, --who and --why/],
+    [['erase', 'x', '--who', 'y', '--why', 'z'], 2, /want the whole id/],
     [
       ['sessions', '--data', '/nonexistent'],
       1,
@@ -145,10 +158,76 @@ describe('the environment of a part', () => {
   });
 
   test('has defaults where they are safe', () => {
-    assert.deepEqual(readCollectorConfig({}).listen, { host: '127.0.0.1', port: 15_480 });
-    assert.deepEqual(readCollectorConfig({ CHAPERONE_LISTEN: '[::1]:0' }).listen, {
+    const env = { CHAPERONE_COLLECTOR_KEY_FILE: '/k' };
+    assert.deepEqual(readCollectorConfig(env).listen, { host: '127.0.0.1', port: 15_480 });
+    assert.deepEqual(readCollectorConfig({ ...env, CHAPERONE_LISTEN: '[::1]:0' }).listen, {
       host: '::1',
       port: 0,
     });
+  });
+});
+
+describe('a table of statements', () => {
+  const row: StatementRow = {
+    time: '2026-01-01T00:00:00.000000Z',
+    principal: '@SUM(1)',
+    session: 's',
+    verdict: 'Allow',
+    policy: '',
+    text: 'SELECT "x",\n\'\u202e\'',
+    parameters: ['=1', null],
+    rows: 1,
+    status: 'ok',
+    durationUs: 1_500,
+  };
+
+  test('has nothing that a spreadsheet takes for a formula', () => {
+    for (const text of [
+      '=1+1',
+      '+1',
+      '-1',
+      '@x',
+      '\t=1',
+      '\r=1',
+      ' =1',
+      '\n@x',
+      '|x',
+      '%0A',
+      '\\x',
+    ]) {
+      assert.doesNotMatch(csvRow({ ...row, principal: 'p', text }), /(^|,)"?\s*[=+\-@|%\\]/, text);
+    }
+    assert.match(csvRow(row), /,"'@SUM\(1\)",s,/);
+  });
+
+  test('quotes what has commas, quotes and lines, and shows what is not seen', () => {
+    assert.ok(csvRow(row).includes(`,"SELECT ""x"",\\n'\\u{202e}'","[""=1"",null]",1,ok,1.5\r\n`));
+  });
+
+  test('as JSON reads back as it was, and holds nothing that steers a terminal', () => {
+    const value = { text: '\u001b[2J\u009b1m\u202e\u2028\u{e0001}é' };
+    assert.match(jsonLine(value), /^[\x20-\x7e\u00e9]+\n$/);
+    assert.deepEqual(JSON.parse(jsonLine(value)), value);
+  });
+
+  test('has each request once: with its result, denied, or without an end', async () => {
+    const verdict = { action: 'Allow', wouldBe: 'Allow', reason: 'default-action', revision: 'r', policy: 'P/x' } as const; // prettier-ignore
+    const denied = { ...verdict, action: 'Deny' } as const;
+    const time = row.time;
+    const lines: TranscriptLine[] = [
+      { kind: 'session', time, session: 's', backend: 'b', principal: { kind: 'token', user: 'u' }, login: new Map() },
+      { kind: 'request', seq: 1, time, text: 'a', verdict },
+      { kind: 'request', seq: 2, time, text: 'b', verdict: denied },
+      { kind: 'parameters', seq: 2, values: ['x'] },
+      { kind: 'request', seq: 3, time, text: undefined, verdict },
+      { kind: 'outcome', seq: 1, status: 'ok', command: undefined, rows: 2, durationUs: 5 },
+      { kind: 'outcome', seq: 9, status: 'ok', command: undefined, rows: 2, durationUs: 5 },
+    ]; // prettier-ignore
+    const rows: StatementRow[] = [];
+    for await (const each of statementRows((async function* () { yield* lines; })())) rows.push(each); // prettier-ignore
+    assert.deepEqual(
+      rows.map(({ text, verdict: action, status, rows: count, parameters, policy }) => [text, action, status, count, parameters, policy]),
+      [['b', 'Deny', 'denied', 0, ['x'], 'P/x'], ['a', 'Allow', 'ok', 2, [], 'P/x'], [undefined, 'Allow', '', 0, [], 'P/x']],
+    ); // prettier-ignore
   });
 });

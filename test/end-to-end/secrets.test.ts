@@ -53,6 +53,7 @@ describe('secrets', { skip: linux }, () => {
     storePassword: secret(),
     ingestToken: secret(),
     readToken: secret(),
+    operatorToken: secret(),
   };
   const planted = `planted/${secret()}`;
   let instance: TestInstance;
@@ -174,12 +175,17 @@ describe('secrets', { skip: linux }, () => {
     for (const text of [...passwords, ...tokens]) assert.deepEqual(await found(text), []);
   });
 
-  test('the read token is in its own file alone', async () => {
-    const hits = await found(secrets.readToken);
-    assert.deepEqual(
-      hits.map((hit) => hit.replace(/: .*/, '')),
-      [join(instance.data, 'read-token')],
-    );
+  test('the tokens of readers and operators are each in their own file alone', async () => {
+    for (const [token, file] of [
+      [secrets.readToken, 'read-token'],
+      [secrets.operatorToken, 'operator-token'],
+    ] as const) {
+      const hits = await found(token);
+      assert.deepEqual(
+        hits.map((hit) => hit.replace(/: .*/, '')),
+        [join(instance.data, file)],
+      );
+    }
   });
 
   test('none of it is in the store either', async () => {

@@ -26,6 +26,7 @@ async function startHost(spool: TestSpool, maxSessions: number) {
   const host = new Host({
     config: config as SidecarConfig,
     writer: spool.writer,
+    commits: { ackedSeq: 0, committed: () => undefined },
     credentials: new Credentials({}),
     tls: await (await createLocalCa(Date.now())).issue('test'),
     metrics,
@@ -41,6 +42,19 @@ async function startHost(spool: TestSpool, maxSessions: number) {
   const { bundle } = resolve(resource ? [resource] : [], workload, new Map());
   return { host, bundle, lines, metrics };
 }
+
+test('each change of the policies in force is on record, once', async () => {
+  using spool = openSpool();
+  const { host, bundle } = await startHost(spool, 0);
+  assert.ok(bundle);
+  host.apply(bundle);
+  host.apply({ ...bundle }); // new keys of an issuer change nothing that is decided
+  host.apply({ ...bundle, revision: 'next' });
+  await spool.writer.turn();
+  const changes = spool.frames().flatMap(({ header }) => (header.kind === 'policy.changed' ? [header.revision] : [])); // prettier-ignore
+  assert.deepEqual(changes, [bundle.revision, 'next']);
+  host.drain();
+});
 
 describe('what a host refuses', () => {
   const cases: [code: string, reason: string, policy: boolean][] = [

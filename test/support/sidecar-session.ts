@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { parseFrames, type Frame } from '#core/record/frame.ts';
 import { parseResource } from '#core/policy/parse.ts';
 import { resolve, type Bundle } from '#core/policy/resolve.ts';
+import { Clearance, type Commits } from '../../sidecar/clearance.ts';
 import { LiveSession, createSessionId } from '../../sidecar/session.ts';
 import { createClock } from '../../sidecar/spool/clock.ts';
 import { segmentBytes } from '../../sidecar/spool/segment.ts';
@@ -55,6 +56,8 @@ export function openSpool(options: Partial<WriterOptions> = {}): TestSpool {
   };
 }
 
+const neverNeeded: Commits = { ackedSeq: 0, committed: () => undefined };
+
 /** A session of a pod with one policy. */
 export function openSession(
   writer: SpoolWriter,
@@ -78,6 +81,7 @@ export function openSession(
   const current: Bundle = bundle;
   return new LiveSession({
     writer,
+    clearance: new Clearance({ writer, commits: neverNeeded, delivery: () => 'Spool' }),
     bundle: () => current,
     who: { kind: 'workload', user: 'test' },
     target: {

@@ -137,7 +137,7 @@ describe('parseResource', () => {
     [policy(), 'spec.mode', 'enforce', /want one of/],
     [policy(), 'spec.identity', 'Password', /want one of/],
     [policy(), 'spec.defaultAction', 'Ask', /want one of/],
-    [policy(), 'spec.delivery', 'Acknowledged', /unsupported/],
+    [policy(), 'spec.delivery', 'Stored', /want one of/],
     [policy(), 'spec.record', { requests: 'All' }, /want one of/],
     [policy(), 'spec.record', { maxBytes: -1 }, /integer/],
     [policy(), 'spec.record', { maxBytes: 1.5 }, /integer/],
@@ -336,6 +336,14 @@ describe('combining policies', () => {
     assert.equal(combine(policies({ ...observe, ...token }))?.identity, 'Optional');
     assert.equal(combine(policies({ ...enforce, ...token }, observe))?.identity, 'Required');
     assert.equal(combine(policies(enforce, { ...observe, ...token }))?.identity, 'Optional');
+  });
+
+  test('the strictest delivery of those that bind holds', () => {
+    const stored = { delivery: 'Acknowledged' };
+    assert.equal(combine(policies(observe, enforce))?.delivery, 'Spool');
+    assert.equal(combine(policies({ ...observe, ...stored }))?.delivery, 'Acknowledged');
+    assert.equal(combine(policies({ ...observe, ...stored }, enforce))?.delivery, 'Spool');
+    assert.equal(combine(policies(observe, { ...enforce, ...stored }))?.delivery, 'Acknowledged');
   });
 
   test('the most is recorded, and the shortest wait of those that bind holds', () => {

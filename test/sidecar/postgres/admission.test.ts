@@ -128,6 +128,17 @@ describe('Admission', () => {
       assert.equal('digest' in part.header, requests === 'Digest');
     });
 
+  test('records that a message was refused before it could be judged, and why', async () => {
+    using spool = openSpool();
+    const { items } = admit(spool, [bind('s', { portal: 'Überblick' }), buildSync()]);
+    assert.deepEqual(kinds(items), ['refused', 'sync']);
+    await spool.writer.turn();
+    const [violation, ...more] = spool.frames().slice(1);
+    assert.equal(violation?.header.kind === 'violation' && violation.header.code, 'unsupported');
+    assert.equal(violation?.payload.length, 0);
+    assert.deepEqual(more, []);
+  });
+
   const long = buildQuery(`SELECT '${'x'.repeat(200_000)}'`);
 
   test('refuses a text that is too long to be judged, under a policy that enforces', () => {

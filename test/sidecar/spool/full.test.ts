@@ -42,8 +42,9 @@ function mountVolume(megabytes: number): Volume {
     directory,
     fill: () => {
       const fd = openSync(join(directory, 'others'), 'a');
+      const piece = Buffer.alloc(4096);
       try {
-        for (let piece = Buffer.alloc(4096); ;) writeSync(fd, piece);
+        for (;;) writeSync(fd, piece);
       } catch (error) {
         assert.equal((error as NodeJS.ErrnoException).code, 'ENOSPC');
       }

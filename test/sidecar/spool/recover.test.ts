@@ -193,7 +193,8 @@ describe('after a kill', () => {
       streams.push(stream);
       cpSync(next.directory, spool.directory, { recursive: true });
     }
-    const { leftovers, previous } = await recover(spool.directory);
+    const { leftovers, previous, stream } = await recover(spool.directory);
+    assert.ok(stream > (streams[2] ?? ''));
     assert.deepEqual(leftovers.map(({ stream }) => stream), streams); // prettier-ignore
     assert.equal(previous?.stream, streams[2]);
   });
@@ -322,11 +323,12 @@ describe('a damaged spool', () => {
 
   test('leaves alone what is not a stream, and removes empty ones', async () => {
     using spool = openSpool();
-    mkdirSync(join(spool.directory, 'empty'));
+    mkdirSync(join(spool.directory, spool.writer.stream));
+    mkdirSync(join(spool.directory, 'lost+found'));
     writeFileSync(join(spool.directory, 'note'), 'x');
     chmodSync(join(spool.directory, 'note'), 0o600);
     const { leftovers, shipped, previous } = await recover(spool.directory);
     assert.deepEqual([leftovers, shipped, previous], [[], [], undefined]);
-    assert.deepEqual(readdirSync(spool.directory), ['note']);
+    assert.deepEqual(readdirSync(spool.directory).sort(), ['lost+found', 'note']);
   });
 });

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { parseFrames } from '#core/record/frame.ts';
+import { Background } from '../../../sidecar/spool/background.ts';
 import { openLiveSpool, type LiveSpool, type LiveSpoolOptions } from '../../support/live-spool.ts';
 import { startPeerCollector, type PeerCollector } from '../../support/peer-collector.ts';
 import { checkStream } from '../../support/stream-check.ts';
@@ -278,4 +279,22 @@ describe('what has to be committed first', () => {
     assert.equal(stop?.reason, 'audit-unavailable');
     await live.spool.close(0);
   });
+});
+
+test('a worker that fails is noticed: nothing is signed or shipped without it', async () => {
+  const background = new Background({
+    onCommitted: () => undefined,
+    onDeleted: () => undefined,
+    onTrouble: () => undefined,
+  });
+  background.start({
+    directory,
+    stream: 's',
+    leftovers: [],
+    shipped: [],
+    collector: { url: peer.url, ca: peer.ca, token: 't' },
+    collectorKey: 'this is no key',
+  });
+  await assert.rejects(background.failed, /worker of the spool failed/);
+  await assert.rejects(background.stop(1_000));
 });

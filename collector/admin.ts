@@ -1,0 +1,77 @@
+import type { KeyObject } from 'node:crypto';
+import type { FastifyInstance } from 'fastify';
+import { HttpProblem } from './problem.ts';
+import type { Database } from './store/database.ts';
+import { erase, type ErasureOrder } from './store/erasure.ts';
+import { orderHold, type LegalHold } from './store/legal-hold.ts';
+import type { TokenReview } from './writers.ts';
+
+export interface AdminOptions {
+  readonly database: Database;
+  readonly tokens: TokenReview;
+  readonly key: KeyObject;
+  /** Called when the ledger has grown. */
+  readonly onLedgered: () => void;
+}
+
+const words = { type: 'string', minLength: 1, maxLength: 1_024 } as const;
+const uuid = { type: 'string', pattern: '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' } as const;
+const seq = { type: 'integer', minimum: 1 } as const;
+const range = { type: 'array', items: seq, minItems: 2, maxItems: 2 } as const;
+
+const erasureBody = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['who', 'why'],
+  properties: {
+    session: uuid,
+    stream: uuid,
+    ranges: { type: 'array', items: range, minItems: 1, maxItems: 1_000 },
+    who: words,
+    why: words,
+  },
+  oneOf: [
+    { required: ['session'], properties: { stream: false, ranges: false } },
+    { required: ['stream', 'ranges'], properties: { session: false } },
+  ],
+} as const;
+
+const holdBody = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['held', 'who', 'why'],
+  properties: { held: { type: 'boolean' }, who: words, why: words },
+} as const;
+
+/** What operators may order: erasures, and that nothing is dropped or erased. */
+export function registerAdmin(
+  app: FastifyInstance,
+  { database, tokens, key, onLedgered }: AdminOptions,
+): void {
+  app.register((routes, _options, done) => {
+    routes.addHook('onRequest', async (request) => {
+      if (!tokens.isOperator(request.headers.authorization))
+        throw new HttpProblem('unauthorized', 'the bearer token of an operator is needed');
+      if (!database.ready) throw new HttpProblem('store-unavailable', 'the database is not ready');
+    });
+    routes.post<{ Body: ErasureOrder }>(
+      '/v1/erasures',
+      { schema: { body: erasureBody } },
+      async (request) => {
+        const erased = await database.transaction((client) => erase(client, key, request.body));
+        if (erased.length > 0) onLedgered();
+        return { erased };
+      },
+    );
+    routes.put<{ Body: Omit<LegalHold, 'time'> }>(
+      '/v1/legal-hold',
+      { schema: { body: holdBody } },
+      async (request) => {
+        const { held, who, why } = request.body;
+        await database.transaction((client) => orderHold(client, { held, who, why }));
+        return { held, who, why };
+      },
+    );
+    done();
+  });
+}

@@ -1,0 +1,127 @@
+import type { KeyObject } from 'node:crypto';
+import type { PoolClient } from 'pg';
+import {
+  buildLedgerLine,
+  hashOfLine,
+  ledgerStart,
+  tryParseLedgerLine,
+  type LedgerFields,
+} from '#core/record/ledger.ts';
+import type { Database } from './database.ts';
+import { locks } from './locks.ts';
+
+/**
+ * Appends entries within the caller's transaction. The lock is held to its end, so that lines are in one order for all
+ * replicas; whoever calls this takes no further lock of another kind afterwards.
+ */
+export async function appendLedger(
+  client: PoolClient,
+  key: KeyObject,
+  entries: readonly LedgerFields[],
+): Promise<void> {
+  if (entries.length === 0) return;
+  await client.query('SELECT pg_advisory_xact_lock($1)', [locks.ledger]);
+  const { rows } = await client.query<{ n: number; line: string | null; time: string }>(
+    `SELECT coalesce(last.n, 0)::float8 AS n, last.line,
+            to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS time
+     FROM (SELECT) one LEFT JOIN (SELECT n, line FROM ledger ORDER BY n DESC LIMIT 1) last ON true`,
+  );
+  const [last] = rows;
+  if (!last) throw new Error('the ledger did not answer');
+  let previous = last.line === null ? ledgerStart : hashOfLine(last.line);
+  const lines = entries.map((fields, index) => {
+    const n = last.n + 1 + index;
+    const line = buildLedgerLine(key, { n, previous, time: last.time }, fields);
+    previous = hashOfLine(line);
+    return { n, line, stream: fields.stream, kind: fields.kind };
+  });
+  await client.query(
+    `INSERT INTO ledger (n, line, stream, kind)
+     SELECT n, line, stream, kind FROM json_to_recordset($1::json) AS new (n bigint, line text, stream uuid, kind text)`,
+    [JSON.stringify(lines)],
+  );
+  const heads = entries.filter((fields) => fields.kind === 'head');
+  if (heads.length === 0) return;
+  await client.query(
+    `INSERT INTO ledger_heads (stream, seq)
+     SELECT stream, max(seq) FROM json_to_recordset($1::json) AS new (stream uuid, seq bigint) GROUP BY stream
+     ON CONFLICT (stream) DO UPDATE SET seq = excluded.seq`,
+    [JSON.stringify(heads.map(({ stream, seq }) => ({ stream, seq })))],
+  );
+}
+
+const headsAtOnce = 500;
+
+interface HeadRow {
+  readonly stream: string;
+  readonly seq: number;
+  readonly link: string | null;
+  readonly public_key: string | null;
+  readonly pod: string;
+  readonly namespace: string;
+  readonly service_account: string;
+}
+
+/** Puts the head of each stream on record that has moved since its last. Returns how many entries were made. */
+export async function writeHeads(database: Database, key: KeyObject): Promise<number> {
+  for (let written = 0; ;) {
+    const found = await database.transaction(async (client) => {
+      await client.query('SELECT pg_advisory_xact_lock($1)', [locks.ledger]);
+      const { rows } = await client.query<HeadRow>(
+        `SELECT s.stream, s.acked_seq::float8 AS seq, encode(s.head_link, 'hex') AS link, s.public_key, s.pod, s.namespace,
+                s.service_account
+         FROM streams s LEFT JOIN ledger_heads h USING (stream)
+         WHERE s.acked_seq > coalesce(h.seq, 0) LIMIT ${headsAtOnce}`,
+      );
+      await appendLedger(client, key, rows.map(headEntry));
+      return rows.length;
+    });
+    written += found;
+    if (found < headsAtOnce) return written;
+  }
+}
+
+function headEntry(row: HeadRow): LedgerFields {
+  return {
+    kind: 'head',
+    stream: row.stream,
+    seq: row.seq,
+    link: row.link ?? undefined,
+    publicKey: row.public_key ?? undefined,
+    pod: row.pod,
+    namespace: row.namespace,
+    serviceAccount: row.service_account,
+  };
+}
+
+const pageLines = 1_000;
+
+/** A line of the ledger as it is stored. */
+export interface StoredLine {
+  readonly n: number;
+  readonly line: string;
+}
+
+/** Reads lines in order, from number `from` on: one page. */
+export async function readLedgerPage(database: Database, from: number): Promise<StoredLine[]> {
+  return database.query<StoredLine>(
+    `SELECT n::float8, line FROM ledger WHERE n >= $1 ORDER BY n LIMIT ${pageLines}`,
+    [from],
+  );
+}
+
+/** Yields lines, each with its end, from number `from` on. */
+export async function* readLedger(database: Database, from: number): AsyncGenerator<string> {
+  for (let next = from; ;) {
+    const page = await readLedgerPage(database, next);
+    if (page.length > 0) yield page.map(({ line }) => `${line}\n`).join('');
+    const last = page.at(-1);
+    if (!last || page.length < pageLines) return;
+    next = last.n + 1;
+  }
+}
+
+/** Whether a line is the entry of this number. */
+export function isLineNumber(line: string, n: number): boolean {
+  return tryParseLedgerLine(line)?.n === n;
+}
