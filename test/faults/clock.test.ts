@@ -77,6 +77,13 @@ async function setHours(
   );
 }
 
+async function tellsOfSkew(instance: TestInstance): Promise<boolean> {
+  const { findings } = await instance
+    .collector()
+    .json<{ findings: readonly { kind: string }[] }>('/v1/findings');
+  return findings.some(({ kind }) => kind === 'clock-skew');
+}
+
 for (const part of ['sidecar', 'collector'] as const)
   test(
     `the clock of the ${part} is set back and forward by hours: no session ends, no login is refused, nothing is lost`,
@@ -90,6 +97,8 @@ for (const part of ['sidecar', 'collector'] as const)
           await scene.load.more(statements, 'answered', 300_000);
         }
         assert.deepEqual([...scene.load.errors.keys()], ['22012']);
+        if (part === 'sidecar')
+          await until('the collector tells of it', () => tellsOfSkew(scene.instance));
       });
     },
   );
