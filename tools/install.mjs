@@ -66,6 +66,11 @@ function testPrograms() {
   return [
     [inPath('psql'), 'postgresql-client'],
     [inPath('prlimit'), 'util-linux'],
+    [inPath('mount'), 'mount'],
+    [
+      ['x86_64', 'aarch64'].some((cpu) => existsSync(`/usr/lib/${cpu}-linux-gnu/faketime`)),
+      'libfaketime',
+    ],
     [existsSync(join(server, 'postgres')), 'postgresql-15'],
     [existsSync(join(server, 'pgbench')), 'postgresql-15'],
     // PostgreSQL's own tests are built from their source.

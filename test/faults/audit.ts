@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import type { Client } from 'pg';
+import { verifyAll as verifyStore } from '../../cli/verify-all.ts';
 import { verifyAll, type TestInstance } from '../support/instance.ts';
 import { metricOf } from '../support/metrics.ts';
 import { until } from '../support/until.ts';
@@ -79,6 +80,15 @@ const records: readonly Finding[] = [
        SELECT FROM streams s WHERE s.stream = a.stream AND s.acked_seq >= a.seq)`,
   ],
   ['gaps that a sidecar knows of', `SELECT stream, seq FROM facts WHERE kind = 'gap'`],
+  ['set aside because they did not verify', 'SELECT stream, after_seq, reason FROM quarantine'],
+  [
+    'found wrong by the collector',
+    `SELECT kind, stream, detail FROM findings WHERE kind NOT IN ('clock-skew', 'stream-unfinished')`,
+  ],
+  [
+    'streams that are over, and have no end',
+    'SELECT stream, acked_seq FROM streams WHERE NOT ended ORDER BY stream DESC OFFSET 1',
+  ],
 ];
 
 /** What an audit has counted, none of which is an error. */
@@ -106,15 +116,24 @@ export async function audit(instance: TestInstance, book: Book, watch: Watch): P
   assert.ok(sidecar > 0 && collector > 0, 'memory was not measured');
   assert.ok(sidecar <= maxMemory, `the sidecar had ${megabytes(sidecar)} MB`);
   assert.ok(collector <= maxMemory, `the collector had ${megabytes(collector)} MB`);
+  await verify(instance);
+  return {
+    ...counts,
+    peakMegabytes: { sidecar: megabytes(sidecar), collector: megabytes(collector) },
+  };
+}
+
+/** Verifies every session, every stream, the ledger and its copy outside the store. */
+async function verify(instance: TestInstance): Promise<void> {
   const verdicts = await verifyAll(instance);
   assert.deepEqual(
     verdicts.filter((verdict) => verdict.startsWith('broken')),
     [],
   );
-  return {
-    ...counts,
-    peakMegabytes: { sidecar: megabytes(sidecar), collector: megabytes(collector) },
-  };
+  const lines: string[] = [];
+  const given = { keys: [], ledgerFile: undefined };
+  const code = await verifyStore(instance.instance, given, (line) => lines.push(line));
+  assert.notEqual(code, 1, lines.join('\n'));
 }
 
 /** Waits until the spool has nothing but what the running sidecar goes on writing, and the collector has all of it. */

@@ -71,14 +71,15 @@ export class Load implements AsyncDisposable {
     );
   }
 
+  /** How many statements and logins were refused because they could not be recorded. */
+  get refusals(): number {
+    return this.errors.get('53100') ?? 0;
+  }
+
   /** Waits until so many more statements and logins were refused because they could not be recorded. */
   async moreRefusals(count: number): Promise<void> {
-    const before = this.errors.get('53100') ?? 0;
-    await until(
-      `${count} more refusals`,
-      () => (this.errors.get('53100') ?? 0) >= before + count,
-      180_000,
-    );
+    const before = this.refusals;
+    await until(`${count} more refusals`, () => this.refusals >= before + count, 180_000);
   }
 
   /** Lets every agent end the statement that it waits for, and close its connection. @throws when an answer was wrong. */

@@ -29,7 +29,16 @@ export async function underLoad(
   options: UnderLoadOptions,
   damage: (scene: Scene) => Promise<void>,
 ): Promise<Counts> {
-  await using instance = await startInstance({ secrets: {}, ...options.start });
+  const { environment, ...start } = options.start ?? {};
+  await using instance = await startInstance({
+    ...start,
+    secrets: {},
+    // Heads of streams are entered every second, so that the ledger has something to lose.
+    environment: {
+      ...environment,
+      collector: { CHAPERONE_LEDGER_SECONDS: '1', ...environment?.collector },
+    },
+  });
   const password = await instance.token({ ttl: '86400' });
   await using watch = new Watch(instance);
   await using load = new Load(instance, password, options);
