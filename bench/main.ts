@@ -11,7 +11,7 @@ const usage = `usage: npm run bench -- postgres|collector [--json] [--quick] [--
 postgres measures PostgreSQL direct, through a bare relay, and through Chaperone with everything recorded, in interleaved rounds.
 collector measures what a collector takes in beside its store, and how it answers with a million sessions in there.
 The machine should have nothing else to do. --quick takes short rounds: enough to see whether something broke.
---only takes the measures that have WORD in their group: throughput, connections, streams, memory, start, tls.`;
+--only takes the measures of one group: throughput, connections, streams, memory, start, tls; drivers, simple, answers.`;
 
 const { values, positionals } = parseArgs({
   options: {
@@ -37,6 +37,7 @@ const benches: Readonly<Record<string, () => AsyncGenerator<Measured>>> = {
     collector({
       seconds: Number(values.seconds ?? (values.quick ? 5 : 60)),
       quick: values.quick,
+      wanted,
       say: effort.say,
     }),
 };
