@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { StreamHead } from '#core/record/kinds.ts';
 import type { SidecarConfig } from '../config.ts';
 import type { Metrics } from '../metrics.ts';
+import { lockDirectory } from '../../runtime/directory-lock.ts';
 import { Background } from './background.ts';
 import { createClock } from './clock.ts';
 import { Committed } from './committed.ts';
@@ -52,6 +53,10 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
     },
   });
   createSpoolDirectory(directory);
+  const lock = await lockDirectory(
+    directory,
+    `another sidecar writes to ${directory}: give each a spool of its own`,
+  );
   const now = createClock(Date.now, () => performance.now());
   const recovered = await recoverSpool({
     directory,
@@ -116,6 +121,7 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
       });
       if (!writer.close()) log.error('records were lost: the spool could not be written');
       const left = await background.stop(shipMs);
+      lock.close();
       if (left.length === 0) log.info('stopped; the spool is shipped');
       else log.warn({ streams: left }, 'stopped; part of the spool is kept for the next start');
     },
@@ -153,6 +159,14 @@ function recordQuarantined(
   });
 }
 
+/** By the HTTP status of what was answered; 0 where nothing was. */
+const reasons: Readonly<Record<number, string>> = {
+  0: 'the collector cannot be reached',
+  401: 'the collector does not know our token',
+  404: 'what answers is no collector',
+  503: 'the collector is busy, or its store is away',
+};
+
 function tell(trouble: Trouble, { metrics, log }: OpenSpoolOptions): void {
   const { kind, ...details } = trouble;
   switch (kind) {
@@ -161,7 +175,7 @@ function tell(trouble: Trouble, { metrics, log }: OpenSpoolOptions): void {
       // What it calls our mistake is nothing that time alone mends.
       if (trouble.status === 400 || trouble.status === 415)
         log.error(details, 'the collector does not understand a batch');
-      else log.warn(details, 'the collector cannot be reached');
+      else log.warn(details, reasons[trouble.status] ?? 'the collector cannot take a batch now');
       break;
     case 'behind':
       metrics.shipFailures.inc();

@@ -1,4 +1,4 @@
-import { rmSync, rmdirSync } from 'node:fs';
+import { closeSync, fdatasyncSync, openSync, rmSync, rmdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
@@ -28,6 +28,19 @@ const firstBackoffMs = 100;
 const maxBackoffMs = 5_000;
 const maxSpoolFaults = 10; // a disk that is full may have room again; one that is broken must not keep all else from being shipped
 const compress = promisify(zstdCompress);
+
+/**
+ * What the collector has is to be on the disk as well: a machine that loses its power in between would come back with
+ * less, and give the seqs of what is missing to other records.
+ */
+function syncSegment(path: string): void {
+  const fd = openSync(path, 'r');
+  try {
+    fdatasyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
 
 /**
  * Sends the spool to the collector and deletes what the collector has committed: leftovers of earlier processes first,
@@ -108,6 +121,7 @@ export class Shipper {
   }
 
   async #send(batch: Batch): Promise<Answer> {
+    syncSegment(batch.path);
     const bytes = readBatch(batch, this.#buffer);
     const params = { [constants.ZSTD_c_compressionLevel]: 1 };
     const body = await compress(bytes, { params });

@@ -89,9 +89,7 @@ describe('a stream', () => {
     peer.intercept = () => ({ status: 503, body: {} });
     const second = await open();
     const { stream } = second.spool.writer;
-    await until('it was refused', () =>
-      second.log.some(({ msg }) => /cannot be reached/.test(msg)),
-    );
+    await until('it was refused', () => second.log.some(({ msg }) => /is busy/.test(msg)));
     assert.ok(existsSync(join(directory, before.stream)));
     peer.intercept = undefined;
     await untilAcked(stream, 1);
