@@ -17,7 +17,6 @@ import { postgresLane } from '../../sidecar/postgres/lane.ts';
 import { startBackendServer, type BackendServer } from '../support/backend-server.ts';
 import { psql } from '../support/psql.ts';
 import { startThrough, type Through } from '../support/through.ts';
-import { tryParseSegmentName } from '../../sidecar/spool/segment.ts';
 import { until } from '../support/until.ts';
 
 const gssencRequest = buildMessage('', int32(80_877_104));
