@@ -12,7 +12,7 @@ const usage = `usage: npm run bench -- postgres|collector|spool [--json] [--quic
 postgres measures PostgreSQL direct, through a bare relay, and through Chaperone with everything recorded, in interleaved rounds.
 collector measures what a collector takes in beside its store, and how it answers with a million sessions in there.
 The machine should have nothing else to do. --quick takes short rounds: enough to see whether something broke.
---only takes the measures that have WORD in their group: throughput, connections, streams, memory, start, tls.
+--only takes the measures of one group: throughput, connections, streams, memory, start, tls; drivers, simple, answers.
 
 spool measures recording alone: requests with their results through gate and writer, with the worker beside them and no
 collector. --profile says where the time of the agents' thread went.`;
@@ -45,6 +45,7 @@ const benches: ReadonlyMap<string | undefined, () => AsyncGenerator<Measured>> =
       collector({
         seconds: Number(values.seconds ?? (values.quick ? 5 : 60)),
         quick: values.quick,
+        wanted,
         say: effort.say,
       }),
   ],

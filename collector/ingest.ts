@@ -22,6 +22,9 @@ export const maxCompressedBytes = 8 * 1024 * 1024;
 const maxInflatedBytes = 64 * 1024 * 1024;
 // A window that a sender may make the decoder hold; those of the levels that sidecars use are smaller.
 const maxWindowLog = 23;
+// Each piece of the output costs a turn of the event loop; most batches are one or two.
+const minChunkBytes = 64 * 1024;
+const maxChunkBytes = 2 * 1024 * 1024;
 
 export const framesType = 'application/vnd.chaperone.frames';
 const inflate = promisify(zstdDecompress);
@@ -115,9 +118,13 @@ async function inflateBody({
   if (headers['content-encoding'] !== 'zstd' || !Buffer.isBuffer(body)) {
     throw new HttpProblem('bad-request', `want a body of ${framesType} with content-encoding zstd`);
   }
-  const params = { [constants.ZSTD_d_windowLogMax]: maxWindowLog };
+  const options = {
+    maxOutputLength: maxInflatedBytes,
+    chunkSize: Math.min(maxChunkBytes, Math.max(minChunkBytes, 2 * body.length)),
+    params: { [constants.ZSTD_d_windowLogMax]: maxWindowLog },
+  };
   try {
-    return { body, bytes: await inflate(body, { maxOutputLength: maxInflatedBytes, params }) };
+    return { body, bytes: await inflate(body, options) };
   } catch (error) {
     const tooLarge =
       error instanceof Error && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE';

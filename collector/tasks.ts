@@ -19,7 +19,6 @@ export interface TaskOptions {
 }
 
 const retentionEveryMs = 10_000;
-const aheadUs = 86_400 * 1e6; // partitions are made two days ahead: there is a day to notice that it fails
 const daySeconds = 86_400;
 
 /** What the collector does by itself, beside answering: heads to the ledger and its copy, silent streams, retention. */
@@ -78,7 +77,7 @@ export class Tasks {
 
   async #retain(): Promise<void> {
     const { config, database, key, log } = this.#options;
-    if (!database.partitionAt(Date.now() * 1_000 + aheadUs)) await database.preparePartitions();
+    await database.preparePartitions(); // two days ahead: there is time to notice that it fails
     if (config.retentionDays === 0) return;
     const dropped = await dropExpired(database, key, config.retentionDays * daySeconds);
     if (dropped.length === 0) return;

@@ -6,6 +6,7 @@ import { pods, startStore, type StoreSetting } from './store.ts';
 export interface CollectorEffort {
   readonly seconds: number;
   readonly quick: boolean;
+  readonly wanted: (group: string) => boolean;
   readonly say: (line: string) => void;
 }
 
@@ -16,9 +17,9 @@ const reads = 11;
 
 /** What a collector takes in, and how fast it answers with much in its store. */
 export async function* collector(effort: CollectorEffort): AsyncGenerator<Measured> {
-  yield* ingest(effort, 'drivers');
-  yield* ingest(effort, 'simple');
-  yield* answers(effort);
+  if (effort.wanted('drivers')) yield* ingest(effort, 'drivers');
+  if (effort.wanted('simple')) yield* ingest(effort, 'simple');
+  if (effort.wanted('answers')) yield* answers(effort);
 }
 
 async function* ingest(effort: CollectorEffort, traffic: Traffic): AsyncGenerator<Measured> {

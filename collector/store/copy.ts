@@ -49,27 +49,25 @@ function decode(bytes: Buffer): Cell[][] {
   }
 }
 
+/** Yields chunks of rows, each written in place: a buffer a cell would cost more than the cell. */
 function* encode(rows: Iterable<readonly Cell[]>): Generator<Buffer> {
-  let chunks: Buffer[] = [signature];
-  let bytes = 0;
+  let chunk = Buffer.allocUnsafe(chunkBytes);
+  let end = signature.copy(chunk);
   for (const row of rows) {
-    const count = Buffer.allocUnsafe(2);
-    count.writeInt16BE(row.length);
-    chunks.push(count);
-    for (const cell of row) {
-      const length = Buffer.allocUnsafe(4);
-      length.writeInt32BE(cell?.length ?? -1);
-      chunks.push(length);
-      if (cell) chunks.push(cell);
-      bytes += 4 + (cell?.length ?? 0);
+    const length = row.reduce((sum, cell) => sum + 4 + (cell?.length ?? 0), 2);
+    if (end + length > chunk.length) {
+      yield chunk.subarray(0, end);
+      chunk = Buffer.allocUnsafe(Math.max(chunkBytes, length));
+      end = 0;
     }
-    if (bytes < chunkBytes) continue;
-    yield Buffer.concat(chunks);
-    chunks = [];
-    bytes = 0;
+    end = chunk.writeInt16BE(row.length, end);
+    for (const cell of row) {
+      end = chunk.writeInt32BE(cell?.length ?? -1, end);
+      if (cell) end += cell.copy(chunk, end);
+    }
   }
-  chunks.push(trailer);
-  yield Buffer.concat(chunks);
+  yield chunk.subarray(0, end);
+  yield trailer;
 }
 
 export function uuidCell(uuid: string): Buffer {

@@ -12,5 +12,10 @@ export function hashHeader(headerBytes: Buffer): Buffer {
 
 /** Returns link_n = SHA-256(link_{n-1} ‖ SHA-256(header_n)), 32 bytes. */
 export function nextLink(previous: Buffer, headerHash: Buffer): Buffer {
-  return hash('sha256', Buffer.concat([previous, headerHash]), 'buffer');
+  previous.copy(both, 0);
+  headerHash.copy(both, hashBytes);
+  return hash('sha256', both, 'buffer');
 }
+
+const hashBytes = 32;
+const both = Buffer.alloc(2 * hashBytes); // a chain is long: joining two hashes anew would cost as much as the hash

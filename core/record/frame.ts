@@ -82,8 +82,14 @@ export function* parseFrames(bytes: Buffer): Generator<Frame> {
 
 /** Whether the payload is the one that the header names. An erased payload is absent, which is not a mismatch. */
 export function payloadMatches(frame: Frame): boolean {
-  if (frame.payload.length === 0) return true;
-  return hashPayload(frame.salt, frame.payload) === frame.header.payload?.hash;
+  const { salt, payload } = frame;
+  if (payload.length === 0) return true;
+  const joined =
+    salt.buffer === payload.buffer && salt.byteOffset + salt.length === payload.byteOffset;
+  const found = joined
+    ? hash('sha256', Buffer.from(salt.buffer, salt.byteOffset, salt.length + payload.length), 'hex')
+    : hashPayload(salt, payload);
+  return found === frame.header.payload?.hash;
 }
 
 function parseHeader(bytes: Buffer): RecordHeader {

@@ -238,7 +238,7 @@ describe('what an agent may begin with', () => {
         await until('it has stopped', () => /"msg":"stopped;/.test(readFileSync(log, 'utf8')));
         const spool = join(through.instance.data, 'spool');
         const attempts = readdirSync(spool, { recursive: true, withFileTypes: true })
-          .filter((entry) => entry.isFile())
+          .filter((entry) => entry.isFile() && entry.name.endsWith('.frames'))
           .flatMap((entry) => [...parseFrames(readFileSync(join(entry.parentPath, entry.name)))])
           .flatMap(({ header }) => (header.kind === 'auth.failed' ? [header] : []))
           .filter((failure) => failure['client.address'] === source)
