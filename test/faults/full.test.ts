@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { closeSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -88,19 +89,24 @@ describe('a spool on a disk of its own', { skip: mounts }, () => {
     });
   });
 
-  test('is read-only when the sidecar starts: what cannot be recorded is refused until it can be written', async (t) => {
-    await onSmallDisk(t, 304, async (scene, disk) => {
-      const { instance } = scene;
-      await refuseMeanwhile(
-        scene,
-        async () => {
-          const { sidecar } = instance.instance.pids;
-          process.kill(sidecar, 'SIGKILL');
-          await until('nobody has a file of it open', () => tryRemount(disk));
-          await until('the sidecar runs again', () => instance.instance.pids.sidecar !== sidecar);
-        },
-        () => disk.remount('rw'),
+  test('is read-only when the sidecar starts: nothing passes until it can be written', async (t) => {
+    await onSmallDisk(t, 304, async ({ instance, load }, disk) => {
+      const { sidecar, supervisor } = instance.instance.pids;
+      const before = instance.output.length;
+      process.kill(supervisor, 'SIGSTOP'); // it would start the next one at once
+      process.kill(sidecar, 'SIGKILL');
+      await until('nobody has a file of it open', () => tryRemount(disk));
+      process.kill(supervisor, 'SIGCONT');
+      const answered = load.book.count('answered');
+      // It starts and refuses; only what a write has left in half keeps it from starting.
+      await until(
+        'the sidecar has tried to start',
+        () => load.refusals >= enough || instance.output.slice(before).includes('does not start'),
       );
+      assert.equal(load.book.count('answered'), answered);
+      disk.remount('rw');
+      await until('the sidecar runs again', () => instance.instance.pids.sidecar !== sidecar);
+      await load.more(enough);
     });
   });
 });
