@@ -2,7 +2,7 @@ import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { publicKeyHex } from '#core/record/checkpoint.ts';
-import type { FromWorker, ToWorker, Trouble, WorkerStart } from './messages.ts';
+import type { FromWorker, Leftover, ToWorker, Trouble, WorkerStart } from './messages.ts';
 import { Progress } from './progress.ts';
 
 export interface BackgroundOptions {
@@ -52,6 +52,11 @@ export class Background {
       generateKeyPairSync('ed25519');
     this.#post({ type: 'start', ...start, key: privateKey, progress: this.progress.memory });
     return publicKeyHex(publicKey);
+  }
+
+  /** Ships an earlier stream that could not be ended before `start`. */
+  add(leftover: Leftover): void {
+    this.#post({ type: 'leftover', leftover });
   }
 
   /** The stream is written up to a record. */

@@ -29,6 +29,8 @@ export interface WorkerStart {
 /** What the worker is told. */
 export type ToWorker =
   | WorkerStart
+  /** An earlier stream that could not be ended before; nothing of our own is written yet. */
+  | { readonly type: 'leftover'; readonly leftover: Leftover }
   /** There is more, or somebody is in a hurry. */
   | { readonly type: 'nudge' }
   /** The stream is closed: ship the rest of it, for at most this long. */

@@ -9,7 +9,7 @@ import { createClock } from './clock.ts';
 import { Committed } from './committed.ts';
 import { limitsOf } from './limits.ts';
 import type { Trouble } from './messages.ts';
-import { createSpoolDirectory, recoverSpool } from './recover.ts';
+import { createSpoolDirectory, recoverSpool, type Recovered } from './recover.ts';
 import { SpoolWriter } from './writer.ts';
 
 const version = '0.1.0';
@@ -65,9 +65,12 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
     onDamage: (damage) =>
       log.error(damage, 'a segment of the spool is damaged; a copy of it is kept beside it'),
     onUnended: (stream, err) =>
-      log.error({ stream, err }, 'the stream of an earlier process cannot be ended'),
+      log.error(
+        { stream, err },
+        'the stream of an earlier process cannot be ended yet, so nothing is recorded',
+      ),
   });
-  const { stream, leftovers, shipped, previous } = recovered;
+  const { stream, leftovers, shipped } = recovered;
   if (leftovers.length > 0)
     log.info({ streams: leftovers.length }, 'shipping what an earlier process left');
   let trouble: Error | undefined;
@@ -104,7 +107,7 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
     collectorKey:
       collectorPublicKeyFile === '' ? undefined : await readFile(collectorPublicKeyFile, 'utf8'),
   });
-  recordStart(writer, config, { publicKey, previous });
+  recordStart(writer, config, { publicKey, previous: previousOf(recovered, writer, background) });
   writer.startCheckpoints();
   return {
     writer,
@@ -128,12 +131,31 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
   };
 }
 
+/** Says which stream came before, once that is ended: until then it throws, so that nothing can be recorded. */
+function previousOf(
+  { previous, endPrevious }: Recovered,
+  writer: SpoolWriter,
+  background: Background,
+): () => StreamHead | undefined {
+  let ended = endPrevious === undefined;
+  let head = previous;
+  return () => {
+    if (ended || !endPrevious) return head;
+    const late = endPrevious();
+    ended = true;
+    ({ head } = late);
+    writer.adopt(late.leftover.ends.reduce((sum, { bytes }) => sum + bytes, 0));
+    background.add(late.leftover);
+    return head;
+  };
+}
+
 function recordStart(
   writer: SpoolWriter,
   { workload }: SidecarConfig,
-  { publicKey, previous }: { publicKey: string; previous: StreamHead | undefined },
+  { publicKey, previous }: { publicKey: string; previous: () => StreamHead | undefined },
 ): void {
-  writer.append({
+  writer.begin({
     ending: true,
     seal: () => ({
       fields: {
@@ -143,7 +165,7 @@ function recordStart(
         'k8s.namespace.name': workload.namespace,
         'service.account': workload.serviceAccount,
         publicKey,
-        previous,
+        previous: previous(),
       },
     }),
   });

@@ -49,6 +49,7 @@ function syncSegment(path: string): void {
 export class Shipper {
   readonly #options: ShipperOptions;
   readonly #buffer = Buffer.allocUnsafeSlow(batchBytes);
+  readonly #leftovers: Shipment[];
   /** Earlier streams, until all that is left of them can go. */
   readonly #shipped: string[];
   #backoffMs = firstBackoffMs;
@@ -57,18 +58,20 @@ export class Shipper {
   constructor(options: ShipperOptions) {
     this.#options = options;
     this.#shipped = [...options.shipped];
+    this.#leftovers = [...options.leftovers];
+  }
+
+  /** Adds a leftover of an earlier process; nothing of our own stream may be there yet. */
+  add(leftover: Shipment): void {
+    this.#leftovers.push(leftover);
   }
 
   /** Ships until it is stopped, or until a closed stream is shipped. Returns the streams of which something is left. */
   async run(): Promise<readonly string[]> {
-    const { own, leftovers, waiter, complete } = this.#options;
-    const left: string[] = [];
-    for (const leftover of leftovers) {
-      while ((await this.#step(leftover)) === 'on');
-      if (leftover.empty) this.#shipped.push(leftover.stream);
-      else left.push(leftover.stream); // refused, or stopped: kept for the operator, or the next start
-    }
+    const { own, waiter, complete } = this.#options;
+    const left = await this.#shipLeftovers();
     while (!waiter.stopped) {
+      left.push(...(await this.#shipLeftovers()));
       const step = await this.#step(own);
       if (step === 'on') continue;
       if (step === 'stuck')
@@ -77,6 +80,17 @@ export class Shipper {
       else await waiter.untilWalked();
     }
     return own.empty ? left : [...left, own.stream];
+  }
+
+  /** Returns those of which something is left. */
+  async #shipLeftovers(): Promise<string[]> {
+    const left: string[] = [];
+    for (let next = this.#leftovers.shift(); next; next = this.#leftovers.shift()) {
+      while ((await this.#step(next)) === 'on');
+      if (next.empty) this.#shipped.push(next.stream);
+      else left.push(next.stream); // refused, or stopped: kept for the operator, or the next start
+    }
+    return left;
   }
 
   /** Does the next thing for a stream: `idle` when there is none, `stuck` when trying again at once does not help. */

@@ -16,6 +16,7 @@ export interface Scene {
   readonly instance: TestInstance;
   readonly load: Load;
   readonly random: Random;
+  readonly watch: Watch;
 }
 
 const steadyWork = 20;
@@ -43,7 +44,7 @@ export async function underLoad(
   await using watch = new Watch(instance);
   await using load = new Load(instance, password, options);
   await load.more(steadyWork);
-  await damage({ instance, load, random: new Random(options.seed) });
+  await damage({ instance, load, random: new Random(options.seed), watch });
   await load.more(steadyWork);
   await load.stop();
   const counts = await audit(instance, load.book, watch);
