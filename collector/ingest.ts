@@ -19,7 +19,8 @@ import { inTurns } from './turns.ts';
 import type { TokenReview } from './writers.ts';
 
 export const maxCompressedBytes = 8 * 1024 * 1024;
-const maxInflatedBytes = 64 * 1024 * 1024;
+// A sidecar sends 2 MiB, or one record that is longer. What is far above that is made to cost memory and time.
+const maxInflatedBytes = 16 * 1024 * 1024;
 // A window that a sender may make the decoder hold; those of the levels that sidecars use are smaller.
 const maxWindowLog = 23;
 
@@ -63,7 +64,7 @@ export function registerIngest(app: FastifyInstance, options: IngestOptions): vo
     handler: async (request, reply) => {
       const writer = writerOf(request);
       if (!database.ready) throw new HttpProblem('store-unavailable', 'the database is not ready');
-      return admission.work(async () => {
+      return admission.work(writer, async () => {
         const { status, answer } = await take(options, writer, request);
         return reply.code(status).send(answer);
       });
