@@ -14,6 +14,7 @@ import { HttpProblem } from './problem.ts';
 import { takeBatch } from './store/append.ts';
 import type { Database } from './store/database.ts';
 import { recordFindings } from './store/findings.ts';
+import type { Heads } from './store/ledger.ts';
 import { setAside } from './store/quarantine.ts';
 import { inTurns } from './turns.ts';
 import type { TokenReview } from './writers.ts';
@@ -34,6 +35,7 @@ export interface IngestOptions {
   readonly log: Logger;
   readonly key: KeyObject;
   readonly limits: QuarantineLimits;
+  readonly heads: Heads;
   /** Called when the ledger has grown. */
   readonly onLedgered: () => void;
 }
@@ -74,7 +76,7 @@ export function registerIngest(app: FastifyInstance, options: IngestOptions): vo
 
 /** Takes one batch; what it returns is committed. */
 async function take(
-  { database, metrics, log, key, limits, onLedgered }: IngestOptions,
+  { database, metrics, log, key, limits, heads, onLedgered }: IngestOptions,
   writer: WriterIdentity,
   request: FastifyRequest,
 ): Promise<{ status: number; answer: object }> {
@@ -100,6 +102,7 @@ async function take(
   metrics.records.inc(receipt.added);
   if (receipt.added > 0) metrics.bytes.inc(bytes.length);
   announceFindings(receipt.findings, { log, metrics });
+  if (receipt.added > 0) heads.note(receipt.head);
   if (receipt.ledgered) onLedgered();
   const { stream } = batch;
   const link = receipt.link?.toString('hex');
