@@ -29,7 +29,7 @@ export class Database {
     });
     // An idle connection that breaks is replaced at the next use; without a listener it would end the process.
     this.#pool.on('error', (error) =>
-      this.#log.warn({ err: error }, 'a database connection broke'),
+      this.#log.warn(factsOf(error), 'a database connection broke'),
     );
     void this.#migrate();
   }
@@ -105,8 +105,15 @@ export class Database {
       if (this.#state === 'migrating') this.#state = 'ready';
     } catch (error) {
       if (this.#state === 'closed') return;
-      this.#log.warn({ err: error }, 'the database cannot be used yet');
+      this.#log.warn(factsOf(error), 'the database cannot be used yet');
       this.#timer = setTimeout(() => void this.#migrate(), retryMs);
     }
   }
+}
+
+/** The error as it is carries the connection with what is in its buffers, and a message about data quotes that. */
+function factsOf(error: unknown): object {
+  const { name, message, code } = error as { name?: unknown; message?: unknown; code?: unknown };
+  const isAboutData = typeof code === 'string' && /^2[23]/.test(code); // SQLSTATE classes
+  return { name, code, message: isAboutData ? undefined : message };
 }

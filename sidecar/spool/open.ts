@@ -41,9 +41,11 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
   const { config, waitMs, metrics, log } = options;
   const { spoolDirectory: directory, collectorPublicKeyFile } = config;
   const background: Background = new Background({
-    onCommitted: (records, seq) => {
+    onCommitted: (records, seq, aside) => {
       metrics.recordsShipped.inc(records);
-      if (seq !== undefined) committed.reached(seq);
+      if (seq === undefined) return;
+      if (aside) committed.setAside();
+      committed.reached(seq);
     },
     onDeleted: (bytes) => writer.forget(bytes),
     onTrouble: (problem) => {

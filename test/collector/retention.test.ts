@@ -85,7 +85,7 @@ describe('retention', () => {
     assert.deepEqual(
       new Map((await cuts()).map((entry) => [entry.stream, entry.kind === 'cut' && [entry.seq, entry.link, entry.publicKey]])),
       new Map([
-        [author.stream, [cut.seq, cut.link, author.publicKey]],
+        [author.stream, [cut.seq, cut.link, undefined]],
         [unsigned.stream, [whole.seq, whole.link, undefined]],
       ]),
     ); // prettier-ignore
