@@ -121,6 +121,17 @@ describe('retention', () => {
     assert.ok(entry?.kind === 'cut' && entry.seq === 6 && entry.link === unlinked);
   });
 
+  test('has the link behind a gap again, once a checkpoint is there', async () => {
+    const author = new StreamAuthor();
+    await collectors.first.put([author.start(), ...author.records(1)]);
+    await collectors.first.put([Buffer.concat(author.records(2)).subarray(0, -1)]);
+    await collectors.first.put([...author.records(2), author.checkpoint(), ...author.records(1)]);
+    await age(author);
+    await drop();
+    const [entry] = await cuts();
+    assert.ok(entry?.kind === 'cut' && entry.seq === 8 && entry.link === author.head.link);
+  });
+
   test('drops nothing under a legal hold, which is on record', async () => {
     const { first } = collectors;
     const author = new StreamAuthor();
