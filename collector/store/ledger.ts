@@ -7,12 +7,14 @@ import {
   tryParseLedgerLine,
   type LedgerFields,
 } from '#core/record/ledger.ts';
+import { maxItemBytes } from '#core/record/export.ts';
 import type { Database } from './database.ts';
 import { locks } from './locks.ts';
 
 /**
  * Appends entries within the caller's transaction. The lock is held to its end, so that lines are in one order for all
  * replicas; whoever calls this takes no further lock of another kind afterwards.
+ * @throws Error for an entry that no export could hold.
  */
 export async function appendLedger(
   client: PoolClient,
@@ -32,6 +34,8 @@ export async function appendLedger(
   const lines = entries.map((fields, index) => {
     const n = last.n + 1 + index;
     const line = buildLedgerLine(key, { n, previous, time: last.time }, fields);
+    if (Buffer.byteLength(line) > maxItemBytes.L)
+      throw new Error('an entry of the ledger is too long');
     previous = hashOfLine(line);
     return { n, line, stream: fields.stream, kind: fields.kind };
   });

@@ -92,6 +92,8 @@ async function* pagesOf(
 const frameColumn = `int4send(4 + octet_length(header) + coalesce(${saltBytes} + octet_length(payload), 0))
   || int4send(0) || int4send(octet_length(header)) || header || coalesce(salt || payload, '')`;
 
+const none = Buffer.alloc(0);
+
 async function readPage(database: Database, where: string): Promise<Buffer> {
   const rows = await database.read(
     `SELECT ${frameColumn} FROM records WHERE ${where} ORDER BY seq`,

@@ -1,11 +1,12 @@
 import { readFile } from 'node:fs/promises';
+import type { Server } from 'node:net';
 import type { Logger } from 'pino';
 import type { StreamHead } from '#core/record/kinds.ts';
 import type { SidecarConfig } from '../config.ts';
 import type { Metrics } from '../metrics.ts';
 import { lockDirectory } from '../../runtime/directory-lock.ts';
 import { Background } from './background.ts';
-import { createClock } from './clock.ts';
+import { createClock, type Moment } from './clock.ts';
 import { Committed } from './committed.ts';
 import { limitsOf } from './limits.ts';
 import type { Trouble } from './messages.ts';
@@ -54,27 +55,10 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
       else if (problem.stream === writer.stream) recordQuarantined(writer, problem);
     },
   });
-  createSpoolDirectory(directory);
-  const lock = await lockDirectory(
-    directory,
-    `another sidecar writes to ${directory}: give each a spool of its own`,
-  );
+  const lock = await claim(directory);
   const now = createClock(Date.now, () => performance.now());
-  const recovered = await recoverSpool({
-    directory,
-    now,
-    nowMs: Date.now,
-    onDamage: (damage) =>
-      log.error(damage, 'a segment of the spool is damaged; a copy of it is kept beside it'),
-    onUnended: (stream, err) =>
-      log.error(
-        { stream, err },
-        'the stream of an earlier process cannot be ended yet, so nothing is recorded',
-      ),
-  });
+  const recovered = await recover(directory, now, log);
   const { stream, leftovers, shipped } = recovered;
-  if (leftovers.length > 0)
-    log.info({ streams: leftovers.length }, 'shipping what an earlier process left');
   let trouble: Error | undefined;
   const writer: SpoolWriter = new SpoolWriter({
     directory,
@@ -150,6 +134,31 @@ function previousOf(
     background.add(late.leftover);
     return head;
   };
+}
+
+async function recover(directory: string, now: () => Moment, log: Logger): Promise<Recovered> {
+  const recovered = await recoverSpool({
+    directory,
+    now,
+    nowMs: Date.now,
+    onDamage: (damage) =>
+      log.error(damage, 'a segment of the spool is damaged; a copy of it is kept beside it'),
+    onUnended: (stream, err) =>
+      log.error(
+        { stream, err },
+        'the stream of an earlier process cannot be ended yet, so nothing is recorded',
+      ),
+  });
+  if (recovered.leftovers.length > 0)
+    log.info({ streams: recovered.leftovers.length }, 'shipping what an earlier process left');
+  return recovered;
+}
+
+/** Makes the spool's folder this process's own: two that write to one would take each other's streams for left over. */
+function claim(directory: string): Promise<Server> {
+  createSpoolDirectory(directory);
+  const taken = `another sidecar writes to ${directory}: give each a spool of its own`;
+  return lockDirectory(directory, taken);
 }
 
 function recordStart(
