@@ -2,7 +2,7 @@ import { open, rm } from 'node:fs/promises';
 import { transcribe } from '#core/postgres/transcript.ts';
 import { ChaperoneError } from '#core/errors.ts';
 import type { SessionSummary } from '#core/session-summary.ts';
-import { CollectorClient } from './collector-client.ts';
+import { CollectorClient, type SessionPage } from './collector-client.ts';
 import { readArguments, UsageError } from './command.ts';
 import { findInstance } from './instance.ts';
 import { csvHeader, csvRow, jsonLine, statementRows, type StatementRow } from './statements.ts';
@@ -59,7 +59,7 @@ async function* piecesOf(
 
 async function* sessionsOf(client: CollectorClient, id: string): AsyncGenerator<SessionSummary> {
   const { stream } = await client.json<{ stream: string }>(`/v1/streams/${encodeURIComponent(id)}`);
-  for await (const { sessions } of client.pages<{ sessions: SessionSummary[]; next: string | null }>('/v1/sessions'))
+  for await (const { sessions } of client.pages<SessionPage>('/v1/sessions'))
     for (const session of sessions) if (session.stream === stream) yield session;
 } // prettier-ignore
 

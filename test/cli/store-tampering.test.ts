@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { after, before, beforeEach, describe, test } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import type { Instance } from '../../cli/instance.ts';
 import { exitCodes } from '../../cli/verdict.ts';
 import { verifyAll } from '../../cli/verify-all.ts';
 import { CollectorClient } from '../../cli/collector-client.ts';
 import { verifyExport } from '#core/record/verify-export.ts';
-import { startCollectors, type Collectors } from '../support/collectors.ts';
+import { instanceOf, startCollectors, type Collectors } from '../support/collectors.ts';
 import { honestLog, sessions, short, type BuiltLog } from '../support/logs.ts';
 import { until } from '../support/until.ts';
 
@@ -109,6 +108,34 @@ describe('a database that its owner changed', () => {
     });
   }
 
+  describe('where one stream cannot be read', () => {
+    const failing = async (when: string): Promise<void> => {
+      await collectors.db.query(`ALTER TABLE records RENAME TO records_kept;
+        CREATE SEQUENCE reads;
+        CREATE VIEW records AS SELECT stream, seq, session,
+          CASE WHEN stream = '${place}' AND seq = 20 AND ${when} THEN substr(header, 1, -1) ELSE header END AS header,
+          header_hash, salt, payload, received_at, checkpoint FROM records_kept`);
+    };
+    afterEach(async () => {
+      await collectors.db.query('DROP VIEW records; DROP SEQUENCE reads; ALTER TABLE records_kept RENAME TO records'); // prettier-ignore
+    });
+
+    test('it is named, and the others are checked', async () => {
+      await failing('true');
+      const { code, said } = await all();
+      assert.equal(code, exitCodes.broken, said.join('\n'));
+      assert.match(said.join('\n'), new RegExp(`stream ${place} of local/local: could not be checked: .`)); // prettier-ignore
+      assert.match(said.join('\n'), new RegExp(`stream ${log.next.stream} of .*: unbroken up to 3`)); // prettier-ignore
+    });
+
+    test('it is read once more', async () => {
+      await failing("nextval('reads') = 1");
+      const { code, said } = await all();
+      assert.equal(code, exitCodes.unbroken, said.join('\n'));
+      assert.match(said.join('\n'), new RegExp(`stream ${place} of .*: complete`));
+    });
+  });
+
   const ledgers: [what: string, change: () => Promise<unknown>, said: RegExp][] = [
     ['a row of the ledger, edited', () => collectors.db.query(`UPDATE ledger SET line = replace(line, '"seq":33', '"seq":32') WHERE n = 1`), /^ledger of the store: broken at 1:/],
     ['a row of the ledger, deleted', () => collectors.db.query('DELETE FROM ledger WHERE n = 1'), /^ledger of the store: broken at 1: line 2 is in its place/],
@@ -126,26 +153,3 @@ describe('a database that its owner changed', () => {
     });
   }
 });
-
-/** The collector as `chaperone dev` would tell where it is. */
-function instanceOf({ first, directory }: Collectors): Instance {
-  const file = (name: string, text: string): string => {
-    writeFileSync(join(directory, name), text);
-    return join(directory, name);
-  };
-  return {
-    backends: {},
-    collector: {
-      url: first.url,
-      caFile: file('ca.crt', first.ca),
-      readTokenFile: file('read-token', 'reader'),
-      operatorTokenFile: file('operator-token', 'operator'),
-      publicKeyFile: join(directory, 'collector.key.pub'),
-      ledgerFile: first.ledgerFile,
-      metricsUrl: '',
-    },
-    sidecar: { caFile: '', spoolDir: '', metricsUrl: '', adminSocket: '' },
-    issuer: { tokenUrl: '' },
-    pids: { supervisor: process.pid, sidecar: 0, collector: first.pid, store: 0 },
-  };
-}
