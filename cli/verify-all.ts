@@ -34,22 +34,41 @@ export async function verifyAll(instance: Instance, given: GivenTrust, say: Say)
   const claims = new LedgerClaims();
   const codes = [await checkLedgers(client, instance, { trust, claims, say })];
   const check = new StoreCheck(client, { keys: trust.keys, ledger: claims });
+  const ofStreams: number[] = [];
   const missing = new Set(claims.streams);
   for await (const { streams } of client.pages<StreamPage>('/v1/streams')) {
     for (const row of streams) {
       missing.delete(row.stream);
       const { code, text } = await outcomeOf(check, row);
-      codes.push(code);
+      ofStreams.push(code);
       say(`stream ${row.stream} of ${printable(`${row.namespace}/${row.pod}`)}: ${text}`);
     }
   }
   for (const stream of missing) {
     const { lastSeq, cuts } = claims.of(stream);
     if (Math.max(...cuts.keys()) >= lastSeq) continue; // retention dropped all of it
-    codes.push(1);
+    ofStreams.push(exitCodes.broken);
     say(`stream ${stream}: broken at 1: the ledger has records up to ${lastSeq}, and the store has no such stream`); // prettier-ignore
   }
+  codes.push(...ofStreams);
+  say(summary(worstCode(codes) === exitCodes.broken, ofStreams));
   return worstCode(codes);
+}
+
+/** Sums up what was found: a stream that is being written has no end, and is no cause for alarm. */
+function summary(isBroken: boolean, codes: readonly number[]): string {
+  const names: readonly [code: number, what: string][] = [
+    [exitCodes.complete, 'complete'],
+    [exitCodes.unbroken, 'without a proven end, as any that is being written'],
+    [exitCodes.consistent, 'of unproven origin'],
+    [exitCodes.broken, 'broken or not checked'],
+  ];
+  const counted = names.flatMap(([code, what]) => {
+    const count = codes.filter((each) => each === code).length;
+    return count === 0 ? [] : [`${count} ${what}`];
+  });
+  const found = isBroken ? 'not all of it holds' : 'nothing is broken';
+  return counted.length === 0 ? found : `${found}; streams: ${counted.join('; ')}`;
 }
 
 /** Verifies a stream, a second time where the export breaks off: retention may have dropped records of it meanwhile. */
