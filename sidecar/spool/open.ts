@@ -5,7 +5,7 @@ import type { SidecarConfig } from '../config.ts';
 import type { Metrics } from '../metrics.ts';
 import { lockDirectory } from '../../runtime/directory-lock.ts';
 import { Background } from './background.ts';
-import { createClock } from './clock.ts';
+import { createClock, type Moment } from './clock.ts';
 import { Committed } from './committed.ts';
 import { limitsOf } from './limits.ts';
 import type { Trouble } from './messages.ts';
@@ -58,21 +58,8 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
     `another sidecar writes to ${directory}: give each a spool of its own`,
   );
   const now = createClock(Date.now, () => performance.now());
-  const recovered = await recoverSpool({
-    directory,
-    now,
-    nowMs: Date.now,
-    onDamage: (damage) =>
-      log.error(damage, 'a segment of the spool is damaged; a copy of it is kept beside it'),
-    onUnended: (stream, err) =>
-      log.error(
-        { stream, err },
-        'the stream of an earlier process cannot be ended yet, so nothing is recorded',
-      ),
-  });
+  const recovered = await recover(directory, now, log);
   const { stream, leftovers, shipped } = recovered;
-  if (leftovers.length > 0)
-    log.info({ streams: leftovers.length }, 'shipping what an earlier process left');
   let trouble: Error | undefined;
   const writer: SpoolWriter = new SpoolWriter({
     directory,
@@ -129,6 +116,24 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
       else log.warn({ streams: left }, 'stopped; part of the spool is kept for the next start');
     },
   };
+}
+
+async function recover(directory: string, now: () => Moment, log: Logger): Promise<Recovered> {
+  const recovered = await recoverSpool({
+    directory,
+    now,
+    nowMs: Date.now,
+    onDamage: (damage) =>
+      log.error(damage, 'a segment of the spool is damaged; a copy of it is kept beside it'),
+    onUnended: (stream, err) =>
+      log.error(
+        { stream, err },
+        'the stream of an earlier process cannot be ended yet, so nothing is recorded',
+      ),
+  });
+  const streams = recovered.leftovers.length;
+  if (streams > 0) log.info({ streams }, 'shipping what an earlier process left');
+  return recovered;
 }
 
 /** Says which stream came before, once that is ended: until then it throws, so that nothing can be recorded. */
