@@ -117,6 +117,24 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
   };
 }
 
+async function recover(directory: string, now: () => Moment, log: Logger): Promise<Recovered> {
+  const recovered = await recoverSpool({
+    directory,
+    now,
+    nowMs: Date.now,
+    onDamage: (damage) =>
+      log.error(damage, 'a segment of the spool is damaged; a copy of it is kept beside it'),
+    onUnended: (stream, err) =>
+      log.error(
+        { stream, err },
+        'the stream of an earlier process cannot be ended yet, so nothing is recorded',
+      ),
+  });
+  const streams = recovered.leftovers.length;
+  if (streams > 0) log.info({ streams }, 'shipping what an earlier process left');
+  return recovered;
+}
+
 /** Says which stream came before, once that is ended: until then it throws, so that nothing can be recorded. */
 function previousOf(
   { previous, endPrevious }: Recovered,

@@ -74,7 +74,7 @@ export async function killAgain(
 ): Promise<void> {
   for (let left = times; left > 0; left -= 1) {
     await load.more(1);
-    await delay(random.below(4_000)); // the moment is the fault: it may be while it still recovers, or long after
+    await delay(random.below(3_000)); // the moment is the fault: it may be while it still recovers, or long after
     await kill(instance, ...parts);
   }
 }
