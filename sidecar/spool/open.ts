@@ -154,24 +154,6 @@ function previousOf(
   };
 }
 
-async function recover(directory: string, now: () => Moment, log: Logger): Promise<Recovered> {
-  const recovered = await recoverSpool({
-    directory,
-    now,
-    nowMs: Date.now,
-    onDamage: (damage) =>
-      log.error(damage, 'a segment of the spool is damaged; a copy of it is kept beside it'),
-    onUnended: (stream, err) =>
-      log.error(
-        { stream, err },
-        'the stream of an earlier process cannot be ended yet, so nothing is recorded',
-      ),
-  });
-  if (recovered.leftovers.length > 0)
-    log.info({ streams: recovered.leftovers.length }, 'shipping what an earlier process left');
-  return recovered;
-}
-
 /** Makes the spool's folder this process's own: two that write to one would take each other's streams for left over. */
 function claim(directory: string): Promise<Server> {
   createSpoolDirectory(directory);
