@@ -127,6 +127,16 @@ export class TestCollector {
     return this.#running?.url ?? '';
   }
 
+  /** Where it says whether it is ready. */
+  get readyUrl(): string {
+    return new URL('/readyz', this.#running?.metricsUrl).href;
+  }
+
+  /** Settles when its process has ended, for whatever reason. */
+  get exited(): Promise<void> {
+    return this.#running?.exited ?? Promise.resolve();
+  }
+
   /** The CA that has signed its certificate. */
   get ca(): string {
     return this.#options.ca;
@@ -141,6 +151,15 @@ export class TestCollector {
   }
 
   async start(): Promise<void> {
+    await this.launch();
+    await until(
+      'the collector is ready',
+      async () => (await this.get('/v1/sessions')).status === 200,
+    );
+  }
+
+  /** Starts its process, whether it can use its database or not. */
+  async launch(): Promise<void> {
     const { name, directory, store, tls, pods, options } = this.#options;
     this.#running = await startCollector({
       program: options.program ?? join(projectDirectory, 'collector/main.ts'),
@@ -165,10 +184,6 @@ export class TestCollector {
         ...options.env,
       },
     });
-    await until(
-      'the collector is ready',
-      async () => (await this.get('/v1/sessions')).status === 200,
-    );
   }
 
   async stop(timeoutMs = 10_000): Promise<void> {
