@@ -199,6 +199,19 @@ describe('the copy of the ledger', () => {
     }
   });
 
+  test('that differs is a finding also where the store takes none at first', async () => {
+    await using collectors = await startCollectors({ env });
+    const { first, db } = collectors;
+    await someStreams(first);
+    await db.query('ALTER TABLE findings RENAME TO findings_away');
+    await db.query('DELETE FROM ledger');
+    await until('it is noticed', async () => (await first.metric('chaperone_collector_ledger_file_changed')) === 1); // prettier-ignore
+    await until('the finding was not taken', () => first.log.includes('42P01'));
+    await db.query('ALTER TABLE findings_away RENAME TO findings');
+    await changed(first);
+    assert.match((await first.findings(undefined)).join(), /^ledger-changed \d+$/);
+  });
+
   test('that was changed itself is found as well, and not written to', async () => {
     await using collectors = await startCollectors({ env });
     const { first } = collectors;
