@@ -18,6 +18,7 @@ export class LedgerFile {
   readonly #path: string;
   readonly #database: Database;
   #state: State = { kind: 'unverified' };
+  #unreported: Finding | undefined;
 
   constructor(path: string, database: Database) {
     this.#path = path;
@@ -28,15 +29,24 @@ export class LedgerFile {
     return this.#state.kind === 'changed';
   }
 
-  /** Appends what the file does not have yet. Returns a finding when file and store differ, from which on nothing is. */
+  /** What `copy` returned is on record. */
+  reported(): void {
+    this.#unreported = undefined;
+  }
+
+  /**
+   * Appends what the file does not have yet. Returns a finding when file and store differ, from which on nothing is; again
+   * each time until it is reported.
+   */
   async copy(): Promise<Finding | undefined> {
-    if (this.#state.kind === 'changed') return undefined;
+    if (this.#state.kind === 'changed') return this.#unreported;
     try {
       const differing = (await this.#verify()) ?? (await this.#append());
       if (differing === undefined) return undefined;
       this.#state = { kind: 'changed' };
       const detail = `line ${differing} of the ledger is not the same in the store and in its outside copy`;
-      return { kind: 'ledger-changed', stream: undefined, from: differing, detail };
+      this.#unreported = { kind: 'ledger-changed', stream: undefined, from: differing, detail };
+      return this.#unreported;
     } catch (error) {
       if (!this.changed) this.#state = { kind: 'unverified' }; // a line may have been written in part
       throw error;

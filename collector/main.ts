@@ -1,5 +1,7 @@
 import type { AddressInfo } from 'node:net';
+import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
+import { ChaperoneError } from '#core/errors.ts';
 import type { CollectorReport, CollectorSecrets } from '#core/control.ts';
 import { stopRequest, type ControlPipe } from '../runtime/control-pipe.ts';
 import { startHealth } from '../runtime/health.ts';
@@ -8,9 +10,12 @@ import { readConfig, type CollectorConfig } from './config.ts';
 import { loadCollectorKey } from './key.ts';
 import { createMetrics } from './metrics.ts';
 import { buildServer } from './server.ts';
+import { factsOf } from './store/error-facts.ts';
 import { Database } from './store/database.ts';
 import { Tasks } from './tasks.ts';
 import { createTokenReview } from './writers.ts';
+
+const requestGraceMs = 5_000; // who stops us waits twice as long, and the last heads are still to be written
 
 type Control = ControlPipe<CollectorSecrets, CollectorReport>;
 
@@ -30,6 +35,7 @@ async function run(config: CollectorConfig, control: Control, log: Logger): Prom
     log,
     key,
     limits: config.quarantine,
+    heads: tasks.heads,
     onLedgered: tasks.onLedgered,
   });
   await server.listen(config.listen);
@@ -45,12 +51,21 @@ async function run(config: CollectorConfig, control: Control, log: Logger): Prom
     metricsUrl: health.url,
   });
 
-  log.info({ why: await stopped }, 'stopping');
-  await server.close();
-  await tasks.stop().catch((error: unknown) => log.error({ err: error }, 'the last heads are not in the ledger')); // prettier-ignore
+  const why = await Promise.race([stopped, database.unusable]);
+  if (why instanceof Error) throw new ChaperoneError('config-invalid', why.message);
+  log.info({ why }, 'stopping');
+  await close(server);
+  await tasks.stop().catch((error: unknown) => log.error(factsOf(error), 'the last heads are not in the ledger')); // prettier-ignore
   await database.close();
   health.server.close();
   health.server.closeAllConnections();
+}
+
+/** Lets requests end that are under way, but waits for no reader that takes its time. */
+async function close(server: FastifyInstance): Promise<void> {
+  const timer = setTimeout(() => server.server.closeAllConnections(), requestGraceMs);
+  await server.close();
+  clearTimeout(timer);
 }
 
 void runService({ name: 'collector', readConfig, run }, process.env);

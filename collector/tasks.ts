@@ -6,8 +6,8 @@ import { LedgerFile } from './ledger-file.ts';
 import type { Metrics } from './metrics.ts';
 import { Repeating } from './repeating.ts';
 import type { Database } from './store/database.ts';
-import { findUnfinished, recordFindings, type Finding } from './store/findings.ts';
-import { writeHeads } from './store/ledger.ts';
+import { findUnfinished, recordFindings, resolveFinished, type Finding } from './store/findings.ts';
+import { Heads } from './store/ledger.ts';
 import { dropExpired } from './store/retention.ts';
 
 export interface TaskOptions {
@@ -23,6 +23,7 @@ const daySeconds = 86_400;
 
 /** What the collector does by itself, beside answering: heads to the ledger and its copy, silent streams, retention. */
 export class Tasks {
+  readonly heads = new Heads();
   readonly #options: TaskOptions;
   readonly #file: LedgerFile | undefined;
   readonly #copy: Repeating;
@@ -55,7 +56,7 @@ export class Tasks {
 
   async #writeHeads(): Promise<void> {
     const { database, key } = this.#options;
-    if ((await writeHeads(database, key)) > 0) this.#copy.nudge();
+    if ((await this.heads.write(database, key)) > 0) this.#copy.nudge();
   }
 
   async #copyLedger(): Promise<void> {
@@ -64,8 +65,9 @@ export class Tasks {
     const finding = await this.#file.copy().finally(() => {
       if (this.#file?.changed === true) metrics.ledgerFileChanged.set(1);
     });
-    if (finding)
-      this.#announce(await database.transaction((client) => recordFindings(client, [finding])));
+    if (!finding) return;
+    this.#announce(await database.transaction((client) => recordFindings(client, [finding])));
+    this.#file.reported();
   }
 
   async #watchStreams(): Promise<void> {
@@ -73,13 +75,16 @@ export class Tasks {
     this.#announce(
       await database.transaction((client) => findUnfinished(client, config.streamSilentSeconds)),
     );
+    await database.transaction(resolveFinished);
   }
 
   async #retain(): Promise<void> {
     const { config, database, key, log } = this.#options;
     await database.preparePartitions(); // two days ahead: there is time to notice that it fails
     if (config.retentionDays === 0) return;
-    const dropped = await dropExpired(database, key, config.retentionDays * daySeconds);
+    const { dropped, left } = await dropExpired(database, key, config.retentionDays * daySeconds);
+    if (left === 'locked' || left === 'grown')
+      log.info({ why: left }, 'a partition is dropped later');
     if (dropped.length === 0) return;
     this.#copy.nudge();
     log.info({ partitions: dropped.length }, 'retention dropped what is too old');

@@ -8,6 +8,9 @@ import { isHeld } from './legal-hold.ts';
 import { summarize } from './summary.ts';
 import { textId } from './texts.ts';
 
+/** An entry of the ledger is one item of an export, which has a bound. */
+const maxRangesOfEntry = 1_000;
+
 /** Seqs as ranges of first and last. */
 export type Ranges = readonly (readonly [number, number])[];
 
@@ -43,6 +46,7 @@ export async function erase(
   const streams = await lockStreams(client, order);
   if (streams.length === 0) throw new HttpProblem('not-found', 'no such session or stream');
   // Texts that others begin to use meanwhile must not be taken for unused.
+  await client.query('LOCK TABLE records IN ROW EXCLUSIVE MODE');
   await client.query('LOCK TABLE texts, statements IN SHARE ROW EXCLUSIVE MODE');
   const erased: Erased[] = [];
   for (const stream of streams) {
@@ -54,8 +58,10 @@ export async function erase(
     if (rows.length > 0) erased.push({ stream, ranges, records: rows.length });
   }
   const { who, why } = order;
-  const entries = erased.map(
-    ({ stream, ranges }) => ({ kind: 'erasure', stream, ranges, who, why }) as const,
+  const entries = erased.flatMap(({ stream, ranges }) =>
+    inPieces(ranges).map(
+      (piece) => ({ kind: 'erasure', stream, ranges: piece, who, why }) as const,
+    ),
   );
   await appendLedger(client, key, entries);
   return erased;
@@ -137,6 +143,13 @@ async function eraseDerived(client: PoolClient, stream: string, session: string)
                          AND (x.session, x.stream) <> (u.session, u.stream))`,
     [stream, session, [...texts]],
   );
+}
+
+function inPieces(ranges: Ranges): Ranges[] {
+  const pieces: Ranges[] = [];
+  for (let at = 0; at < ranges.length; at += maxRangesOfEntry)
+    pieces.push(ranges.slice(at, at + maxRangesOfEntry));
+  return pieces;
 }
 
 /** Joins seqs to ranges. */

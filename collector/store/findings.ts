@@ -66,6 +66,25 @@ export async function finishPredecessor(
 }
 
 /**
+ * Resolves what was found of streams that have an end or a successor by now: one that was being committed while another
+ * collector looked is seen by neither. Replicas that do it at once pass over each other's.
+ */
+export async function resolveFinished(client: PoolClient): Promise<void> {
+  await client.query(
+    `UPDATE findings SET resolved_at = clock_timestamp()
+     WHERE id IN (
+       SELECT f.id FROM findings f JOIN streams s USING (stream)
+       WHERE f.kind = 'stream-unfinished' AND f.resolved_at IS NULL AND (s.ended OR ${hasSuccessor})
+       ORDER BY f.id LIMIT 1000 FOR UPDATE OF f SKIP LOCKED)`,
+  );
+}
+
+/** Of a stream `s`. */
+const hasSuccessor = `EXISTS (
+  SELECT FROM streams later WHERE later.previous_stream = s.stream AND later.pod = s.pod
+    AND later.namespace = s.namespace AND later.service_account = s.service_account)`;
+
+/**
  * Finds streams that have fallen silent with neither an end nor a successor. Replicas that look at once find each one once.
  */
 export async function findUnfinished(
@@ -77,9 +96,7 @@ export async function findUnfinished(
      WHERE stream IN (
        SELECT s.stream FROM streams s
        WHERE NOT s.ended AND NOT s.silent AND s.last_received_at < clock_timestamp() - make_interval(secs => $1)
-         AND NOT EXISTS (
-           SELECT FROM streams later WHERE later.previous_stream = s.stream AND later.pod = s.pod
-             AND later.namespace = s.namespace AND later.service_account = s.service_account)
+         AND NOT ${hasSuccessor}
        ORDER BY s.stream LIMIT 1000 FOR UPDATE SKIP LOCKED)
      RETURNING stream, acked_seq::float8`,
     [silentSeconds],

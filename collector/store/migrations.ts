@@ -66,9 +66,14 @@ export const schema1 = `
 /** Steps of the schema, in order; a step that has been released is never changed. */
 const migrations: readonly string[] = [schema1, schema2];
 
+/** The schema is newer than this version knows: nothing that is tried again helps. */
+export class SchemaTooNew extends Error {
+  override readonly name = 'SchemaTooNew';
+}
+
 /**
  * Brings the schema up to date; replicas that start at once wait for each other.
- * @throws Error when the schema is newer than this version knows.
+ * @throws SchemaTooNew
  */
 export async function migrate(client: PoolClient): Promise<void> {
   await client.query('SET LOCAL statement_timeout = 0'); // moving what is there takes as long as it takes
@@ -77,7 +82,7 @@ export async function migrate(client: PoolClient): Promise<void> {
   const { rows } = await client.query<{ version: number }>('SELECT version FROM schema_version');
   const version = rows[0]?.version ?? 0;
   if (version > migrations.length) {
-    throw new Error(
+    throw new SchemaTooNew(
       `the store has schema ${version}, this version knows ${migrations.length}: update the collector`,
     );
   }

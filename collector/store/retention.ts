@@ -1,35 +1,92 @@
 import type { KeyObject } from 'node:crypto';
-import type { PoolClient } from 'pg';
+import { DatabaseError, type PoolClient } from 'pg';
 import { firstLink, nextLink } from '#core/record/chain.ts';
 import { unlinked } from '#core/record/checkpoint.ts';
 import type { LedgerFields } from '#core/record/ledger.ts';
 import type { Database } from './database.ts';
 import { appendLedger } from './ledger.ts';
 import { isHeld } from './legal-hold.ts';
+import { locks } from './locks.ts';
 import { listPartitions, type Partition } from './partitions.ts';
+
+/** Why a partition is left for another time. */
+export type Left =
+  /** A legal hold is on. */
+  | 'held'
+  /** Another collector is at it, or was. */
+  | 'taken'
+  /** Something came into it since it was cut. */
+  | 'grown'
+  /** It is read or written for long. */
+  | 'locked';
+
+export interface Retained {
+  /** Partitions that were dropped. */
+  readonly dropped: readonly string[];
+  /** Why the next was not, where there is one that is too old. */
+  readonly left: Left | undefined;
+}
 
 /**
  * Drops partitions that ended more than `keepSeconds` ago, from the oldest on; each once the last record of every stream
- * in it stands in the ledger. Under legal hold nothing is dropped. Returns the partitions that were.
+ * in it stands in the ledger. Under legal hold nothing is dropped. What else is too old goes as well, even where
+ * partitions cannot be dropped for now.
  */
 export async function dropExpired(
   database: Database,
   key: KeyObject,
   keepSeconds: number,
-): Promise<string[]> {
+): Promise<Retained> {
   const dropped: string[] = [];
-  for (;;) {
-    const partition = await database.transaction((client) => findExpired(client, keepSeconds));
-    if (!partition) break;
-    let cut = 0;
-    do cut = await database.transaction((client) => cutStreams(client, key, partition));
-    while (cut === cutsAtOnce);
-    if (!(await database.transaction((client) => drop(client, partition)))) break;
-    dropped.push(partition.suffix);
+  let left: Left | undefined;
+  const dropAll = async (): Promise<void> => {
+    while (left === undefined) {
+      const partition = await database.transaction((client) => findExpired(client, keepSeconds));
+      if (!partition) return;
+      left = await dropOne(database, key, partition);
+      if (left === undefined) dropped.push(partition.suffix);
+    }
+  };
+  try {
+    await dropAll();
+  } finally {
+    try {
+      if (dropped.length > 0) await dropSessions(database);
+    } finally {
+      await emptyQuarantine(database, keepSeconds);
+    }
   }
-  if (dropped.length > 0) await dropSessions(database);
-  await emptyQuarantine(database, keepSeconds);
-  return dropped;
+  return { dropped, left };
+}
+
+async function dropOne(
+  database: Database,
+  key: KeyObject,
+  partition: Partition,
+): Promise<Left | undefined> {
+  for (;;) {
+    const cut = await database.transaction((client) => cutStreams(client, key, partition));
+    if (typeof cut === 'string') return cut;
+    if (cut < cutsAtOnce) break;
+  }
+  try {
+    return await database.transaction((client) => drop(client, partition));
+  } catch (error) {
+    if (error instanceof DatabaseError && error.code === lockNotAvailable) return 'locked';
+    throw error;
+  }
+}
+
+/** Says why nothing may be done with a partition, or keeps it so to the end of the transaction that something may. */
+async function whyLeft(client: PoolClient, { suffix }: Partition): Promise<Left | undefined> {
+  if (await isHeld(client)) return 'held';
+  const { rows } = await client.query<{ own: boolean }>(
+    'SELECT pg_try_advisory_xact_lock($1) AS own',
+    [locks.retention],
+  );
+  if (rows[0]?.own !== true) return 'taken';
+  const { rowCount } = await client.query('SELECT FROM partitions WHERE suffix = $1', [suffix]);
+  return rowCount === 0 ? 'taken' : undefined;
 }
 
 async function findExpired(
@@ -51,25 +108,32 @@ interface CutRow {
   readonly stream: string;
   readonly cut_seq: number;
   readonly cut_link: Buffer | null;
-  readonly public_key: string | null;
   readonly last: number;
+}
+
+/** Selects streams that have records in a partition behind their cut. `$1` is its suffix. */
+function uncut(suffix: string): string {
+  return `
+    SELECT s.stream, s.cut_seq::float8, s.cut_link, last.seq::float8 AS last
+    FROM partitions p, streams s, LATERAL (SELECT max(seq) AS seq FROM ${tableOf(suffix)} r WHERE r.stream = s.stream) last
+    WHERE p.suffix = $1 AND s.first_seen < p.high AND s.last_received_at >= p.low AND last.seq > s.cut_seq`;
 }
 
 /** Puts on record where the streams of a partition are cut, some at a time. Returns how many there were. */
 async function cutStreams(
   client: PoolClient,
   key: KeyObject,
-  { suffix }: Partition,
-): Promise<number> {
+  partition: Partition,
+): Promise<number | Left> {
   await client.query('SET LOCAL statement_timeout = 0');
-  if (await isHeld(client)) return 0;
+  const left = await whyLeft(client, partition);
+  if (left) return left;
+  const { suffix } = partition;
   const { rows } = await client.query<CutRow>(
-    `SELECT s.stream, s.cut_seq::float8, s.cut_link, s.public_key, last.seq::float8 AS last
-     FROM partitions p, streams s, LATERAL (SELECT max(seq) AS seq FROM ${tableOf(suffix)} r WHERE r.stream = s.stream) last
-     WHERE p.suffix = $1 AND s.first_seen < p.high AND s.last_received_at >= p.low AND last.seq > s.cut_seq
-     ORDER BY s.stream LIMIT ${cutsAtOnce} FOR UPDATE OF s`,
+    `${uncut(suffix)} ORDER BY s.stream LIMIT ${cutsAtOnce} FOR UPDATE OF s`,
     [suffix],
   );
+  // Without the stream's key, which here is the store's word alone: a head says it.
   const entries: Extract<LedgerFields, { kind: 'cut' }>[] = [];
   for (const row of rows) {
     const link = await linkAt(client, tableOf(suffix), row);
@@ -78,7 +142,6 @@ async function cutStreams(
       stream: row.stream,
       seq: row.last,
       link: link?.toString('hex') ?? unlinked,
-      publicKey: row.public_key ?? undefined,
     });
   }
   await client.query(
@@ -134,31 +197,47 @@ function linkIn(header: Buffer): Buffer | undefined {
   return typeof link === 'string' ? Buffer.from(link, 'hex') : undefined;
 }
 
-/** Whoever reads keeps a partition for as long as that takes; those who write wait behind us only this long. */
-const lockTimeout = '2s';
+const lockNotAvailable = '55P03';
+/**
+ * Whoever reads keeps a table for as long as that takes, and whoever writes waits behind us: for the first of our locks a
+ * second, for the others, while we have that one, less.
+ */
+const lockTimeouts = [
+  ['records', '1s'],
+  ['texts', '200ms'],
+  ['statements', '200ms'],
+] as const;
 
-async function drop(client: PoolClient, { suffix }: Partition): Promise<boolean> {
-  if (await isHeld(client)) return false;
-  await client.query(`SET LOCAL lock_timeout = '${lockTimeout}'`);
-  const tables = ['records', 'texts', 'statements'];
-  for (const table of tables) await client.query(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`);
+async function drop(client: PoolClient, partition: Partition): Promise<Left | undefined> {
+  await client.query('SET LOCAL statement_timeout = 0');
+  const left = await whyLeft(client, partition);
+  if (left) return left;
+  const { suffix } = partition;
+  // Before the locks that stop everybody: what is received now goes into newer partitions.
+  const { rowCount } = await client.query(`${uncut(suffix)} LIMIT 1`, [suffix]);
+  if (rowCount !== 0) return 'grown';
+  for (const [table, timeout] of lockTimeouts) {
+    await client.query(`SET LOCAL lock_timeout = '${timeout}'`);
+    await client.query(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`);
+  }
   const safe = suffix.replaceAll(/\W/g, '');
-  await client.query(
-    `DROP TABLE IF EXISTS ${tables.map((table) => `${table}_${safe}`).join(', ')}`,
-  );
+  const tables = lockTimeouts.map(([table]) => `${table}_${safe}`);
+  await client.query(`DROP TABLE IF EXISTS ${tables.join(', ')}`);
   await client.query('DELETE FROM partitions WHERE suffix = $1', [suffix]);
-  return true;
+  return undefined;
 }
 
-const sessionsAtOnce = 10_000;
+const sessionsAtOnce = 2_000;
 
-/** Sessions of which no record is left go as well. */
+/** Sessions of which no record is left go as well: a stream may be cut where it could not be dropped yet. */
 async function dropSessions(database: Database): Promise<void> {
   for (let found = sessionsAtOnce; found === sessionsAtOnce;) {
     const rows = await database.query(
       `DELETE FROM sessions WHERE ctid = ANY(ARRAY(
          SELECT s.ctid FROM streams t JOIN sessions s USING (stream)
-         WHERE t.cut_seq > 0 AND s.last_seq <= t.cut_seq LIMIT ${sessionsAtOnce}))
+         WHERE t.cut_seq > 0 AND s.last_seq <= t.cut_seq
+           AND NOT EXISTS (SELECT FROM records r WHERE r.stream = s.stream AND r.seq = s.last_seq OFFSET 0)
+         LIMIT ${sessionsAtOnce}))
        RETURNING 1`,
       [],
     );

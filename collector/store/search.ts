@@ -78,7 +78,7 @@ class SessionQuery {
   /** Many match, so that most sessions have one: they are gone through from the newest on. */
   bySessions(pattern: string): [string, unknown[]] {
     const uses = `AND EXISTS (
-      SELECT FROM statements x JOIN texts w ON w.period = x.period AND w.id = x.text
+      SELECT FROM texts w JOIN statements x ON w.period = x.period AND w.id = x.text
       WHERE x.session = s.id AND x.stream = s.stream AND w.text ILIKE ${this.#bind(pattern)} OFFSET 0)`;
     return [this.#select('sessions s', uses), this.#values];
   }

@@ -6,8 +6,8 @@ import type { FromWorker, Leftover, ToWorker, Trouble, WorkerStart } from './mes
 import { Progress } from './progress.ts';
 
 export interface BackgroundOptions {
-  /** Records are committed that were not before; `seq`: of our own stream, all up to it. */
-  readonly onCommitted: (records: number, seq: number | undefined) => void;
+  /** Records are committed, or set aside, that were not before; `seq`: of our own stream, all up to it. */
+  readonly onCommitted: (records: number, seq: number | undefined, aside: boolean) => void;
   readonly onDeleted: (bytes: number) => void;
   readonly onTrouble: (trouble: Trouble) => void;
 }
@@ -94,7 +94,7 @@ export class Background {
   #take(message: FromWorker): void {
     switch (message.type) {
       case 'committed':
-        this.#options.onCommitted(message.records, message.seq);
+        this.#options.onCommitted(message.records, message.seq, message.aside);
         break;
       case 'deleted':
         this.#options.onDeleted(message.bytes);

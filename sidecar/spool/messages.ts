@@ -73,7 +73,13 @@ export type Trouble =
 /** What the worker says. */
 export type FromWorker =
   /** Records are committed that were not before; `seq`: of our own stream, all up to it. */
-  | { readonly type: 'committed'; readonly records: number; readonly seq: number | undefined }
+  | {
+      readonly type: 'committed';
+      readonly records: number;
+      readonly seq: number | undefined;
+      /** Some of them did not verify: they are set aside, and nobody can show them. */
+      readonly aside: boolean;
+    }
   | { readonly type: 'deleted'; readonly bytes: number }
   | { readonly type: 'trouble'; readonly trouble: Trouble }
   /** It has shipped what it could; streams of which something is left in the spool. */

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import type { Server } from 'node:net';
 import type { Logger } from 'pino';
 import type { StreamHead } from '#core/record/kinds.ts';
 import type { SidecarConfig } from '../config.ts';
@@ -41,9 +42,11 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
   const { config, waitMs, metrics, log } = options;
   const { spoolDirectory: directory, collectorPublicKeyFile } = config;
   const background: Background = new Background({
-    onCommitted: (records, seq) => {
+    onCommitted: (records, seq, aside) => {
       metrics.recordsShipped.inc(records);
-      if (seq !== undefined) committed.reached(seq);
+      if (seq === undefined) return;
+      if (aside) committed.setAside();
+      committed.reached(seq);
     },
     onDeleted: (bytes) => writer.forget(bytes),
     onTrouble: (problem) => {
@@ -52,11 +55,7 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
       else if (problem.stream === writer.stream) recordQuarantined(writer, problem);
     },
   });
-  createSpoolDirectory(directory);
-  const lock = await lockDirectory(
-    directory,
-    `another sidecar writes to ${directory}: give each a spool of its own`,
-  );
+  const lock = await claim(directory);
   const now = createClock(Date.now, () => performance.now());
   const recovered = await recover(directory, now, log);
   const { stream, leftovers, shipped } = recovered;
@@ -153,6 +152,13 @@ function previousOf(
     background.add(late.leftover);
     return head;
   };
+}
+
+/** Makes the spool's folder this process's own: two that write to one would take each other's streams for left over. */
+function claim(directory: string): Promise<Server> {
+  createSpoolDirectory(directory);
+  const taken = `another sidecar writes to ${directory}: give each a spool of its own`;
+  return lockDirectory(directory, taken);
 }
 
 function recordStart(

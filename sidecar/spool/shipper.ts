@@ -151,15 +151,15 @@ export class Shipper {
         const fault = this.#faultOf(shipment, acknowledged);
         if (fault) return fault;
         if (acknowledged.seq < batch.lastSeq) return this.#goBack(shipment, acknowledged.seq);
-        this.#done(shipment, acknowledged.seq);
+        this.#done(shipment, acknowledged.seq, false);
         return undefined;
       }
       case 'quarantined': {
         const { acknowledged } = answer;
         const fault = this.#faultOf(shipment, acknowledged);
         if (fault) return fault;
-        this.#done(shipment, Math.max(batch.lastSeq, acknowledged.seq));
         const from = Math.max(batch.firstSeq, acknowledged.seq + 1);
+        this.#done(shipment, Math.max(batch.lastSeq, acknowledged.seq), from <= batch.lastSeq);
         return from > batch.lastSeq
           ? undefined
           : { kind: 'quarantined', stream, from, to: batch.lastSeq };
@@ -178,10 +178,10 @@ export class Shipper {
     return { kind: shipment.goBack(ackedSeq) ? 'behind' : 'refused', stream, ackedSeq };
   }
 
-  #done(shipment: Shipment, seq: number): void {
+  #done(shipment: Shipment, seq: number, aside: boolean): void {
     const records = shipment.done(seq);
     const own = shipment === this.#options.own;
-    this.#options.say({ type: 'committed', records, seq: own ? shipment.doneSeq : undefined });
+    this.#options.say({ type: 'committed', records, seq: own ? shipment.doneSeq : undefined, aside }); // prettier-ignore
     if (own && shipment.doneSeq > 0) this.#forgetShipped();
   }
 

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
+import { maxItemBytes } from '#core/record/export.ts';
 import { parseFrames } from '#core/record/frame.ts';
 import { tryParseLedgerLine } from '#core/record/ledger.ts';
 import { startCollectors, type Collectors } from '../support/collectors.ts';
 import { StreamAuthor } from '../support/stream-author.ts';
+import { until } from '../support/until.ts';
 
 const order = { who: 'privacy officer', why: 'request 12' };
 
@@ -86,6 +88,47 @@ describe('an erasure', () => {
         entry.kind === 'erasure' && entry.stream === author.stream ? [entry] : [],
       );
     assert.deepEqual(entries.map(({ ranges, who, why }) => ({ ranges, who, why })), [{ ranges: [[2, 3], [5, 5]], ...order }]); // prettier-ignore
+  });
+
+  test('of very many single records is in entries that an export can hold', async () => {
+    const [author, session, records] = [new StreamAuthor(), randomUUID(), 100_000];
+    await collectors.first.put([author.start(), author.checkpoint()]);
+    // Every second record of a stream is of the session: as rows alone, which is cheaper than sending them.
+    await collectors.db.query(
+      `INSERT INTO records (stream, seq, session, header, header_hash, salt, payload, received_at)
+       SELECT $1, 1 + 2 * n, $2, '{}', '', '', 'x', s.last_received_at
+       FROM generate_series(1, $3::int) AS n, streams s WHERE s.stream = $1`,
+      [author.stream, session, records],
+    );
+    const { status, body } = await erase({ session });
+    assert.equal(status, 200);
+    assert.equal((body['erased'] as { ranges: unknown[] }[])[0]?.ranges.length, records);
+    const { rows } = await collectors.db.query<{ line: string }>(
+      `SELECT line FROM ledger WHERE stream = $1 AND kind = 'erasure' ORDER BY n`,
+      [author.stream],
+    );
+    assert.ok(rows.every(({ line }) => Buffer.byteLength(line) <= maxItemBytes.L));
+    const ranges = rows.flatMap(({ line }) => {
+      const entry = tryParseLedgerLine(line);
+      return entry?.kind === 'erasure' ? entry.ranges : [];
+    });
+    assert.deepEqual(
+      ranges,
+      Array.from({ length: records }, (_, n) => [3 + 2 * n, 3 + 2 * n]),
+    );
+  });
+
+  test('takes its locks in the order of all others', async () => {
+    const { author } = await twoSessions();
+    const { db } = collectors;
+    await db.query('BEGIN; LOCK TABLE records IN ACCESS EXCLUSIVE MODE');
+    const erased = erase({ stream: author.stream, ranges: [[1, 3]] });
+    await until('the erasure waits', async () => {
+      const { rows } = await db.query(`SELECT FROM pg_locks WHERE NOT granted AND relation = 'records'::regclass`); // prettier-ignore
+      return rows.length > 0;
+    });
+    await db.query('LOCK TABLE texts, statements IN ACCESS EXCLUSIVE MODE; COMMIT');
+    assert.equal((await erased).status, 200);
   });
 
   test('takes ranges of a stream, and keeps what the rest of a session says', async () => {

@@ -52,6 +52,21 @@ describe('findings', () => {
     assert.deepEqual(await findings(author), ['stream-unfinished 2']);
   });
 
+  test('a successor that is being committed while others look resolves it in the end', async () => {
+    const author = new StreamAuthor();
+    await collectors.first.put([author.start(), author.checkpoint()]);
+    const { db } = collectors;
+    await db.query('BEGIN');
+    await db.query(
+      `INSERT INTO streams (stream, pod, namespace, service_account, previous_stream, ended)
+       SELECT $2, pod, namespace, service_account, stream, true FROM streams WHERE stream = $1`,
+      [author.stream, randomUUID()],
+    );
+    await unfinished(author);
+    await db.query('COMMIT');
+    await until('it is resolved', async () => (await open(author)) === 0);
+  });
+
   test('a stream that speaks again, or ends after all, is unfinished no more', async () => {
     const author = new StreamAuthor();
     await collectors.first.put([author.start(), author.checkpoint()]);

@@ -8,7 +8,7 @@ import { tryParseLedgerLine, type LedgerEntry } from '#core/record/ledger.ts';
 import { unlinked } from '#core/record/checkpoint.ts';
 import { Database } from '../../collector/store/database.ts';
 import { ensurePartitions } from '../../collector/store/partitions.ts';
-import { dropExpired } from '../../collector/store/retention.ts';
+import { dropExpired, type Retained } from '../../collector/store/retention.ts';
 import { startCollectors, type Collectors } from '../support/collectors.ts';
 import { StreamAuthor } from '../support/stream-author.ts';
 import { until } from '../support/until.ts';
@@ -50,7 +50,9 @@ describe('retention', () => {
     await collectors[Symbol.asyncDispose]();
   });
 
-  const drop = (keepSeconds = 60): Promise<string[]> =>
+  const drop = (keepSeconds = 60): Promise<readonly string[]> =>
+    retain(keepSeconds).then(({ dropped }) => dropped);
+  const retain = (keepSeconds = 60): Promise<Retained> =>
     dropExpired(database, createPrivateKey(readFileSync(join(collectors.directory, 'collector.key'))), keepSeconds); // prettier-ignore
   /** Makes what a stream has up to a record two hours older. */
   const age = async ({ stream }: StreamAuthor, upTo = 1e9): Promise<void> => {
@@ -85,7 +87,7 @@ describe('retention', () => {
     assert.deepEqual(
       new Map((await cuts()).map((entry) => [entry.stream, entry.kind === 'cut' && [entry.seq, entry.link, entry.publicKey]])),
       new Map([
-        [author.stream, [cut.seq, cut.link, author.publicKey]],
+        [author.stream, [cut.seq, cut.link, undefined]],
         [unsigned.stream, [whole.seq, whole.link, undefined]],
       ]),
     ); // prettier-ignore
@@ -121,6 +123,17 @@ describe('retention', () => {
     assert.ok(entry?.kind === 'cut' && entry.seq === 6 && entry.link === unlinked);
   });
 
+  test('has the link behind a gap again, once a checkpoint is there', async () => {
+    const author = new StreamAuthor();
+    await collectors.first.put([author.start(), ...author.records(1)]);
+    await collectors.first.put([Buffer.concat(author.records(2)).subarray(0, -1)]);
+    await collectors.first.put([...author.records(2), author.checkpoint(), ...author.records(1)]);
+    await age(author);
+    await drop();
+    const [entry] = await cuts();
+    assert.ok(entry?.kind === 'cut' && entry.seq === 8 && entry.link === author.head.link);
+  });
+
   test('drops nothing under a legal hold, which is on record', async () => {
     const { first } = collectors;
     const author = new StreamAuthor();
@@ -137,6 +150,71 @@ describe('retention', () => {
     await first.order('PUT', '/v1/legal-hold', { ...held, held: false });
     assert.ok((await drop()).length > 0);
     assert.equal(await count('legal_holds'), 2);
+  });
+
+  test('that a hold stops on its way drops nothing that is not cut', async () => {
+    const { first, db } = collectors;
+    const author = new StreamAuthor();
+    await first.put([author.start(), author.checkpoint()]);
+    await age(author);
+    const hold = (isOn: boolean) => `INSERT INTO legal_holds (held, who, why) VALUES (${isOn}, 'x', 'y')`; // prettier-ignore
+    // A hold that comes when the partition was found, and is lifted when its streams are to be cut.
+    const steps: (() => Promise<unknown>)[] = [
+      async () => undefined,
+      () => db.query(hold(true)),
+      () => db.query(hold(false)),
+    ];
+    const transaction = database.transaction.bind(database);
+    database.transaction = async (work) => {
+      await steps.shift()?.();
+      return transaction(work);
+    };
+    assert.deepEqual(await retain(), { dropped: [], left: 'held' });
+    database.transaction = transaction;
+    assert.equal(await count('records'), 2);
+    assert.ok((await drop()).length > 0);
+    assert.equal((await cuts()).length, 1);
+  });
+
+  test('waits for what is read for long, and does the rest meanwhile', async () => {
+    const { first, db } = collectors;
+    const author = new StreamAuthor();
+    await first.put([author.start(), ...author.session(['SELECT 1']), author.checkpoint()]);
+    await first.put([Buffer.concat(author.records(2)).subarray(0, -1)]);
+    await age(author);
+    await db.query(`UPDATE quarantine SET received_at = received_at - interval '1 hour'`);
+    for (const table of ['records', 'texts', 'statements']) {
+      await db.query(`BEGIN; LOCK TABLE ${table} IN ACCESS SHARE MODE`);
+      assert.deepEqual(await retain(), { dropped: [], left: 'locked' }, table);
+      await db.query('COMMIT');
+    }
+    assert.equal(await count('quarantine WHERE bytes IS NOT NULL'), 0);
+    assert.equal(await count('sessions'), 1, 'a session of which there are records stays');
+    assert.ok((await drop()).length > 0);
+  });
+
+  test('is done by one collector, which another is no trouble to', async () => {
+    const author = new StreamAuthor();
+    await collectors.first.put([author.start(), author.checkpoint()]);
+    await age(author);
+    const all = await Promise.all([retain(), retain(), retain()]);
+    assert.equal(new Set(all.flatMap(({ dropped }) => dropped)).size, all.flatMap(({ dropped }) => dropped).length); // prettier-ignore
+    assert.equal((await cuts()).length, 1);
+    // One that found a partition which another has dropped when it is to be cut.
+    const { db } = collectors;
+    const { rows } = await db.query<{ suffix: string }>('SELECT suffix FROM partitions ORDER BY high LIMIT 1'); // prettier-ignore
+    const suffix = rows[0]?.suffix ?? '';
+    await db.query(`UPDATE partitions SET low = low - interval '2 days', high = high - interval '2 days'`); // prettier-ignore
+    const transaction = database.transaction.bind(database);
+    let calls = 0;
+    database.transaction = async (work) => {
+      calls += 1;
+      const isCut = calls === 2;
+      if (isCut) await db.query(`DROP TABLE records_${suffix}, texts_${suffix}, statements_${suffix}; DELETE FROM partitions WHERE suffix = '${suffix}'`); // prettier-ignore
+      return transaction(work);
+    };
+    assert.deepEqual(await retain(), { dropped: [], left: 'taken' });
+    database.transaction = transaction;
   });
 
   test('empties what was set aside, but for its hash', async () => {

@@ -7,7 +7,7 @@ import { Client } from 'pg';
 import type { CollectorSecrets, ServerKeyPair, WriterIdentity } from '#core/control.ts';
 import { createLocalCa } from '../../cli/dev/certificates.ts';
 import { startCollector, type RunningCollector } from '../../cli/dev/node-parts.ts';
-import { projectDirectory } from '../../cli/instance.ts';
+import { projectDirectory, type Instance } from '../../cli/instance.ts';
 import { isAcknowledged, type Acknowledgement } from '#core/record/acknowledgement.ts';
 import { startBackendServer, type BackendServer } from './backend-server.ts';
 import { batchOf, localIdentity } from './stream-author.ts';
@@ -127,6 +127,16 @@ export class TestCollector {
     return this.#running?.url ?? '';
   }
 
+  /** Where it says whether it is ready. */
+  get readyUrl(): string {
+    return new URL('/readyz', this.#running?.metricsUrl).href;
+  }
+
+  /** Settles when its process has ended, for whatever reason. */
+  get exited(): Promise<void> {
+    return this.#running?.exited ?? Promise.resolve();
+  }
+
   /** The CA that has signed its certificate. */
   get ca(): string {
     return this.#options.ca;
@@ -141,6 +151,15 @@ export class TestCollector {
   }
 
   async start(): Promise<void> {
+    await this.launch();
+    await until(
+      'the collector is ready',
+      async () => (await this.get('/v1/sessions')).status === 200,
+    );
+  }
+
+  /** Starts its process, whether it can use its database or not. */
+  async launch(): Promise<void> {
     const { name, directory, store, tls, pods, options } = this.#options;
     this.#running = await startCollector({
       program: options.program ?? join(projectDirectory, 'collector/main.ts'),
@@ -165,10 +184,6 @@ export class TestCollector {
         ...options.env,
       },
     });
-    await until(
-      'the collector is ready',
-      async () => (await this.get('/v1/sessions')).status === 200,
-    );
   }
 
   async stop(timeoutMs = 10_000): Promise<void> {
@@ -279,4 +294,27 @@ export function isSignedAnswer(key: KeyObject, { body }: Answer): boolean {
 /** Writes a file as the tests that tamper do. */
 export function overwrite(path: string, text: string): void {
   writeFileSync(path, text);
+}
+
+/** The first collector as `chaperone dev` would tell where it is. */
+export function instanceOf({ first, directory }: Collectors): Instance {
+  const file = (name: string, text: string): string => {
+    writeFileSync(join(directory, name), text);
+    return join(directory, name);
+  };
+  return {
+    backends: {},
+    collector: {
+      url: first.url,
+      caFile: file('ca.crt', first.ca),
+      readTokenFile: file('read-token', tokens.read),
+      operatorTokenFile: file('operator-token', tokens.operator),
+      publicKeyFile: join(directory, 'collector.key.pub'),
+      ledgerFile: first.ledgerFile,
+      metricsUrl: '',
+    },
+    sidecar: { caFile: '', spoolDir: '', metricsUrl: '', adminSocket: '' },
+    issuer: { tokenUrl: '' },
+    pids: { supervisor: process.pid, sidecar: 0, collector: first.pid, store: 0 },
+  };
 }
