@@ -81,6 +81,13 @@ for (const part of ['sidecar', 'collector', 'store', 'backend'] as const) {
     await agent.stop();
     const logged = markers(instance.backendLog());
     assert.ok(logged.size >= agent.answered && agent.answered > 20, `${logged.size} statements`);
+    const collector = instance.collector();
+    await until('the collector has its store again', () =>
+      collector.sessions({}).then(
+        () => true,
+        () => false,
+      ),
+    );
     await until(
       'all of it is recorded',
       async () => (await recordedMarkers(instance)).size >= logged.size,
