@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { projectDirectory } from '../../cli/instance.ts';
 import { scaled } from '../support/random.ts';
 import { until } from '../support/until.ts';
-import { underLoad, type Scene } from './under-load.ts';
+import { elsewhere, underLoad, type Scene } from './under-load.ts';
 
 const awayMs = scaled(300_000);
 const unhurried = { pauseMs: 20 }; // the spool has to hold all of it
@@ -20,7 +20,7 @@ async function workMeanwhile({ load }: Scene): Promise<void> {
   assert.deepEqual([...load.errors.keys()], ['22012']);
 }
 
-describe('a collector that is away for minutes', { concurrency: true }, () => {
+describe('a collector that is away for minutes', { concurrency: true, skip: elsewhere }, () => {
   test('because it hangs: agents work on, and once it goes on everything is stored', async (t) => {
     await underLoad(t, { seed: 201, ...unhurried }, async (scene) => {
       const { collector } = scene.instance.instance.pids;

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { scaled } from '../support/random.ts';
-import { killAgain, underLoad, type Part, type Scene } from './under-load.ts';
+import { elsewhere, kill, killAgain, underLoad, type Part, type Scene } from './under-load.ts';
 
 const cases: readonly [parts: readonly Part[], times: number][] = [
   [['sidecar'], 50],
@@ -22,12 +22,20 @@ async function denyForAWhile({ instance, load }: Scene): Promise<void> {
 }
 
 for (const [index, [parts, times]] of cases.entries()) {
-  test(`kill -9 of the ${parts.join(' and the ')}, again and again: nothing that the backend saw, an agent got or the collector acknowledged is missing`, async (t) => {
-    const { unknown } = await underLoad(t, { seed: 100 + index, pauseMs: 2 }, async (scene) => {
-      await killAgain(scene, Math.ceil(scaled(times) / 2), ...parts);
-      await denyForAWhile(scene);
-      await killAgain(scene, Math.floor(scaled(times) / 2), ...parts);
-    });
-    if (parts.includes('sidecar')) assert.ok(unknown > 0, 'nothing was under way at any kill');
-  });
+  test(
+    `kill -9 of the ${parts.join(' and the ')}, again and again: nothing that the backend saw, an agent got or the collector acknowledged is missing`,
+    { skip: elsewhere },
+    async (t) => {
+      const { unknown } = await underLoad(t, { seed: 100 + index, pauseMs: 2 }, async (scene) => {
+        await killAgain(scene, Math.ceil(scaled(times) / 2), ...parts);
+        await denyForAWhile(scene);
+        await killAgain(scene, Math.floor(scaled(times) / 2), ...parts);
+        if (!parts.includes('sidecar')) return;
+        await scene.load.hold();
+        await kill(scene.instance, ...parts);
+      });
+      if (parts.includes('sidecar'))
+        assert.ok(unknown > 0, 'the statement that was held has an end');
+    },
+  );
 }

@@ -45,6 +45,7 @@ export class Load implements AsyncDisposable {
   readonly errors = new Map<string, number>();
   readonly #instance: TestInstance;
   readonly #options: LoadOptions;
+  readonly #password: string;
   readonly #stop = new AbortController();
   readonly #agents: Promise<void>[];
   #wrong: Error | undefined;
@@ -52,8 +53,9 @@ export class Load implements AsyncDisposable {
   constructor(instance: TestInstance, password: string, options: LoadOptions) {
     this.#instance = instance;
     this.#options = options;
+    this.#password = password;
     this.#agents = Array.from({ length: options.agents ?? 4 }, (_, index) =>
-      this.#work(new Random(options.seed * 1_000 + index), password),
+      this.#work(new Random(options.seed * 1_000 + index)),
     );
     for (const agent of this.#agents) agent.catch((error: Error) => (this.#wrong ??= error));
   }
@@ -82,6 +84,15 @@ export class Load implements AsyncDisposable {
     await until(`${count} more refusals`, () => this.refusals >= before + count, 180_000);
   }
 
+  /** Begins a statement that will not end before what it goes through is killed, and waits until the backend runs it. */
+  async hold(): Promise<void> {
+    const client = await this.#instance.connect({ password: this.#password });
+    const mark = this.book.begin();
+    const query = client.query(`SELECT pg_sleep(600) -- mark_${mark}_`);
+    query.catch((error: unknown) => this.#note(error));
+    await until('it runs', () => this.#instance.backendLog().includes(`mark_${mark}_`));
+  }
+
   /** Lets every agent end the statement that it waits for, and close its connection. @throws when an answer was wrong. */
   async stop(): Promise<void> {
     this.#stop.abort();
@@ -93,11 +104,11 @@ export class Load implements AsyncDisposable {
     await Promise.allSettled(this.#agents);
   }
 
-  async #work(random: Random, password: string): Promise<void> {
+  async #work(random: Random): Promise<void> {
     while (!this.#stop.signal.aborted) {
       let client: Client | undefined;
       try {
-        client = await this.#instance.connect({ password });
+        client = await this.#instance.connect({ password: this.#password });
         await this.#serve({ client, random, prepared: undefined });
         await client.end();
       } catch (error) {

@@ -7,6 +7,9 @@ import { audit, type Counts } from './audit.ts';
 import { Load, type LoadOptions } from './load.ts';
 import { Watch } from './watch.ts';
 
+/** What is watched, such as memory, is read from /proc. */
+export const elsewhere = process.platform === 'linux' ? false : 'processes are watched as on Linux';
+
 export interface UnderLoadOptions extends LoadOptions {
   readonly start?: StartOptions;
 }
