@@ -6,7 +6,21 @@ import { tryParseFrame, type Frame } from '#core/record/frame.ts';
 import type { SessionSummary } from '#core/session-summary.ts';
 import type { Instance } from './instance.ts';
 
-const timeoutMs = 30_000;
+const maxPage = 1_000; // of the collector
+
+interface ClientOptions {
+  /** How long an answer may take to begin, and stand still. Default 30 000. */
+  readonly timeoutMs?: number;
+}
+
+interface Asked {
+  readonly method: 'GET' | 'POST' | 'PUT';
+  readonly path: string;
+  readonly token: string;
+  readonly body?: object;
+}
+
+type Query = Readonly<Record<string, string | undefined>>;
 
 /** Reads from a collector over HTTPS with its CA pinned. */
 export class CollectorClient {
@@ -14,27 +28,44 @@ export class CollectorClient {
   readonly #ca: string;
   readonly #token: string;
   readonly #operatorTokenFile: string;
+  readonly #timeoutMs: number;
 
-  constructor({ collector }: Instance) {
+  constructor({ collector }: Instance, { timeoutMs = 30_000 }: ClientOptions = {}) {
     this.#url = collector.url;
     this.#ca = readFileSync(collector.caFile, 'utf8');
     this.#token = readFileSync(collector.readTokenFile, 'utf8').trim();
     this.#operatorTokenFile = collector.operatorTokenFile;
+    this.#timeoutMs = timeoutMs;
   }
 
   /** @throws ChaperoneError `config-invalid` with what the collector says. */
   async json<T>(path: string): Promise<T> {
-    return JSON.parse(await textOf(await this.#ask('GET', path, this.#token))) as T; // this release's own collector answered
+    return JSON.parse(
+      await textOf(await this.#ask({ method: 'GET', path, token: this.#token })),
+    ) as T; // this release's own collector answered
   }
 
-  async sessions(query: Readonly<Record<string, string | undefined>>): Promise<SessionSummary[]> {
-    const given = Object.entries(query).filter(
-      (entry): entry is [string, string] => entry[1] !== undefined,
-    );
+  /** The newest sessions, as many as the collector gives at once. */
+  async sessions(query: Query): Promise<SessionSummary[]> {
     const answer = await this.json<{ sessions: SessionSummary[] }>(
-      `/v1/sessions?${new URLSearchParams(given).toString()}`,
+      withQuery('/v1/sessions', query),
     );
     return answer.sessions;
+  }
+
+  /** The newest sessions up to `most`, and whether there are more. */
+  async newestSessions(
+    query: Query,
+    most: number,
+  ): Promise<{ readonly sessions: readonly SessionSummary[]; readonly hasMore: boolean }> {
+    const found: SessionSummary[] = [];
+    const limit = String(Math.min(maxPage, most + 1)); // one beyond tells that there are more
+    const pages = this.pages<SessionPage>('/v1/sessions', { ...query, limit });
+    for await (const { sessions } of pages) {
+      found.push(...sessions);
+      if (found.length > most) break;
+    }
+    return { sessions: found.slice(0, most), hasMore: found.length > most };
   }
 
   async session(id: string): Promise<SessionSummary> {
@@ -44,12 +75,13 @@ export class CollectorClient {
   /** Yields all that a list has, page by page. */
   async *pages<Page extends { readonly next: string | number | null }>(
     path: string,
+    query: Query = {},
   ): AsyncGenerator<Page> {
-    for (let before: string | number | null | undefined; before !== null;) {
-      const query = before === undefined ? '' : `?before=${encodeURIComponent(before)}`;
-      const page: Page = await this.json<Page>(`${path}${query}`);
+    for (let next: string | number | null | undefined; next !== null;) {
+      const before = next === undefined ? undefined : String(next);
+      const page: Page = await this.json<Page>(withQuery(path, { ...query, before }));
       yield page;
-      before = page.next;
+      next = page.next;
     }
   }
 
@@ -75,7 +107,7 @@ export class CollectorClient {
 
   /** Yields what a path serves, piece by piece. @throws ChaperoneError `config-invalid`, also when it breaks off. */
   async *bytes(path: string): AsyncGenerator<Buffer> {
-    const response = await this.#ask('GET', path, this.#token);
+    const response = await this.#ask({ method: 'GET', path, token: this.#token });
     try {
       for await (const piece of response) yield piece as Buffer; // no encoding is set
     } catch (cause) {
@@ -88,40 +120,58 @@ export class CollectorClient {
     yield* linesOf(this.bytes(path));
   }
 
-  /** Orders something as an operator. */
-  async order<T>(path: string, body: object): Promise<T> {
+  /** Orders something as an operator, and waits for as long as it takes: it goes on whether or not anybody waits. */
+  async order<T>(method: 'POST' | 'PUT', path: string, body: object): Promise<T> {
     const token = readFileSync(this.#operatorTokenFile, 'utf8').trim();
-    return JSON.parse(await textOf(await this.#ask('POST', path, token, body))) as T; // as for `json`
+    return JSON.parse(await textOf(await this.#ask({ method, path, token, body }))) as T; // as for `json`
   }
 
-  async #ask(
-    method: 'GET' | 'POST',
-    path: string,
-    token: string,
-    body?: object,
-  ): Promise<IncomingMessage> {
+  async #ask({ method, path, token, body }: Asked): Promise<IncomingMessage> {
+    const options = {
+      method,
+      ca: this.#ca,
+      timeout: this.#timeoutMs,
+      headers: {
+        authorization: `Bearer ${token}`,
+        ...(body ? { 'content-type': 'application/json' } : {}),
+      },
+    };
+    const outgoing = request(new URL(path, this.#url), options);
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
-      const options = {
-        method,
-        ca: this.#ca,
-        timeout: timeoutMs,
-        headers: {
-          authorization: `Bearer ${token}`,
-          ...(body ? { 'content-type': 'application/json' } : {}),
-        },
-      };
-      const outgoing = request(new URL(path, this.#url), options, resolve);
-      outgoing.on('timeout', () => outgoing.destroy(new Error('no answer in time')));
+      outgoing.on('response', resolve);
+      outgoing.on('timeout', () => outgoing.destroy(timedOut()));
       outgoing.on('error', reject);
+      if (body) outgoing.on('finish', () => outgoing.setTimeout(0));
       outgoing.end(body ? JSON.stringify(body) : undefined);
     }).catch((cause: unknown) => {
-      throw new ChaperoneError('config-invalid', `the collector at ${this.#url} does not answer`, {
+      const what =
+        body && outgoing.writableFinished
+          ? 'has the order and broke off before it answered: it may be carried out all the same; give it again to see'
+          : 'does not answer';
+      throw new ChaperoneError('config-invalid', `the collector at ${this.#url} ${what}`, {
         cause,
       });
     });
     if (response.statusCode === 200) return response;
     throw new ChaperoneError('config-invalid', detailOf(await textOf(response)));
   }
+}
+
+/** A page of a list of sessions. */
+export interface SessionPage {
+  readonly sessions: readonly SessionSummary[];
+  readonly next: string | null;
+}
+
+function withQuery(path: string, query: Query): string {
+  const given = Object.entries(query).filter(
+    (entry): entry is [string, string] => entry[1] !== undefined,
+  );
+  return given.length === 0 ? path : `${path}?${new URLSearchParams(given).toString()}`;
+}
+
+function timedOut(): Error {
+  return Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' });
 }
 
 /** Splits pieces into lines; what comes behind the last end is no line. */

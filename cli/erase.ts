@@ -1,3 +1,4 @@
+import { isUuid } from '#core/uuid.ts';
 import { CollectorClient } from './collector-client.ts';
 import { readArguments, UsageError, type Command } from './command.ts';
 import { findInstance } from './instance.ts';
@@ -6,7 +7,8 @@ import { printable } from './terminal.ts';
 const usage = `usage: chaperone erase SESSION --who WHO --why WHY [--data DIR]
 
 Removes the content of a session for good: statements, parameters, rows and errors. What happened, when, and by whose
-order it was erased stays on record, and the records still verify. A legal hold prevents it.
+order it was erased stays on record, and the records still verify. A legal hold prevents it
+("chaperone hold").
 
   SESSION     the whole id: "chaperone sessions --json" lists them
   --who WHO   who orders it
@@ -28,10 +30,12 @@ export const erase: Command = {
     const { who, why } = values;
     if (session === undefined || more.length > 0 || !who || !why)
       throw new UsageError('erase needs the id of one session, --who and --why');
-    if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(session))
+    const isWhole: boolean = isUuid(session);
+    if (!isWhole)
       throw new UsageError(`got "${session}", want the whole id of a session: it cannot be undone`);
     const client = new CollectorClient(findInstance(values.data));
     const { erased } = await client.order<{ erased: readonly { readonly records: number }[] }>(
+      'POST',
       '/v1/erasures',
       { session, who, why },
     );

@@ -2,10 +2,11 @@ import { open, rm } from 'node:fs/promises';
 import { transcribe } from '#core/postgres/transcript.ts';
 import { ChaperoneError } from '#core/errors.ts';
 import type { SessionSummary } from '#core/session-summary.ts';
-import { CollectorClient } from './collector-client.ts';
+import { CollectorClient, type SessionPage } from './collector-client.ts';
 import { readArguments, UsageError } from './command.ts';
 import { findInstance } from './instance.ts';
 import { csvHeader, csvRow, jsonLine, statementRows, type StatementRow } from './statements.ts';
+import { printable } from './terminal.ts';
 
 const formats = ['frames', 'csv', 'ndjson'] as const;
 type Format = (typeof formats)[number];
@@ -29,12 +30,20 @@ export async function exportSession(args: readonly string[]): Promise<number> {
   if (!format) throw new UsageError(`--as: got "${values.as}", want frames, csv or ndjson`);
   if (format === 'frames' && values.output === undefined && process.stdout.isTTY)
     throw new UsageError('an export is not text: name a file with --output, or pipe it on');
-  const client = new CollectorClient(findInstance(values.data));
+  const instance = findInstance(values.data);
+  const client = new CollectorClient(instance);
   const pieces = piecesOf(client, { id, format, ofStream: values.stream });
-  if (values.output === undefined) for await (const piece of pieces) await written(piece);
-  else await writeFile(values.output, pieces);
+  const { output } = values;
+  if (output === undefined) {
+    for await (const piece of pieces) await written(piece);
+    return 0;
+  }
+  const bytes = await writeFile(output, pieces);
+  process.stdout.write(`${printable(output)}: ${bytes} bytes\n`);
+  if (format === 'frames')
+    process.stdout.write(`"chaperone verify FILE --trust ${instance.collector.publicKeyFile}" checks it, here or elsewhere\n`);
   return 0;
-}
+} // prettier-ignore
 
 interface Wanted {
   readonly id: string;
@@ -59,7 +68,7 @@ async function* piecesOf(
 
 async function* sessionsOf(client: CollectorClient, id: string): AsyncGenerator<SessionSummary> {
   const { stream } = await client.json<{ stream: string }>(`/v1/streams/${encodeURIComponent(id)}`);
-  for await (const { sessions } of client.pages<{ sessions: SessionSummary[]; next: string | null }>('/v1/sessions'))
+  for await (const { sessions } of client.pages<SessionPage>('/v1/sessions'))
     for (const session of sessions) if (session.stream === stream) yield session;
 } // prettier-ignore
 
@@ -67,14 +76,15 @@ function shown({ durationUs, ...row }: StatementRow): object {
   return { ...row, durationMs: durationUs === undefined ? undefined : durationUs / 1_000 };
 }
 
-/** Writes a file that is not there yet: an export is not to replace another. */
-async function writeFile(path: string, pieces: AsyncIterable<Buffer | string>): Promise<void> {
+/** Writes a file that is not there yet: an export is not to replace another. Returns its size in bytes. */
+async function writeFile(path: string, pieces: AsyncIterable<Buffer | string>): Promise<number> {
   const file = await open(path, 'wx', 0o600).catch((cause: unknown) => {
     throw new ChaperoneError('config-invalid', `${path} cannot be made, or is there already`, { cause }); // prettier-ignore
   });
   try {
     for await (const piece of pieces) await file.appendFile(piece);
     await file.sync();
+    return (await file.stat()).size;
   } catch (error) {
     await rm(path); // half an export would look like one that was tampered with
     throw error;

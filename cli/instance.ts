@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ChaperoneError } from '#core/errors.ts';
@@ -54,13 +54,15 @@ export function adminSocketPath(data: string, shortDirectory: string): string {
 /** Finds the instance that runs on a data directory. @throws ChaperoneError `config-invalid` when none does. */
 export function findInstance(data: string | undefined): Instance {
   const directory = data === undefined ? defaultDataDirectory : resolve(data);
+  const file = instanceFile(directory);
+  if (!existsSync(file)) throw notRunning(directory);
   let instance: Instance;
   try {
-    instance = JSON.parse(readFileSync(instanceFile(directory), 'utf8')) as Instance; // written by the supervisor
+    instance = JSON.parse(readFileSync(file, 'utf8')) as Instance; // written by the supervisor
   } catch (cause) {
     throw notRunning(directory, cause);
   }
-  if (!isAlive(instance.pids.supervisor)) throw notRunning(directory, undefined);
+  if (!isAlive(instance.pids.supervisor)) throw notRunning(directory);
   return instance;
 }
 
@@ -73,7 +75,7 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-function notRunning(directory: string, cause: unknown): ChaperoneError {
+function notRunning(directory: string, cause?: unknown): ChaperoneError {
   const message = `nothing runs on ${directory}: start it with "npm start", or name its directory with --data`;
   return new ChaperoneError('config-invalid', message, { cause });
 }

@@ -8,7 +8,8 @@ import { printSession } from './show.ts';
 import { tailSessions } from './tail.ts';
 import { table } from './terminal.ts';
 
-const usage = `usage: chaperone sessions [--who USER] [--backend NAME] [--since WHEN] [--text PART] [--json] [--data DIR]
+const usage = `usage: chaperone sessions [--who USER] [--backend NAME] [--since WHEN] [--text PART] [--limit N] [--json]
+                          [--data DIR]
        chaperone sessions show ID [--json] [--data DIR]
        chaperone sessions kill ID [--data DIR]
        chaperone sessions tail -f [ID] [--data DIR]
@@ -21,6 +22,7 @@ of one session or of all; or exports one, for "chaperone verify" or a table.
   --backend NAME  to this backend
   --since WHEN    begun since: 15m, 2h, 7d, or a time such as 2026-01-31T12:00:00Z
   --text PART     with a statement that holds this text, in any case
+  --limit N       the newest N (default 100); whether there are more is said on standard error
   --json          as JSON
   --stream        ID is that of a stream, with all of its sessions
   --as FORMAT     frames (default): records with what proves them; csv, ndjson: statements
@@ -44,6 +46,7 @@ export const sessions: Command = {
         backend: { type: 'string' },
         since: { type: 'string' },
         text: { type: 'string' },
+        limit: { type: 'string', default: '100' },
         json: { type: 'boolean', default: false },
         data: { type: 'string' },
       },
@@ -58,11 +61,29 @@ export const sessions: Command = {
       if (verb === 'kill') return killSession(findInstance(values.data), id);
       return printSession(client(), id, values.json);
     }
+    const limit = parseLimit(values.limit);
     const begun = since === undefined ? undefined : parseSince(since, Date.now());
-    print(await client().sessions({ who, backend, text, since: begun }), values.json);
+    const query = { who, backend, text, since: begun };
+    const { sessions: found, hasMore } = await client().newestSessions(query, limit);
+    print(found, values.json);
+    if (hasMore) process.stderr.write(`more: ${howToSeeMore(limit)}\n`);
     return 0;
   },
 };
+
+const maxLimit = 999_999;
+
+function parseLimit(text: string): number {
+  if (/^[1-9]\d{0,5}$/.test(text)) return Number(text);
+  throw new UsageError(`--limit: got "${text}", want 1 to ${maxLimit}`);
+}
+
+function howToSeeMore(limit: number): string {
+  const shown = limit === 1 ? 'this is the newest' : `these are the newest ${limit}`;
+  return limit === maxLimit
+    ? `${shown}; --who, --backend, --since and --text show fewer`
+    : `${shown}; --limit ${Math.min(limit * 10, maxLimit)} shows older ones`;
+}
 
 /** Turns `15m` or a time into RFC 3339. @throws UsageError. */
 export function parseSince(text: string, nowMs: number): string {

@@ -28,7 +28,7 @@ export function table(
   );
   const header = names.map((name) => cut(printable(name)));
   const widths = header.map((name, column) =>
-    Math.max(name.length, ...shown.map((row) => row[column]?.length ?? 0)),
+    shown.reduce((width, row) => Math.max(width, row[column]?.length ?? 0), name.length),
   );
   const line = (cells: readonly string[]): string =>
     cells

@@ -9,6 +9,9 @@ export const exitCodes: Readonly<Record<Verdict['kind'], number>> = {
   broken: 1,
 };
 
+/** What it ends with where something could not be checked. */
+export const unchecked = 1;
+
 /** Returns the code that says the most of several. */
 export function worstCode(codes: readonly number[]): number {
   return [1, 4, 3].find((code) => codes.includes(code)) ?? 0;

@@ -1,11 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { ChaperoneError } from '#core/errors.ts';
 import { verifyExport, type Report, type Trust, type Verdict } from '#core/record/verify-export.ts';
 import { checkLedger, LedgerClaims, type LedgerVerdict } from '#core/record/verify-ledger.ts';
 import { CollectorClient } from './collector-client.ts';
+import { explain } from './explain.ts';
 import type { Instance } from './instance.ts';
 import { printable } from './terminal.ts';
 import { ledgerLines, ofInstance, type GivenTrust } from './trust.ts';
-import { exitCodes, verdictLine, worstCode } from './verdict.ts';
+import { exitCodes, unchecked, verdictLine, worstCode } from './verdict.ts';
 
 /** A stream as the collector lists it. */
 interface StreamRow {
@@ -16,7 +18,14 @@ interface StreamRow {
   readonly headLink: string | null;
 }
 
+interface StreamPage {
+  readonly streams: readonly StreamRow[];
+  readonly next: string | null;
+}
+
 type Say = (line: string) => void;
+
+const retryMs = 1_000;
 
 /** Verifies the ledger, its copy outside the store, and every stream. Returns the exit code. */
 export async function verifyAll(instance: Instance, given: GivenTrust, say: Say): Promise<number> {
@@ -25,22 +34,58 @@ export async function verifyAll(instance: Instance, given: GivenTrust, say: Say)
   const claims = new LedgerClaims();
   const codes = [await checkLedgers(client, instance, { trust, claims, say })];
   const check = new StoreCheck(client, { keys: trust.keys, ledger: claims });
+  const ofStreams: number[] = [];
   const missing = new Set(claims.streams);
-  for await (const { streams } of client.pages<{ streams: StreamRow[]; next: string | null }>('/v1/streams')) {
+  for await (const { streams } of client.pages<StreamPage>('/v1/streams')) {
     for (const row of streams) {
       missing.delete(row.stream);
-      const report = await check.stream(row);
-      codes.push(exitCodes[report.verdict.kind]);
-      say(`stream ${row.stream} of ${printable(`${row.namespace}/${row.pod}`)}: ${verdictLine(report)}`);
+      const { code, text } = await outcomeOf(check, row);
+      ofStreams.push(code);
+      say(`stream ${row.stream} of ${printable(`${row.namespace}/${row.pod}`)}: ${text}`);
     }
-  } // prettier-ignore
+  }
   for (const stream of missing) {
     const { lastSeq, cuts } = claims.of(stream);
     if (Math.max(...cuts.keys()) >= lastSeq) continue; // retention dropped all of it
-    codes.push(1);
+    ofStreams.push(exitCodes.broken);
     say(`stream ${stream}: broken at 1: the ledger has records up to ${lastSeq}, and the store has no such stream`); // prettier-ignore
   }
+  codes.push(...ofStreams);
+  say(summary(worstCode(codes) === exitCodes.broken, ofStreams));
   return worstCode(codes);
+}
+
+/** Sums up what was found: a stream that is being written has no end, and is no cause for alarm. */
+function summary(isBroken: boolean, codes: readonly number[]): string {
+  const names: readonly [code: number, what: string][] = [
+    [exitCodes.complete, 'complete'],
+    [exitCodes.unbroken, 'without a proven end, as any that is being written'],
+    [exitCodes.consistent, 'of unproven origin'],
+    [exitCodes.broken, 'broken or not checked'],
+  ];
+  const counted = names.flatMap(([code, what]) => {
+    const count = codes.filter((each) => each === code).length;
+    return count === 0 ? [] : [`${count} ${what}`];
+  });
+  const found = isBroken ? 'not all of it holds' : 'nothing is broken';
+  return counted.length === 0 ? found : `${found}; streams: ${counted.join('; ')}`;
+}
+
+/** Verifies a stream, a second time where the export breaks off: retention may have dropped records of it meanwhile. */
+async function outcomeOf(
+  check: StoreCheck,
+  row: StreamRow,
+): Promise<{ readonly code: number; readonly text: string }> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const report = await check.stream(row);
+      return { code: exitCodes[report.verdict.kind], text: verdictLine(report) };
+    } catch (error) {
+      if (!(error instanceof ChaperoneError)) throw error;
+      if (attempt === 2) return { code: unchecked, text: `could not be checked: ${printable(explain(error))}` };
+      await delay(retryMs);
+    }
+  } // prettier-ignore
 }
 
 /** Checks the store's ledger against its copy, and gathers what both say. Returns the exit code. */

@@ -28,6 +28,9 @@ Exit codes:
   1  broken at N, with the reason; or it could not be checked
   2  the command was typed wrongly`;
 
+const howToTrust =
+  'chaperone: --trust takes the public key of its collector, as in .chaperone/collector.key.pub, and proves the origin';
+
 /** `chaperone verify`. */
 export const verify: Command = {
   name: 'verify',
@@ -52,7 +55,10 @@ export const verify: Command = {
     if (what === undefined) return verifyAll(findInstance(values.data), given, print);
     if (isFile(what)) {
       if (values.data !== undefined) throw new UsageError('--data is for what an instance has');
-      return checked(createReadStream(what), await trustOf(given));
+      const code = await checked(createReadStream(what), await trustOf(given));
+      if (code === exitCodes.consistent && keys.length === 0 && values.ledger === undefined)
+        process.stderr.write(`${howToTrust}\n`);
+      return code;
     }
     const instance = findInstance(values.data);
     const trust = await trustOf(ofInstance(instance, given));

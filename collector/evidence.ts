@@ -1,7 +1,6 @@
-import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import { parseCursor } from './query.ts';
-import { admitReaders, type ReaderOptions } from './readers.ts';
+import { admitReaders, inPieces, type ReaderOptions } from './readers.ts';
 import { readLedger } from './store/ledger.ts';
 import { lastHold } from './store/legal-hold.ts';
 import { listFindings, listStreams } from './store/read.ts';
@@ -42,9 +41,7 @@ export function registerEvidence(app: FastifyInstance, options: ReaderOptions): 
       '/v1/ledger',
       { schema: queryOf({ from: { ...number, default: 1 } }) },
       async ({ query }, reply) =>
-        reply
-          .type('text/plain; charset=utf-8')
-          .send(Readable.from(readLedger(database, query.from))),
+        reply.type('text/plain; charset=utf-8').send(inPieces(readLedger(database, query.from))),
     );
     routes.get('/v1/legal-hold', async () => {
       const hold = await database.transaction((client) => lastHold(client));

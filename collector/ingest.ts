@@ -14,12 +14,14 @@ import { HttpProblem } from './problem.ts';
 import { takeBatch } from './store/append.ts';
 import type { Database } from './store/database.ts';
 import { recordFindings } from './store/findings.ts';
+import type { Heads } from './store/ledger.ts';
 import { setAside } from './store/quarantine.ts';
 import { inTurns } from './turns.ts';
 import type { TokenReview } from './writers.ts';
 
 export const maxCompressedBytes = 8 * 1024 * 1024;
-const maxInflatedBytes = 64 * 1024 * 1024;
+// A sidecar sends 2 MiB, or one record that is longer. What is far above that is made to cost memory and time.
+const maxInflatedBytes = 16 * 1024 * 1024;
 // A window that a sender may make the decoder hold; those of the levels that sidecars use are smaller.
 const maxWindowLog = 23;
 // Each piece of the output costs a turn of the event loop; most batches are one or two.
@@ -36,6 +38,7 @@ export interface IngestOptions {
   readonly log: Logger;
   readonly key: KeyObject;
   readonly limits: QuarantineLimits;
+  readonly heads: Heads;
   /** Called when the ledger has grown. */
   readonly onLedgered: () => void;
 }
@@ -66,7 +69,7 @@ export function registerIngest(app: FastifyInstance, options: IngestOptions): vo
     handler: async (request, reply) => {
       const writer = writerOf(request);
       if (!database.ready) throw new HttpProblem('store-unavailable', 'the database is not ready');
-      return admission.work(async () => {
+      return admission.work(writer, async () => {
         const { status, answer } = await take(options, writer, request);
         return reply.code(status).send(answer);
       });
@@ -76,7 +79,7 @@ export function registerIngest(app: FastifyInstance, options: IngestOptions): vo
 
 /** Takes one batch; what it returns is committed. */
 async function take(
-  { database, metrics, log, key, limits, onLedgered }: IngestOptions,
+  { database, metrics, log, key, limits, heads, onLedgered }: IngestOptions,
   writer: WriterIdentity,
   request: FastifyRequest,
 ): Promise<{ status: number; answer: object }> {
@@ -102,6 +105,7 @@ async function take(
   metrics.records.inc(receipt.added);
   if (receipt.added > 0) metrics.bytes.inc(bytes.length);
   announceFindings(receipt.findings, { log, metrics });
+  if (receipt.added > 0) heads.note(receipt.head);
   if (receipt.ledgered) onLedgered();
   const { stream } = batch;
   const link = receipt.link?.toString('hex');

@@ -34,6 +34,7 @@ async function run(config: CollectorConfig, control: Control, log: Logger): Prom
     log,
     key,
     limits: config.quarantine,
+    heads: tasks.heads,
     onLedgered: tasks.onLedgered,
   });
   await server.listen(config.listen);

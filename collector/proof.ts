@@ -8,7 +8,13 @@ import {
   tryParsePublicKey,
 } from '#core/record/checkpoint.ts';
 import type { RecordHeader, StreamHead } from '#core/record/kinds.ts';
-import { readableFrames, type Batch, type Fault, type ReceivedRecord } from './batch.ts';
+import {
+  maxCheckpoints,
+  readableFrames,
+  type Batch,
+  type Fault,
+  type ReceivedRecord,
+} from './batch.ts';
 
 /** A stream as it is stored, so far as the next batch is judged by it. */
 export interface StreamState {
@@ -40,6 +46,7 @@ export interface Judgement {
 export type StreamStart = Extract<RecordHeader, { kind: 'stream.start' }>;
 
 const signaturesATurn = 100; // about 100 µs each
+const recordsATurn = 1_000;
 
 /**
  * Judges a batch that begins where the stream may go on. `known` are seqs of the batch that are stored already, as found
@@ -180,11 +187,15 @@ function* salvage(
   if (!key) return undefined;
   let at: { seq: number; link: Buffer } | undefined;
   let checkpoints = 0;
+  let records = 0;
   for (const { header, headerBytes } of readableFrames(batch.bytes)) {
+    records += 1;
+    if (records % recordsATurn === 0) yield;
     if (header.stream !== batch.stream || (at && header.seq !== at.seq + 1)) at = undefined;
     let before = at?.link;
     if (header.kind === 'checkpoint' && header.stream === batch.stream) {
       checkpoints += 1;
+      if (checkpoints > maxCheckpoints) return undefined;
       if (checkpoints % signaturesATurn === 0) yield;
       if (judgeCheckpoint(key, header) === 'signed') before = Buffer.from(header.link, 'hex');
     }

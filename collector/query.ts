@@ -1,9 +1,8 @@
-import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import type { SessionSummary } from '#core/session-summary.ts';
 import { framesType } from './ingest.ts';
 import { HttpProblem } from './problem.ts';
-import { admitReaders, type ReaderOptions } from './readers.ts';
+import { admitReaders, inPieces, type ReaderOptions } from './readers.ts';
 import type { Database } from './store/database.ts';
 import { findSessions, findStream, readFrames, type StreamRow } from './store/read.ts';
 import { listSessions } from './store/search.ts';
@@ -53,7 +52,7 @@ export function registerQueries(app: FastifyInstance, options: ReaderOptions): v
       const session = await oneSession(database, request.params.id);
       return reply
         .type(framesType)
-        .send(Readable.from(readFrames(database, { stream: session.stream, session: session.id })));
+        .send(inPieces(readFrames(database, { stream: session.stream, session: session.id })));
     });
     routes.get<{ Params: { stream: string } }>('/v1/streams/:stream', async (request) =>
       oneStream(database, request.params.stream),

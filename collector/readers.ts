@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import type { Metrics } from './metrics.ts';
 import { HttpProblem } from './problem.ts';
@@ -24,4 +25,9 @@ export function admitReaders(
   routes.addHook('onResponse', async (_request, reply) =>
     metrics.reads.inc({ status: reply.statusCode }),
   );
+}
+
+/** A body whose pieces are made as they are read: no more than one waits for a reader that is slow. */
+export function inPieces(pieces: AsyncIterable<Buffer | string>): Readable {
+  return Readable.from(pieces, { highWaterMark: 1 });
 }

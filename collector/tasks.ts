@@ -7,7 +7,7 @@ import type { Metrics } from './metrics.ts';
 import { Repeating } from './repeating.ts';
 import type { Database } from './store/database.ts';
 import { findUnfinished, recordFindings, resolveFinished, type Finding } from './store/findings.ts';
-import { writeHeads } from './store/ledger.ts';
+import { Heads } from './store/ledger.ts';
 import { dropExpired } from './store/retention.ts';
 
 export interface TaskOptions {
@@ -23,6 +23,7 @@ const daySeconds = 86_400;
 
 /** What the collector does by itself, beside answering: heads to the ledger and its copy, silent streams, retention. */
 export class Tasks {
+  readonly heads = new Heads();
   readonly #options: TaskOptions;
   readonly #file: LedgerFile | undefined;
   readonly #copy: Repeating;
@@ -55,7 +56,7 @@ export class Tasks {
 
   async #writeHeads(): Promise<void> {
     const { database, key } = this.#options;
-    if ((await writeHeads(database, key)) > 0) this.#copy.nudge();
+    if ((await this.heads.write(database, key)) > 0) this.#copy.nudge();
   }
 
   async #copyLedger(): Promise<void> {

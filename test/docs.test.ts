@@ -48,6 +48,18 @@ describe('the documentation', () => {
     assert.deepEqual(Object.fromEntries(rows), problemStatus);
   });
 
+  test('has each kind of record in the table of the format, and none that does not exist', () => {
+    const kinds = Array.from(
+      read('core/record/kinds.ts').matchAll(/^ +readonly kind: '([a-z.]+)';$/gm),
+      ([, kind]) => kind,
+    );
+    const table = sectionOf(read('docs/audit-format.md'), 'Streams and their chain');
+    const listed = rowsOf(table).slice(2).map(([kind]) => kind); // prettier-ignore
+    assert.ok(kinds.length > 10, `${kinds.length} kinds`);
+    assert.deepEqual(new Set(listed), new Set(kinds));
+    assert.equal(listed.length, kinds.length);
+  });
+
   test('names files that exist', () => {
     for (const file of documents) {
       for (const [, path = ''] of read(file).matchAll(

@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import { constants, zstdCompress } from 'node:zlib';
 import { podIdentity } from '../../test/support/collectors.ts';
 import { StreamAuthor } from '../../test/support/stream-author.ts';
-import type { StoreSetting } from './store.ts';
+import { pods, type StoreSetting } from './store.ts';
 
 /** What agents do: drivers name a text once a session, `simple` sends a new text with each request. */
 export type Traffic = 'drivers' | 'simple';
@@ -17,7 +17,7 @@ export interface Batch {
 
 const batchBytes = 2 * 1024 * 1024; // as sidecars send them
 const compress = promisify(zstdCompress);
-const operations = 50;
+const usualOperations = 50;
 const verdict = { action: 'Allow', wouldBe: 'Allow', reason: 'default-action', policy: 'ClusterAuditPolicy/default', revision: 'f'.repeat(16) }; // prettier-ignore
 
 // Half of it compresses, as rows and parameters of an application do.
@@ -59,8 +59,11 @@ export async function buildBatches(
   return batches;
 }
 
-function* sessionOf(author: StreamAuthor, traffic: Traffic): Generator<Buffer> {
-  const session = randomUUID();
+function* sessionOf(
+  author: StreamAuthor,
+  traffic: Traffic,
+  { session = randomUUID(), operations = usualOperations } = {},
+): Generator<Buffer> {
   const table = Math.floor(Math.random() * 500);
   const user = `user${table % 100}@example.com`;
   yield author.record({ kind: 'session.start', session, protocol: 'Postgres', backend: 'shop', revision: 'r', principal: { kind: 'token', user }, payloadType: 'json' }, JSON.stringify({ user, database: 'shop' })); // prettier-ignore
@@ -104,6 +107,24 @@ export async function send(
   );
   const taken = (performance.now() - began) / 1_000;
   return { rate: records / taken, records, seconds: taken };
+}
+
+/** Sends a stream that is one session of so many records, and returns its id. */
+export async function sendLongSession(setting: StoreSetting, records: number): Promise<string> {
+  const [, pod = ''] = pods;
+  const author = new StreamAuthor({ identity: podIdentity(pod) });
+  const session = randomUUID();
+  const long = sessionOf(author, 'drivers', { session, operations: (records - 3) / 2 });
+  const frames = [author.start(), ...long, author.checkpoint()];
+  const agent = new Agent({ maxSockets: 1, ca: setting.ca });
+  for (let at = 0; at < frames.length; at += 1_000) {
+    const own = frames.slice(at, at + 1_000);
+    const body = await compress(Buffer.concat(own));
+    const lastSeq = Math.min(at + 1_000, frames.length);
+    while (!(await post(setting, agent, pod, { body, records: own.length, lastSeq })));
+  }
+  agent.destroy();
+  return session;
 }
 
 /** Sends one batch; false when the collector is too busy. */

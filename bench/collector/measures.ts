@@ -1,6 +1,6 @@
 import { request } from 'node:https';
 import { figureOf, type Figure, type Measured } from '../rounds.ts';
-import { buildBatches, send, type Traffic } from './load.ts';
+import { buildBatches, send, sendLongSession, type Traffic } from './load.ts';
 import { pods, startStore, type StoreSetting } from './store.ts';
 
 export interface CollectorEffort {
@@ -24,7 +24,7 @@ export async function* collector(effort: CollectorEffort): AsyncGenerator<Measur
 
 async function* ingest(effort: CollectorEffort, traffic: Traffic): AsyncGenerator<Measured> {
   const { say, seconds } = effort;
-  const total = Math.ceil(seconds * goalRate * 1.6);
+  const total = Math.ceil(seconds * goalRate * 2.2);
   say(`building ${total} records`);
   const streams = new Map<string, Awaited<ReturnType<typeof buildBatches>>>();
   for (const pod of pods)
@@ -66,14 +66,9 @@ async function* answers({ say, quick }: CollectorEffort): AsyncGenerator<Measure
   say(`filling the store with ${count} sessions`);
   await fill(setting, count);
   const [pod = ''] = pods;
-  const batches = await buildBatches(pod, 110_000, 'drivers');
+  const batches = await buildBatches(pod, 100_000, 'drivers');
   await send(setting, new Map([[pod, batches]]), 600);
-  const { rows } = await setting.db.query<{ session: string }>(
-    `WITH long AS (SELECT session FROM records WHERE session IS NOT NULL GROUP BY session ORDER BY count(*) DESC LIMIT 1)
-     UPDATE records SET session = (SELECT session FROM long)
-     WHERE (stream, seq) IN (SELECT stream, seq FROM records JOIN streams s USING (stream) WHERE s.pod = '${pod}' AND session IS NOT NULL ORDER BY seq LIMIT 10000)
-     RETURNING session`,
-  ); // prettier-ignore
+  const session = await sendLongSession(setting, 10_001);
   await setting.db.query('VACUUM ANALYZE');
   const asked: [measure: string, path: string][] = [
     ['the newest 100 sessions', '/v1/sessions?limit=100'],
@@ -81,7 +76,7 @@ async function* answers({ say, quick }: CollectorEffort): AsyncGenerator<Measure
     ['sessions with a text that few used', '/v1/sessions?limit=100&text=products_4242%20WHERE'],
     ['sessions with a text that most used', '/v1/sessions?limit=100&text=order%20by%20price'],
     ['sessions with a text that nobody used', '/v1/sessions?limit=100&text=no%20such%20table'],
-    ['a session of 10 000 records', `/v1/sessions/${rows[0]?.session ?? ''}/frames`],
+    ['a session of 10 000 records', `/v1/sessions/${session}/frames`],
   ];
   for (const [measure, path] of asked) {
     const times: number[] = [];

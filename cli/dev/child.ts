@@ -64,9 +64,9 @@ export function startNodeChild<Report>(options: NodeChildOptions<Report>): NodeC
   const pipe = child.stdio[controlFd] as Duplex; // 'pipe' above
   pipe.on('error', () => undefined); // the child is gone; `exited` says so
   pipe.write(`${JSON.stringify(options.secrets)}\n`);
-  createInterface({ input: pipe }).on('line', (line) =>
-    options.onReport(JSON.parse(line) as Report),
-  ); // a child is this release
+  createInterface({ input: pipe })
+    .on('line', (line) => options.onReport(JSON.parse(line) as Report)) // a child is this release
+    .on('error', () => undefined); // the pipe's error comes here as well
   return controlled(options.name, child);
 }
 

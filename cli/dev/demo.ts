@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { transcribe } from '#core/postgres/transcript.ts';
@@ -41,7 +41,7 @@ export async function runDemo(options: DemoOptions): Promise<void> {
     const printer = new Printer((line) => say(line === '' ? '' : `  ${line}`));
     for await (const line of transcribe(client.frames(session.id))) printer.print(line);
     printer.flush();
-    return say(nextSteps(backend, session.id));
+    return say(nextSteps(backend, session.id, instance.collector.publicKeyFile));
   } catch (error) {
     if (!signal.aborted)
       say(`the demo failed: ${error instanceof Error ? error.message : 'unknown'}`);
@@ -90,13 +90,20 @@ async function recordedSession(
   return undefined;
 }
 
-function nextSteps({ host, port }: { host: string; port: number }, id: string): string {
+function nextSteps(
+  { host, port }: { host: string; port: number },
+  id: string,
+  publicKeyFile: string,
+): string {
+  const trust = relative('', publicKeyFile);
   return `
 What to type next, in another terminal:
   PGPASSWORD=$(npx chaperone token) psql -h ${host} -p ${port} -U analyst ${demoDatabase}
   npx chaperone sql "SELECT name, price FROM products LIMIT 3"     # without psql
   npx chaperone sessions
   npx chaperone sessions show ${id}
-  npx chaperone verify ${id}
+  npx chaperone verify --all
+  npx chaperone sessions export ${id} --output session.export
+  npx chaperone verify session.export --trust ${trust}
 Edit examples/local/*.yaml and watch what changes. Ctrl-C stops everything; the sessions stay.`;
 }

@@ -3,6 +3,7 @@ import { chmodSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CollectorSecrets, ServerKeyPair, SidecarSecrets } from '#core/control.ts';
+import { lockDirectory } from '../../runtime/directory-lock.ts';
 import { adminSocketPath, instanceFile, projectDirectory, type Instance } from '../instance.ts';
 import { createLocalCa } from './certificates.ts';
 import { baseEnvironment } from './child.ts';
@@ -17,7 +18,6 @@ import {
 import { demoDatabase, demoRole, loadDemoData } from './demo-data.ts';
 import { runDemo } from './demo.ts';
 import { findFreePort } from './free-port.ts';
-import { lockInstance } from './instance-lock.ts';
 import { startDemoIssuer, type DemoIssuer } from './issuer.ts';
 import {
   startCollector,
@@ -94,7 +94,10 @@ export async function supervise(
   secrets: InstanceSecrets = createSecrets(),
 ): Promise<number> {
   const stopping = listenForSignals();
-  const lock = await lockInstance(options.data);
+  const lock = await lockDirectory(
+    options.data,
+    `another "chaperone dev" runs on ${options.data}: stop it, or name another directory with --data`,
+  );
   const say: Say = (line) => void process.stdout.write(`${line}\n`);
   const parts = new AsyncDisposableStack();
   try {

@@ -112,8 +112,10 @@ export class StoreSource implements ExportSource {
   }
 
   async successor(stream: string): Promise<string | undefined> {
+    // Of the same pod: what another says of this stream neither proves nor breaks it.
     const rows = await this.#database.query<{ stream: string }>(
-      'SELECT stream FROM streams WHERE previous_stream = $1 ORDER BY first_seen, stream LIMIT 1',
+      `SELECT later.stream FROM streams later JOIN streams earlier USING (pod, namespace, service_account)
+       WHERE later.previous_stream = $1 AND earlier.stream = $1 ORDER BY later.first_seen, later.stream LIMIT 1`,
       [stream],
     );
     return rows[0]?.stream;

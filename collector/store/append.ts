@@ -10,7 +10,7 @@ import { judge, previousOf, type Judgement, type StreamState } from '../proof.ts
 import { inTurns } from '../turns.ts';
 import type { Partition } from './partitions.ts';
 import { finishPredecessor, recordFindings, resolveUnfinished, type Finding } from './findings.ts';
-import { appendLedger } from './ledger.ts';
+import { appendLedger, type Head } from './ledger.ts';
 import { setAside } from './quarantine.ts';
 import { compareKnown, copyRecords } from './records.ts';
 import { mergeSessions } from './sessions.ts';
@@ -23,6 +23,8 @@ export interface Receipt {
   /** The highest seq up to which the stream is committed, but for what was set aside, and the link there if it is proven. */
   readonly seq: number;
   readonly link: Buffer | undefined;
+  /** What the ledger is to say of it. */
+  readonly head: Head;
   /** How many records of the batch were new. */
   readonly added: number;
   readonly quarantined: boolean;
@@ -73,7 +75,8 @@ export async function takeBatch(client: PoolClient, sent: Sent, store: Store): P
       findings.push(...(await comparePredecessor(client, stream, judged)));
       await finishPredecessor(client, stream, previous);
     }
-    if (change.ended) entries.push(headOf(stream, state, writer));
+    // At once for a new stream too: from here on its key is on record, whatever becomes of the store.
+    if (change.ended || judged.start) entries.push(headOf(stream, state, writer));
   } else if (fault) {
     const { receivedUs, ended, previousStream } = row;
     const kept = { lag: undefined, lagMs: 0, skewed: false } as const;
@@ -95,6 +98,7 @@ export async function takeBatch(client: PoolClient, sent: Sent, store: Store): P
     seq: state.ackedSeq,
     link: state.link,
     added: accepted.length,
+    head: headOf(stream, state, writer),
     quarantined: fault !== undefined,
     findings: fresh,
     ledgered: entries.length > 0,
@@ -132,7 +136,7 @@ function changeOf(
   };
 }
 
-function headOf(stream: string, state: StreamState, writer: WriterIdentity): LedgerFields {
+function headOf(stream: string, state: StreamState, writer: WriterIdentity): Head {
   return {
     kind: 'head',
     stream,

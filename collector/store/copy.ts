@@ -10,6 +10,7 @@ export type Cell = Buffer | undefined;
 const signature = Buffer.from('5047434f50590aff0d0a000000000000000000', 'hex');
 const trailer = Buffer.from([0xff, 0xff]);
 const chunkBytes = 262_144;
+const highWaterMark = 1024 * 1024; // what is read is held as a whole anyway
 
 /** Copies rows into a table. `target` is SQL of our own: a table with its columns. */
 export async function copyRows(
@@ -27,7 +28,9 @@ export async function copyRows(
  */
 export async function readRows(client: PoolClient, select: string): Promise<Cell[][]> {
   const chunks: Buffer[] = [];
-  const copy = client.query(copyTo(`COPY (${select}) TO STDOUT (FORMAT binary)`));
+  const copy = client.query(
+    copyTo(`COPY (${select}) TO STDOUT (FORMAT binary)`, { highWaterMark }),
+  );
   for await (const chunk of copy) chunks.push(chunk as Buffer); // no encoding is set
   return decode(Buffer.concat(chunks));
 }

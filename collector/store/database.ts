@@ -2,6 +2,7 @@ import { Pool, type PoolClient } from 'pg';
 import type { Logger } from 'pino';
 import type { CollectorSecrets } from '#core/control.ts';
 import { readRows, type Cell } from './copy.ts';
+import { factsOf } from './facts.ts';
 import { Liveness } from './liveness.ts';
 import { migrate, SchemaTooNew } from './migrations.ts';
 import { daily, ensurePartitions, type Partition } from './partitions.ts';
@@ -34,7 +35,7 @@ export class Database {
     });
     // An idle connection that breaks is replaced at the next use; without a listener it would end the process.
     this.#pool.on('error', (error) =>
-      this.#log.warn({ err: error }, 'a database connection broke'),
+      this.#log.warn(factsOf(error), 'a database connection broke'),
     );
     this.#liveness = new Liveness(store, log);
     void this.#migrate();
@@ -140,7 +141,10 @@ export class Database {
         this.#unusable.resolve(error);
         return;
       }
-      this.#log.warn({ err: error, retryMs: this.#retryMs }, 'the database cannot be used yet');
+      this.#log.warn(
+        { ...factsOf(error), retryMs: this.#retryMs },
+        'the database cannot be used yet',
+      );
       this.#timer = setTimeout(() => void this.#migrate(), this.#retryMs);
       this.#retryMs = Math.min(lastRetryMs, 2 * this.#retryMs);
     }

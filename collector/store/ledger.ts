@@ -56,46 +56,48 @@ export async function appendLedger(
 
 const headsAtOnce = 500;
 
-interface HeadRow {
-  readonly stream: string;
-  readonly seq: number;
-  readonly link: string | null;
-  readonly public_key: string | null;
-  readonly pod: string;
-  readonly namespace: string;
-  readonly service_account: string;
-}
+export type Head = Extract<LedgerFields, { kind: 'head' }>;
 
-/** Puts the head of each stream on record that has moved since its last. Returns how many entries were made. */
-export async function writeHeads(database: Database, key: KeyObject): Promise<number> {
-  for (let written = 0; ;) {
-    const found = await database.transaction(async (client) => {
-      await client.query('SELECT pg_advisory_xact_lock($1)', [locks.ledger]);
-      const { rows } = await client.query<HeadRow>(
-        `SELECT s.stream, s.acked_seq::float8 AS seq, encode(s.head_link, 'hex') AS link, s.public_key, s.pod, s.namespace,
-                s.service_account
-         FROM streams s LEFT JOIN ledger_heads h USING (stream)
-         WHERE s.acked_seq > coalesce(h.seq, 0) LIMIT ${headsAtOnce}`,
-      );
-      await appendLedger(client, key, rows.map(headEntry));
-      return rows.length;
-    });
-    written += found;
-    if (found < headsAtOnce) return written;
+/**
+ * Heads of streams that this process has committed and that are not in the ledger yet. They are signed as they were
+ * committed, never as the store has them later: whoever owns the store could have any head signed otherwise.
+ */
+export class Heads {
+  readonly #moved = new Map<string, Head>();
+
+  /** Takes the head of what is committed now. */
+  note(head: Head): void {
+    const known = this.#moved.get(head.stream);
+    if (!known || known.seq <= head.seq) this.#moved.set(head.stream, head);
+  }
+
+  /** Puts the heads on record that are further than the last ones there. Returns how many entries were made. */
+  async write(database: Database, key: KeyObject): Promise<number> {
+    let written = 0;
+    while (this.#moved.size > 0) {
+      const heads = [...this.#moved.values()].slice(0, headsAtOnce);
+      written += await database.transaction((client) => writeHeads(client, key, heads));
+      for (const head of heads)
+        if (this.#moved.get(head.stream) === head) this.#moved.delete(head.stream);
+    }
+    return written;
   }
 }
 
-function headEntry(row: HeadRow): LedgerFields {
-  return {
-    kind: 'head',
-    stream: row.stream,
-    seq: row.seq,
-    link: row.link ?? undefined,
-    publicKey: row.public_key ?? undefined,
-    pod: row.pod,
-    namespace: row.namespace,
-    serviceAccount: row.service_account,
-  };
+async function writeHeads(
+  client: PoolClient,
+  key: KeyObject,
+  heads: readonly Head[],
+): Promise<number> {
+  await client.query('SELECT pg_advisory_xact_lock($1)', [locks.ledger]);
+  const { rows } = await client.query<{ stream: string; seq: number }>(
+    'SELECT stream, seq::float8 FROM ledger_heads WHERE stream = ANY($1::uuid[])',
+    [heads.map(({ stream }) => stream)],
+  );
+  const last = new Map(rows.map(({ stream, seq }) => [stream, seq]));
+  const further = heads.filter(({ stream, seq }) => seq > (last.get(stream) ?? 0));
+  await appendLedger(client, key, further);
+  return further.length;
 }
 
 const pageLines = 1_000;

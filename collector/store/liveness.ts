@@ -1,5 +1,6 @@
 import { Pool, type PoolConfig } from 'pg';
 import type { Logger } from 'pino';
+import { factsOf } from './facts.ts';
 
 const everyMs = 1_000;
 const answerWithinMs = 5_000;
@@ -58,7 +59,7 @@ export class Liveness {
       await this.#pool.query('SELECT 1');
       this.answered();
     } catch (error) {
-      if (this.#up) this.#log.warn({ err: error }, 'the database does not answer');
+      if (this.#up) this.#log.warn(factsOf(error), 'the database does not answer');
       this.#up = false;
     }
   }

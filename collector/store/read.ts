@@ -21,7 +21,7 @@ function padded(prefix: string, digit: string): string {
   return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
-const pageRows = 1_000;
+const weighedRows = 10_000;
 const pageBytes = 1024 * 1024;
 
 /** Frames of a stream, or of one session in it, in order. */
@@ -38,44 +38,69 @@ export interface FrameRange {
  * Yields frames in order, byte for byte as they were sent but for what was erased, in pieces of about a megabyte that hold
  * whole ones. The next piece is read while one is sent.
  */
-export async function* readFrames(
+export async function* readFrames(database: Database, range: FrameRange): AsyncGenerator<Buffer> {
+  const received = await receivedWithin(database, range.stream);
+  const own = range.session === undefined ? '' : `AND session = '${checkedUuid(range.session)}'`;
+  const where = ({ first, last }: Page): string =>
+    `${placesOf(range.stream, first, last)} AND ${received} ${own}`;
+  let reading: Promise<Buffer> | undefined;
+  for await (const page of pagesOf(database, range, where)) {
+    const next = readPage(database, where(page));
+    next.catch(() => undefined); // it is thrown when its turn comes, or nobody asks any more
+    if (reading) yield await reading;
+    reading = next;
+  }
+  if (reading) yield await reading;
+}
+
+/** Seqs between which records weigh what one piece may. */
+interface Page {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** Divides records into pages by what they weigh, before any payload is read. */
+async function* pagesOf(
   database: Database,
-  { stream, session, from = 1, to = Number.MAX_SAFE_INTEGER }: FrameRange,
-): AsyncGenerator<Buffer> {
-  const own = session === undefined ? '' : `AND session = '${checkedUuid(session)}'`;
-  const received = await receivedWithin(database, stream);
-  const where = (next: number): string => `${placesOf(stream, next, to)} AND ${received} ${own}`;
-  for (let reading = readPage(database, where(from)); ;) {
-    const page = await reading;
-    if (!page) return;
-    reading = readPage(database, where(page.lastSeq + 1));
-    reading.catch(() => undefined); // it is thrown when its turn comes, or nobody asks any more
-    yield page.frames;
+  { from = 1, to = Number.MAX_SAFE_INTEGER }: FrameRange,
+  where: (page: Page) => string,
+): AsyncGenerator<Page> {
+  for (let next = from; next <= to;) {
+    const rows = await database.read(
+      `SELECT seq, (octet_length(header) + coalesce(octet_length(payload), 0))::bigint FROM records
+       WHERE ${where({ first: next, last: to })} ORDER BY seq LIMIT ${weighedRows}`,
+    );
+    let page: Page | undefined;
+    let bytes = 0;
+    for (const [seq = none, weight = none] of rows) {
+      const at = Number(seq.readBigInt64BE());
+      bytes += Number(weight.readBigInt64BE());
+      if (page && bytes > pageBytes) {
+        yield page;
+        page = undefined;
+        bytes = Number(weight.readBigInt64BE());
+      }
+      page = { first: page?.first ?? at, last: at };
+    }
+    if (page) yield page;
+    if (!page || rows.length < weighedRows) return;
+    next = page.last + 1;
   }
 }
 
-/** Reads some frames: what they weigh together is summed up before any payload is read. */
-async function readPage(
-  database: Database,
-  where: string,
-): Promise<{ readonly lastSeq: number; readonly frames: Buffer } | undefined> {
-  // As frames are laid out, with zeros where the CRC belongs: the store puts them one behind the other.
-  const frame = `int4send(4 + octet_length(header) + coalesce(${saltBytes} + octet_length(payload), 0)) || int4send(0)
-    || int4send(octet_length(header)) || header || coalesce(salt || payload, '')`;
-  const [[seq, frames] = []] = await database.read(
-    `SELECT max(seq), string_agg(${frame}, ''::bytea ORDER BY seq) FROM (
-       SELECT seq, header, salt, payload, row_number() OVER (ORDER BY seq) AS place,
-              sum(octet_length(header) + coalesce(octet_length(payload), 0)) OVER (ORDER BY seq) AS bytes
-       FROM (SELECT * FROM records WHERE ${where} ORDER BY seq LIMIT ${pageRows}) found) page
-     WHERE bytes <= ${pageBytes} OR place = 1`,
+/** As frames are laid out, with zeros where the CRC belongs. */
+const frameColumn = `int4send(4 + octet_length(header) + coalesce(${saltBytes} + octet_length(payload), 0))
+  || int4send(0) || int4send(octet_length(header)) || header || coalesce(salt || payload, '')`;
+
+const none = Buffer.alloc(0);
+
+async function readPage(database: Database, where: string): Promise<Buffer> {
+  const rows = await database.read(
+    `SELECT ${frameColumn} FROM records WHERE ${where} ORDER BY seq`,
   );
-  if (!seq || !frames) return undefined;
-  for (let at = 0; at < frames.length;) {
-    const end = at + 8 + frames.readUInt32BE(at);
-    frames.writeUInt32BE(crc32(frames.subarray(at + 8, end)), at + 4);
-    at = end;
-  }
-  return { lastSeq: Number(seq.readBigInt64BE()), frames };
+  const frames = rows.map(([frame = none]) => frame);
+  for (const frame of frames) frame.writeUInt32BE(crc32(frame.subarray(8)), 4);
+  return Buffer.concat(frames);
 }
 
 // What follows is written into SQL, since COPY takes no parameters: it is nothing but digits.

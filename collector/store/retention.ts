@@ -108,14 +108,13 @@ interface CutRow {
   readonly stream: string;
   readonly cut_seq: number;
   readonly cut_link: Buffer | null;
-  readonly public_key: string | null;
   readonly last: number;
 }
 
 /** Selects streams that have records in a partition behind their cut. `$1` is its suffix. */
 function uncut(suffix: string): string {
   return `
-    SELECT s.stream, s.cut_seq::float8, s.cut_link, s.public_key, last.seq::float8 AS last
+    SELECT s.stream, s.cut_seq::float8, s.cut_link, last.seq::float8 AS last
     FROM partitions p, streams s, LATERAL (SELECT max(seq) AS seq FROM ${tableOf(suffix)} r WHERE r.stream = s.stream) last
     WHERE p.suffix = $1 AND s.first_seen < p.high AND s.last_received_at >= p.low AND last.seq > s.cut_seq`;
 }
@@ -134,6 +133,7 @@ async function cutStreams(
     `${uncut(suffix)} ORDER BY s.stream LIMIT ${cutsAtOnce} FOR UPDATE OF s`,
     [suffix],
   );
+  // Without the stream's key, which here is the store's word alone: a head says it.
   const entries: Extract<LedgerFields, { kind: 'cut' }>[] = [];
   for (const row of rows) {
     const link = await linkAt(client, tableOf(suffix), row);
@@ -142,7 +142,6 @@ async function cutStreams(
       stream: row.stream,
       seq: row.last,
       link: link?.toString('hex') ?? unlinked,
-      publicKey: row.public_key ?? undefined,
     });
   }
   await client.query(

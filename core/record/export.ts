@@ -1,5 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
 import { ChaperoneError } from '../errors.ts';
+import { isUuid } from '../uuid.ts';
 import { isHex } from './checkpoint.ts';
 import { maxFrameBytes, tryParseFrame, type Frame } from './frame.ts';
 
@@ -43,7 +44,6 @@ export const maxItemBytes: Readonly<Record<ItemType, number>> = {
 
 const prefixBytes = 5; // u8 type, u32 length
 const hashBytes = 32;
-const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** Builds an export piece by piece; the caller says what, in the order that the format wants. */
 export class ExportWriter {
@@ -279,10 +279,6 @@ function decode(body: Buffer): string {
   } catch (cause) {
     throw new ChaperoneError('record-invalid', 'an item that is not UTF-8', { cause });
   }
-}
-
-function isUuid(value: unknown): value is string {
-  return typeof value === 'string' && uuid.test(value);
 }
 
 function isSeq(value: unknown): value is number {

@@ -2,12 +2,12 @@ import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { publicKeyHex } from '#core/record/checkpoint.ts';
-import type { FromWorker, ToWorker, Trouble, WorkerStart } from './messages.ts';
+import type { FromWorker, Leftover, ToWorker, Trouble, WorkerStart } from './messages.ts';
 import { Progress } from './progress.ts';
 
 export interface BackgroundOptions {
-  /** Records are committed that were not before; `seq`: of our own stream, all up to it. */
-  readonly onCommitted: (records: number, seq: number | undefined) => void;
+  /** Records are committed, or set aside, that were not before; `seq`: of our own stream, all up to it. */
+  readonly onCommitted: (records: number, seq: number | undefined, aside: boolean) => void;
   readonly onDeleted: (bytes: number) => void;
   readonly onTrouble: (trouble: Trouble) => void;
 }
@@ -54,6 +54,11 @@ export class Background {
     return publicKeyHex(publicKey);
   }
 
+  /** Ships an earlier stream that could not be ended before `start`. */
+  add(leftover: Leftover): void {
+    this.#post({ type: 'leftover', leftover });
+  }
+
   /** The stream is written up to a record. */
   written(seq: number): void {
     this.progress.written = seq;
@@ -89,7 +94,7 @@ export class Background {
   #take(message: FromWorker): void {
     switch (message.type) {
       case 'committed':
-        this.#options.onCommitted(message.records, message.seq);
+        this.#options.onCommitted(message.records, message.seq, message.aside);
         break;
       case 'deleted':
         this.#options.onDeleted(message.bytes);

@@ -43,6 +43,12 @@ export class Committed {
     this.#wait();
   }
 
+  /** Records were not committed but set aside: what waits for them, or for any behind them, will not go up. */
+  setAside(): void {
+    while (this.#queue.length > 0) this.#settleFirst(unrecordable);
+    this.#wait();
+  }
+
   /** The collector did not commit what it was sent. */
   troubled(): void {
     this.#troubledSince ??= performance.now();

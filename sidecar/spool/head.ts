@@ -43,7 +43,7 @@ export function writeHead(directory: string, head: Head): void {
   const temporary = `${path}.new`;
   withBallast(directory, () => {
     mkdirSync(join(directory, head.stream), { recursive: true, mode: 0o700 });
-    writeFileSync(temporary, JSON.stringify(head), { mode: 0o600 });
+    writeFileSync(temporary, JSON.stringify(head), { mode: 0o600, flush: true });
     renameSync(temporary, path);
   });
 }

@@ -29,6 +29,8 @@ export interface WorkerStart {
 /** What the worker is told. */
 export type ToWorker =
   | WorkerStart
+  /** An earlier stream that could not be ended before; nothing of our own is written yet. */
+  | { readonly type: 'leftover'; readonly leftover: Leftover }
   /** There is more, or somebody is in a hurry. */
   | { readonly type: 'nudge' }
   /** The stream is closed: ship the rest of it, for at most this long. */
@@ -71,7 +73,13 @@ export type Trouble =
 /** What the worker says. */
 export type FromWorker =
   /** Records are committed that were not before; `seq`: of our own stream, all up to it. */
-  | { readonly type: 'committed'; readonly records: number; readonly seq: number | undefined }
+  | {
+      readonly type: 'committed';
+      readonly records: number;
+      readonly seq: number | undefined;
+      /** Some of them did not verify: they are set aside, and nobody can show them. */
+      readonly aside: boolean;
+    }
   | { readonly type: 'deleted'; readonly bytes: number }
   | { readonly type: 'trouble'; readonly trouble: Trouble }
   /** It has shipped what it could; streams of which something is left in the spool. */

@@ -1,14 +1,16 @@
 import { readFile } from 'node:fs/promises';
+import type { Server } from 'node:net';
 import type { Logger } from 'pino';
 import type { StreamHead } from '#core/record/kinds.ts';
 import type { SidecarConfig } from '../config.ts';
 import type { Metrics } from '../metrics.ts';
+import { lockDirectory } from '../../runtime/directory-lock.ts';
 import { Background } from './background.ts';
-import { createClock } from './clock.ts';
+import { createClock, type Moment } from './clock.ts';
 import { Committed } from './committed.ts';
 import { limitsOf } from './limits.ts';
 import type { Trouble } from './messages.ts';
-import { createSpoolDirectory, recoverSpool } from './recover.ts';
+import { createSpoolDirectory, recoverSpool, type Recovered } from './recover.ts';
 import { SpoolWriter } from './writer.ts';
 
 const version = '0.1.0';
@@ -40,9 +42,11 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
   const { config, waitMs, metrics, log } = options;
   const { spoolDirectory: directory, collectorPublicKeyFile } = config;
   const background: Background = new Background({
-    onCommitted: (records, seq) => {
+    onCommitted: (records, seq, aside) => {
       metrics.recordsShipped.inc(records);
-      if (seq !== undefined) committed.reached(seq);
+      if (seq === undefined) return;
+      if (aside) committed.setAside();
+      committed.reached(seq);
     },
     onDeleted: (bytes) => writer.forget(bytes),
     onTrouble: (problem) => {
@@ -51,20 +55,10 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
       else if (problem.stream === writer.stream) recordQuarantined(writer, problem);
     },
   });
-  createSpoolDirectory(directory);
+  const lock = await claim(directory);
   const now = createClock(Date.now, () => performance.now());
-  const recovered = await recoverSpool({
-    directory,
-    now,
-    nowMs: Date.now,
-    onDamage: (damage) =>
-      log.error(damage, 'a segment of the spool is damaged; a copy of it is kept beside it'),
-    onUnended: (stream, err) =>
-      log.error({ stream, err }, 'the stream of an earlier process cannot be ended'),
-  });
-  const { stream, leftovers, shipped, previous } = recovered;
-  if (leftovers.length > 0)
-    log.info({ streams: leftovers.length }, 'shipping what an earlier process left');
+  const recovered = await recover(directory, now, log);
+  const { stream, leftovers, shipped } = recovered;
   let trouble: Error | undefined;
   const writer: SpoolWriter = new SpoolWriter({
     directory,
@@ -99,7 +93,7 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
     collectorKey:
       collectorPublicKeyFile === '' ? undefined : await readFile(collectorPublicKeyFile, 'utf8'),
   });
-  recordStart(writer, config, { publicKey, previous });
+  recordStart(writer, config, { publicKey, previous: previousOf(recovered, writer, background) });
   writer.startCheckpoints();
   return {
     writer,
@@ -116,18 +110,63 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
       });
       if (!writer.close()) log.error('records were lost: the spool could not be written');
       const left = await background.stop(shipMs);
+      lock.close();
       if (left.length === 0) log.info('stopped; the spool is shipped');
       else log.warn({ streams: left }, 'stopped; part of the spool is kept for the next start');
     },
   };
 }
 
+async function recover(directory: string, now: () => Moment, log: Logger): Promise<Recovered> {
+  const recovered = await recoverSpool({
+    directory,
+    now,
+    nowMs: Date.now,
+    onDamage: (damage) =>
+      log.error(damage, 'a segment of the spool is damaged; a copy of it is kept beside it'),
+    onUnended: (stream, err) =>
+      log.error(
+        { stream, err },
+        'the stream of an earlier process cannot be ended yet, so nothing is recorded',
+      ),
+  });
+  const streams = recovered.leftovers.length;
+  if (streams > 0) log.info({ streams }, 'shipping what an earlier process left');
+  return recovered;
+}
+
+/** Says which stream came before, once that is ended: until then it throws, so that nothing can be recorded. */
+function previousOf(
+  { previous, endPrevious }: Recovered,
+  writer: SpoolWriter,
+  background: Background,
+): () => StreamHead | undefined {
+  let ended = endPrevious === undefined;
+  let head = previous;
+  return () => {
+    if (ended || !endPrevious) return head;
+    const late = endPrevious();
+    ended = true;
+    ({ head } = late);
+    writer.adopt(late.leftover.ends.reduce((sum, { bytes }) => sum + bytes, 0));
+    background.add(late.leftover);
+    return head;
+  };
+}
+
+/** Makes the spool's folder this process's own: two that write to one would take each other's streams for left over. */
+function claim(directory: string): Promise<Server> {
+  createSpoolDirectory(directory);
+  const taken = `another sidecar writes to ${directory}: give each a spool of its own`;
+  return lockDirectory(directory, taken);
+}
+
 function recordStart(
   writer: SpoolWriter,
   { workload }: SidecarConfig,
-  { publicKey, previous }: { publicKey: string; previous: StreamHead | undefined },
+  { publicKey, previous }: { publicKey: string; previous: () => StreamHead | undefined },
 ): void {
-  writer.append({
+  writer.begin({
     ending: true,
     seal: () => ({
       fields: {
@@ -137,7 +176,7 @@ function recordStart(
         'k8s.namespace.name': workload.namespace,
         'service.account': workload.serviceAccount,
         publicKey,
-        previous,
+        previous: previous(),
       },
     }),
   });
@@ -153,6 +192,14 @@ function recordQuarantined(
   });
 }
 
+/** By the HTTP status of what was answered; 0 where nothing was. */
+const reasons: Readonly<Record<number, string>> = {
+  0: 'the collector cannot be reached',
+  401: 'the collector does not know our token',
+  404: 'what answers is no collector',
+  503: 'the collector is busy, or its store is away',
+};
+
 function tell(trouble: Trouble, { metrics, log }: OpenSpoolOptions): void {
   const { kind, ...details } = trouble;
   switch (kind) {
@@ -161,7 +208,7 @@ function tell(trouble: Trouble, { metrics, log }: OpenSpoolOptions): void {
       // What it calls our mistake is nothing that time alone mends.
       if (trouble.status === 400 || trouble.status === 415)
         log.error(details, 'the collector does not understand a batch');
-      else log.warn(details, 'the collector cannot be reached');
+      else log.warn(details, reasons[trouble.status] ?? 'the collector cannot take a batch now');
       break;
     case 'behind':
       metrics.shipFailures.inc();

@@ -19,9 +19,17 @@ export interface Recovered {
   readonly shipped: readonly string[];
   /** The stream before this process's, as it was left. */
   readonly previous: StreamHead | undefined;
+  /** Set where that stream could not be ended yet: does it. Until then it is none of the others. @throws where it cannot. */
+  readonly endPrevious: (() => EndedStream) | undefined;
   readonly bytes: number;
   /** For this process: sorts behind all that are there, also when the clock was set back. */
   readonly stream: string;
+}
+
+/** A stream of an earlier process that was ended late. */
+export interface EndedStream {
+  readonly head: StreamHead;
+  readonly leftover: Leftover;
 }
 
 export interface RecoverOptions {
@@ -55,15 +63,22 @@ export async function recoverSpool(options: RecoverOptions): Promise<Recovered> 
   }
   // Earlier ones were ended before the next one began, which has named them as they were then.
   const last = readers.at(-1);
-  if (last && !last.chain.ended) tryEnd(last, options);
-  const leftovers = readers.filter(({ batches }) => batches.length > 0);
-  const shipped = readers.filter(({ batches }) => batches.length === 0);
+  const unended = last && !last.chain.ended && !tryEnd(last, options) ? last : undefined;
+  const settled = readers.filter((reader) => reader !== unended);
+  const leftovers = settled.filter(({ batches }) => batches.length > 0);
+  const shipped = settled.filter(({ batches }) => batches.length === 0);
   const bytes = leftovers.flatMap(({ ends }) => ends).reduce((sum, end) => sum + end.bytes, 0);
   const stream = idBehind(streams.at(-1), options.nowMs());
   return {
-    leftovers: leftovers.map(({ stream: id, batches, ends }) => ({ stream: id, batches, ends })),
+    leftovers: leftovers.map(leftoverOf),
     shipped: shipped.map(({ stream: id }) => id),
     previous: last && headOf(last),
+    endPrevious:
+      unended &&
+      (() => {
+        endStream(unended, directory, options.now());
+        return { head: headOf(unended), leftover: leftoverOf(unended) };
+      }),
     bytes,
     stream,
   };
@@ -71,6 +86,10 @@ export async function recoverSpool(options: RecoverOptions): Promise<Recovered> 
 
 function headOf({ stream, chain: { head } }: StreamReader): StreamHead {
   return { stream, seq: head.seq, link: head.link ?? unlinked };
+}
+
+function leftoverOf({ stream, batches, ends }: StreamReader): Leftover {
+  return { stream, batches, ends };
 }
 
 async function streamsIn(directory: string): Promise<string[]> {
@@ -104,12 +123,14 @@ async function readStream(
   return reader.chain.seq > 0 ? reader : undefined;
 }
 
-function tryEnd(reader: StreamReader, { directory, now, onUnended }: RecoverOptions): void {
+function tryEnd(reader: StreamReader, { directory, now, onUnended }: RecoverOptions): boolean {
   try {
     endStream(reader, directory, now());
+    return true;
   } catch (error) {
-    // Without room on the disk: it is shipped as it is, and shows as a stream without an end.
+    // The disk cannot be written, or not yet: nothing of a new stream can be either.
     onUnended(reader.stream, error instanceof Error ? error : new Error('unknown'));
+    return false;
   }
 }
 

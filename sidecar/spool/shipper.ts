@@ -1,4 +1,4 @@
-import { rmSync, rmdirSync } from 'node:fs';
+import { closeSync, fdatasyncSync, openSync, rmSync, rmdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
@@ -30,12 +30,26 @@ const maxSpoolFaults = 10; // a disk that is full may have room again; one that 
 const compress = promisify(zstdCompress);
 
 /**
+ * What the collector has is to be on the disk as well: a machine that loses its power in between would come back with
+ * less, and give the seqs of what is missing to other records.
+ */
+function syncSegment(path: string): void {
+  const fd = openSync(path, 'r');
+  try {
+    fdatasyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
  * Sends the spool to the collector and deletes what the collector has committed: leftovers of earlier processes first,
  * then this process's stream. Nothing is deleted on any other answer.
  */
 export class Shipper {
   readonly #options: ShipperOptions;
   readonly #buffer = Buffer.allocUnsafeSlow(batchBytes);
+  readonly #leftovers: Shipment[];
   /** Earlier streams, until all that is left of them can go. */
   readonly #shipped: string[];
   #backoffMs = firstBackoffMs;
@@ -44,18 +58,20 @@ export class Shipper {
   constructor(options: ShipperOptions) {
     this.#options = options;
     this.#shipped = [...options.shipped];
+    this.#leftovers = [...options.leftovers];
+  }
+
+  /** Adds a leftover of an earlier process; nothing of our own stream may be there yet. */
+  add(leftover: Shipment): void {
+    this.#leftovers.push(leftover);
   }
 
   /** Ships until it is stopped, or until a closed stream is shipped. Returns the streams of which something is left. */
   async run(): Promise<readonly string[]> {
-    const { own, leftovers, waiter, complete } = this.#options;
-    const left: string[] = [];
-    for (const leftover of leftovers) {
-      while ((await this.#step(leftover)) === 'on');
-      if (leftover.empty) this.#shipped.push(leftover.stream);
-      else left.push(leftover.stream); // refused, or stopped: kept for the operator, or the next start
-    }
+    const { own, waiter, complete } = this.#options;
+    const left = await this.#shipLeftovers();
     while (!waiter.stopped) {
+      left.push(...(await this.#shipLeftovers()));
       const step = await this.#step(own);
       if (step === 'on') continue;
       if (step === 'stuck')
@@ -64,6 +80,17 @@ export class Shipper {
       else await waiter.untilWalked();
     }
     return own.empty ? left : [...left, own.stream];
+  }
+
+  /** Returns those of which something is left. */
+  async #shipLeftovers(): Promise<string[]> {
+    const left: string[] = [];
+    for (let next = this.#leftovers.shift(); next; next = this.#leftovers.shift()) {
+      while ((await this.#step(next)) === 'on');
+      if (next.empty) this.#shipped.push(next.stream);
+      else left.push(next.stream); // refused, or stopped: kept for the operator, or the next start
+    }
+    return left;
   }
 
   /** Does the next thing for a stream: `idle` when there is none, `stuck` when trying again at once does not help. */
@@ -108,6 +135,7 @@ export class Shipper {
   }
 
   async #send(batch: Batch): Promise<Answer> {
+    syncSegment(batch.path);
     const bytes = readBatch(batch, this.#buffer);
     const params = { [constants.ZSTD_c_compressionLevel]: 1 };
     const body = await compress(bytes, { params });
@@ -123,15 +151,15 @@ export class Shipper {
         const fault = this.#faultOf(shipment, acknowledged);
         if (fault) return fault;
         if (acknowledged.seq < batch.lastSeq) return this.#goBack(shipment, acknowledged.seq);
-        this.#done(shipment, acknowledged.seq);
+        this.#done(shipment, acknowledged.seq, false);
         return undefined;
       }
       case 'quarantined': {
         const { acknowledged } = answer;
         const fault = this.#faultOf(shipment, acknowledged);
         if (fault) return fault;
-        this.#done(shipment, Math.max(batch.lastSeq, acknowledged.seq));
         const from = Math.max(batch.firstSeq, acknowledged.seq + 1);
+        this.#done(shipment, Math.max(batch.lastSeq, acknowledged.seq), from <= batch.lastSeq);
         return from > batch.lastSeq
           ? undefined
           : { kind: 'quarantined', stream, from, to: batch.lastSeq };
@@ -150,10 +178,10 @@ export class Shipper {
     return { kind: shipment.goBack(ackedSeq) ? 'behind' : 'refused', stream, ackedSeq };
   }
 
-  #done(shipment: Shipment, seq: number): void {
+  #done(shipment: Shipment, seq: number, aside: boolean): void {
     const records = shipment.done(seq);
     const own = shipment === this.#options.own;
-    this.#options.say({ type: 'committed', records, seq: own ? shipment.doneSeq : undefined });
+    this.#options.say({ type: 'committed', records, seq: own ? shipment.doneSeq : undefined, aside }); // prettier-ignore
     if (own && shipment.doneSeq > 0) this.#forgetShipped();
   }
 

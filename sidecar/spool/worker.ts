@@ -1,7 +1,7 @@
 import { createPublicKey } from 'node:crypto';
 import { parentPort, type MessagePort } from 'node:worker_threads';
 import { Collector } from './collector.ts';
-import type { FromWorker, ToWorker, WorkerStart } from './messages.ts';
+import type { FromWorker, Leftover, ToWorker, WorkerStart } from './messages.ts';
 import { Progress } from './progress.ts';
 import { Shipment } from './shipment.ts';
 import { Shipper } from './shipper.ts';
@@ -55,6 +55,11 @@ class SpoolWork {
 
   nudge(): void {
     this.#waiter.nudged();
+  }
+
+  add({ stream, batches, ends }: Leftover): void {
+    this.#shipper.add(new Shipment(stream, batches, ends));
+    this.#waiter.walked();
   }
 
   stop(timeoutMs: number): void {
@@ -111,6 +116,9 @@ port?.on('message', (message: ToWorker) => {
     case 'start':
       work = new SpoolWork(port, message);
       void work.run().then(() => port.close()); // what it throws ends the thread, which the other side sees
+      break;
+    case 'leftover':
+      work?.add(message.leftover);
       break;
     case 'nudge':
       work?.nudge();

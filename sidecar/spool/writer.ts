@@ -95,6 +95,8 @@ export class SpoolWriter {
   #turn: Turn | undefined;
   #waiting: Turn[] = [];
   #endings: Entry[] = [];
+  /** What the stream begins with, until it is written. */
+  #first: Entry | undefined;
   #file: { readonly segment: Segment; readonly fd: number } | undefined;
   #seq = 0;
   #checkpointSeq = 0;
@@ -118,6 +120,12 @@ export class SpoolWriter {
   /** Bytes of all segments, those of earlier streams included. */
   get totalBytes(): number {
     return this.#totalBytes;
+  }
+
+  /** Queues the record that comes before all others, however long it takes until it can be written. */
+  begin(draft: Draft): void {
+    this.#first = { draft, ref: { seq: undefined }, moment: this.#options.now() };
+    this.#turn ??= this.#beginTurn();
   }
 
   /** Queues a record for this turn's write. Its seq is known once `turn()` has settled. */
@@ -202,7 +210,7 @@ export class SpoolWriter {
     if (this.#state.kind === 'closed') return;
     if (this.#turn) this.#waiting.push(this.#turn);
     this.#turn = undefined;
-    if (this.#waiting.length === 0 && this.#endings.length === 0) return;
+    if (!this.#first && this.#waiting.length === 0 && this.#endings.length === 0) return;
     const error = this.#tryWrite(this.#waiting);
     if (error === undefined) this.#succeeded();
     else this.#failed(error);
@@ -267,6 +275,7 @@ export class SpoolWriter {
     const before = { seq: this.#seq, checkpointSeq: this.#checkpointSeq };
     const sealed: Entry[] = [];
     try {
+      if (this.#first) this.#sealAll([this.#first], sealed);
       this.#sealAll(this.#endings, sealed);
       for (const { entries } of turns) this.#sealAll(entries, sealed);
       const { length } = this.#frames;
@@ -274,6 +283,7 @@ export class SpoolWriter {
         this.#write(this.#frames.bytes, before.seq + 1, sealed);
         this.#options.onWritten(this.#seq - before.seq, length, this.#seq);
       }
+      this.#first = undefined;
       return undefined;
     } catch (error) {
       for (const { draft, ref } of sealed) {

@@ -56,6 +56,9 @@ describe('the command line', () => {
       1,
       /nothing runs on \/nonexistent: start it with "npm start"/,
     ],
+    [['sessions', '--limit', '0'], 2, /--limit: got "0", want 1 to 999999/],
+    [['hold', 'perhaps'], 2, /hold takes "on" or "off"/],
+    [['hold', 'on', '--who', 'x'], 2, /need --who and --why/],
     [['token', '--data', '/nonexistent'], 1, /nothing runs on/],
     [['sql', 'two', 'statements'], 2, /quote the statement/],
   ];

@@ -70,9 +70,12 @@ describe('the evidence of an instance', () => {
 
   test('an export is verified offline, and trust decides how much is proven', async () => {
     const path = file('session.export');
-    assert.equal((await of('sessions', 'export', session, '--output', path)).code, 0);
-    assert.equal(statSync(path).mode & 0o777, 0o600);
+    const exported = await of('sessions', 'export', session, '--output', path);
+    assert.deepEqual([exported.code, exported.error], [0, '']);
     const { publicKeyFile, ledgerFile } = instance.instance.collector;
+    assert.equal(exported.out.split('\n')[0], `${path}: ${statSync(path).size} bytes`);
+    assert.ok(exported.out.includes(`--trust ${publicKeyFile}`));
+    assert.equal(statSync(path).mode & 0o777, 0o600);
     const other = file('other.pem');
     writeFileSync(other, generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' })); // prettier-ignore
     const expected: [args: string[], code: number, out: RegExp][] = [
@@ -86,6 +89,7 @@ describe('the evidence of an instance', () => {
       const ran = await chaperone('verify', path, ...args);
       assert.equal(ran.code, code, args.join(' '));
       assert.match(ran.out, out);
+      assert.match(ran.error, args.length === 0 ? /--trust takes the public key/ : /^$/);
     }
     const tampered = file('tampered.export');
     const bytes = readFileSync(path);

@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { after, before, beforeEach, describe, test } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import type { Instance } from '../../cli/instance.ts';
 import { exitCodes } from '../../cli/verdict.ts';
 import { verifyAll } from '../../cli/verify-all.ts';
 import { CollectorClient } from '../../cli/collector-client.ts';
 import { verifyExport } from '#core/record/verify-export.ts';
-import { startCollectors, type Collectors } from '../support/collectors.ts';
+import { instanceOf, startCollectors, type Collectors } from '../support/collectors.ts';
 import { honestLog, sessions, short, type BuiltLog } from '../support/logs.ts';
 import { until } from '../support/until.ts';
 
@@ -72,6 +71,7 @@ describe('a database that its owner changed', () => {
     assert.match(said[1] ?? '', /^ledger of the store: whole, 2 lines$/);
     assert.match(said.join('\n'), new RegExp(`stream ${log.first.stream} of .*: complete`));
     assert.match(said.join('\n'), new RegExp(`stream ${log.next.stream} of .*: unbroken up to 3`));
+    assert.equal(said.at(-1), 'nothing is broken; streams: 1 complete; 1 without a proven end, as any that is being written'); // prettier-ignore
     for (const session of Object.values(sessions)) assert.equal(await ofSession(session), 'complete'); // prettier-ignore
   });
 
@@ -104,10 +104,44 @@ describe('a database that its owner changed', () => {
       const { code, said } = await all();
       const own = said.find((line) => line.startsWith(`stream ${place}`)) ?? '';
       assert.match(own, expected, said.join('\n'));
-      if (own.includes('broken')) assert.equal(code, exitCodes.broken);
+      if (own.includes('broken')) {
+        assert.equal(code, exitCodes.broken);
+        assert.match(
+          said.at(-1) ?? '',
+          /^not all of it holds; streams: .*1 broken or not checked$/,
+        );
+      }
       if (early !== undefined) assert.equal(await ofSession(sessions.early), early);
     });
   }
+
+  describe('where one stream cannot be read', () => {
+    const failing = async (when: string): Promise<void> => {
+      await collectors.db.query(`ALTER TABLE records RENAME TO records_kept;
+        CREATE SEQUENCE reads;
+        CREATE VIEW records AS SELECT stream, seq, session,
+          CASE WHEN stream = '${place}' AND seq = 20 AND ${when} THEN substr(header, 1, -1) ELSE header END AS header,
+          header_hash, salt, payload, received_at, checkpoint FROM records_kept`);
+    };
+    afterEach(async () => {
+      await collectors.db.query('DROP VIEW records; DROP SEQUENCE reads; ALTER TABLE records_kept RENAME TO records'); // prettier-ignore
+    });
+
+    test('it is named, and the others are checked', async () => {
+      await failing('true');
+      const { code, said } = await all();
+      assert.equal(code, exitCodes.broken, said.join('\n'));
+      assert.match(said.join('\n'), new RegExp(`stream ${place} of local/local: could not be checked: .`)); // prettier-ignore
+      assert.match(said.join('\n'), new RegExp(`stream ${log.next.stream} of .*: unbroken up to 3`)); // prettier-ignore
+    });
+
+    test('it is read once more', async () => {
+      await failing("nextval('reads') = 1");
+      const { code, said } = await all();
+      assert.equal(code, exitCodes.unbroken, said.join('\n'));
+      assert.match(said.join('\n'), new RegExp(`stream ${place} of .*: complete`));
+    });
+  });
 
   const ledgers: [what: string, change: () => Promise<unknown>, said: RegExp][] = [
     ['a row of the ledger, edited', () => collectors.db.query(`UPDATE ledger SET line = replace(line, '"seq":33', '"seq":32') WHERE n = 1`), /^ledger of the store: broken at 1:/],
@@ -126,26 +160,3 @@ describe('a database that its owner changed', () => {
     });
   }
 });
-
-/** The collector as `chaperone dev` would tell where it is. */
-function instanceOf({ first, directory }: Collectors): Instance {
-  const file = (name: string, text: string): string => {
-    writeFileSync(join(directory, name), text);
-    return join(directory, name);
-  };
-  return {
-    backends: {},
-    collector: {
-      url: first.url,
-      caFile: file('ca.crt', first.ca),
-      readTokenFile: file('read-token', 'reader'),
-      operatorTokenFile: file('operator-token', 'operator'),
-      publicKeyFile: join(directory, 'collector.key.pub'),
-      ledgerFile: first.ledgerFile,
-      metricsUrl: '',
-    },
-    sidecar: { caFile: '', spoolDir: '', metricsUrl: '', adminSocket: '' },
-    issuer: { tokenUrl: '' },
-    pids: { supervisor: process.pid, sidecar: 0, collector: first.pid, store: 0 },
-  };
-}

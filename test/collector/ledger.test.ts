@@ -8,6 +8,7 @@ import {
   tryParseLedgerLine,
   type LedgerEntry,
 } from '#core/record/ledger.ts';
+import { parseFrames } from '#core/record/frame.ts';
 import {
   overwrite,
   startCollectors,
@@ -83,6 +84,36 @@ describe('the ledger', () => {
     await collectors.first.put([author.start(), author.end(), author.checkpoint()]);
     const [entry] = await about(author);
     assert.deepEqual([entry?.kind, entry?.kind === 'head' && entry.seq], ['head', 3]);
+  });
+
+  test('takes no head from the store: neither of a stream made up there nor of records added there', async () => {
+    const insert = async (author: StreamAuthor, frames: readonly Buffer[]): Promise<void> => {
+      for (const { header, headerBytes } of parseFrames(Buffer.concat(frames)))
+        await collectors.db.query(
+          `INSERT INTO records VALUES ($1, $2, NULL, $3, sha256($3), NULL, NULL, clock_timestamp(), $4)`,
+          [author.stream, header.seq, headerBytes, header.kind === 'checkpoint'],
+        );
+    };
+    const forged = new StreamAuthor();
+    await insert(forged, [forged.start(), forged.end(), forged.checkpoint()]);
+    await collectors.db.query(
+      `INSERT INTO streams (stream, pod, namespace, service_account, acked_seq, head_link, public_key, ended)
+       VALUES ($1, 'local', 'local', 'local', $2, $3, $4, true)`,
+      [forged.stream, forged.seq, forged.link, forged.publicKey],
+    );
+    const left = new StreamAuthor();
+    await collectors.first.put([left.start(), ...left.records(3), left.checkpoint()]);
+    await insert(left, [left.end(), left.unsignedCheckpoint()]);
+    await collectors.db.query(
+      'UPDATE streams SET acked_seq = $2, head_link = $3, ended = true WHERE stream = $1',
+      [left.stream, left.seq, left.link],
+    );
+    const later = new StreamAuthor();
+    await collectors.first.put([later.start(), later.checkpoint()]);
+    await collectors.first.put([...later.records(1), later.checkpoint()]);
+    await until('a later head is there', async () => (await about(later)).length === 2);
+    assert.deepEqual(await about(forged), []);
+    assert.deepEqual((await about(left)).map((entry) => entry.kind === 'head' && entry.seq), [5]); // prettier-ignore
   });
 
   test('names no link for a head that nothing proves', async () => {

@@ -87,7 +87,7 @@ describe('retention', () => {
     assert.deepEqual(
       new Map((await cuts()).map((entry) => [entry.stream, entry.kind === 'cut' && [entry.seq, entry.link, entry.publicKey]])),
       new Map([
-        [author.stream, [cut.seq, cut.link, author.publicKey]],
+        [author.stream, [cut.seq, cut.link, undefined]],
         [unsigned.stream, [whole.seq, whole.link, undefined]],
       ]),
     ); // prettier-ignore
@@ -121,6 +121,17 @@ describe('retention', () => {
     await drop();
     const [entry] = await cuts();
     assert.ok(entry?.kind === 'cut' && entry.seq === 6 && entry.link === unlinked);
+  });
+
+  test('has the link behind a gap again, once a checkpoint is there', async () => {
+    const author = new StreamAuthor();
+    await collectors.first.put([author.start(), ...author.records(1)]);
+    await collectors.first.put([Buffer.concat(author.records(2)).subarray(0, -1)]);
+    await collectors.first.put([...author.records(2), author.checkpoint(), ...author.records(1)]);
+    await age(author);
+    await drop();
+    const [entry] = await cuts();
+    assert.ok(entry?.kind === 'cut' && entry.seq === 8 && entry.link === author.head.link);
   });
 
   test('drops nothing under a legal hold, which is on record', async () => {

@@ -59,6 +59,7 @@ const statements: readonly Finding[] = [
 
 /** Of records, as they are stored. */
 const records: readonly Finding[] = [
+  ['set aside because they did not verify', 'SELECT stream, after_seq, reason FROM quarantine'],
   ['stored twice', 'SELECT stream, seq FROM records GROUP BY stream, seq HAVING count(*) > 1'],
   [
     'allowed, and without a result',
@@ -80,7 +81,6 @@ const records: readonly Finding[] = [
        SELECT FROM streams s WHERE s.stream = a.stream AND s.acked_seq >= a.seq)`,
   ],
   ['gaps that a sidecar knows of', `SELECT stream, seq FROM facts WHERE kind = 'gap'`],
-  ['set aside because they did not verify', 'SELECT stream, after_seq, reason FROM quarantine'],
   [
     'found wrong by the collector',
     `SELECT kind, stream, detail FROM findings WHERE kind NOT IN ('clock-skew', 'stream-unfinished')`,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { projectDirectory } from '../../cli/instance.ts';
 import { scaled } from '../support/random.ts';
@@ -20,32 +20,37 @@ async function workMeanwhile({ load }: Scene): Promise<void> {
   assert.deepEqual([...load.errors.keys()], ['22012']);
 }
 
-test('a collector that hangs for minutes: agents work on, and once it goes on everything is stored', async (t) => {
-  await underLoad(t, { seed: 201, ...unhurried }, async (scene) => {
-    const { collector } = scene.instance.instance.pids;
-    process.kill(collector, 'SIGSTOP');
-    await workMeanwhile(scene);
-    process.kill(collector, 'SIGCONT');
-  });
-});
-
-test('a collector that is killed and gone for minutes: agents work on, and once there is one again everything is stored', async (t) => {
-  const home = mkdtempSync(join(tmpdir(), 'chaperone-away-'));
-  const program = join(home, 'collector.ts');
-  const there = (): void =>
-    writeFileSync(program, `import '${join(projectDirectory, 'collector/main.ts')}';\n`);
-  there();
-  const programs = { sidecar: join(projectDirectory, 'sidecar/main.ts'), collector: program };
-  try {
-    await underLoad(t, { seed: 202, ...unhurried, start: { programs } }, async (scene) => {
+describe('a collector that is away for minutes', { concurrency: true }, () => {
+  test('because it hangs: agents work on, and once it goes on everything is stored', async (t) => {
+    await underLoad(t, { seed: 201, ...unhurried }, async (scene) => {
       const { collector } = scene.instance.instance.pids;
-      rmSync(program); // what is to be started again is not there
-      process.kill(collector, 'SIGKILL');
+      process.kill(collector, 'SIGSTOP');
       await workMeanwhile(scene);
-      there();
-      await until('there is one again', () => scene.instance.instance.pids.collector !== collector);
+      process.kill(collector, 'SIGCONT');
     });
-  } finally {
-    rmSync(home, { recursive: true });
-  }
+  });
+
+  test('because it was killed: agents work on, and once there is one again everything is stored', async (t) => {
+    const home = mkdtempSync(join(tmpdir(), 'chaperone-away-'));
+    const program = join(home, 'collector.ts');
+    const there = (): void =>
+      writeFileSync(program, `import '${join(projectDirectory, 'collector/main.ts')}';\n`);
+    there();
+    const programs = { sidecar: join(projectDirectory, 'sidecar/main.ts'), collector: program };
+    try {
+      await underLoad(t, { seed: 202, ...unhurried, start: { programs } }, async (scene) => {
+        const { collector } = scene.instance.instance.pids;
+        rmSync(program); // what is to be started again is not there
+        process.kill(collector, 'SIGKILL');
+        await workMeanwhile(scene);
+        there();
+        await until(
+          'there is one again',
+          () => scene.instance.instance.pids.collector !== collector,
+        );
+      });
+    } finally {
+      rmSync(home, { recursive: true });
+    }
+  });
 });

@@ -23,7 +23,7 @@ async function denyForAWhile({ instance, load }: Scene): Promise<void> {
 
 for (const [index, [parts, times]] of cases.entries()) {
   test(`kill -9 of the ${parts.join(' and the ')}, again and again: nothing that the backend saw, an agent got or the collector acknowledged is missing`, async (t) => {
-    const { unknown } = await underLoad(t, { seed: 100 + index }, async (scene) => {
+    const { unknown } = await underLoad(t, { seed: 100 + index, pauseMs: 2 }, async (scene) => {
       await killAgain(scene, Math.ceil(scaled(times) / 2), ...parts);
       await denyForAWhile(scene);
       await killAgain(scene, Math.floor(scaled(times) / 2), ...parts);

@@ -112,7 +112,7 @@ export class Load implements AsyncDisposable {
   /** Works over one connection. @throws when it is gone. */
   async #serve(connection: Connection): Promise<void> {
     const { random } = connection;
-    const { session = 200 } = this.#options;
+    const { session = 500 } = this.#options;
     for (let left = 1 + random.below(session); left > 0; left -= 1) {
       if (this.#stop.signal.aborted) return;
       if (random.below(20) === 0) await this.#transact(connection);

@@ -68,7 +68,7 @@ test('a collector that is reached slowly: agents work on, and everything is stor
     { seed: 401, long: 20, start: { environment } },
     async ({ instance, load }) => {
       narrow.target = Number(new URL(instance.instance.collector.url).port);
-      await load.more(scaled(30_000), 'answered', 600_000);
+      await load.more(scaled(15_000), 'answered', 600_000);
       assert.deepEqual([...load.errors.keys()], ['22012']);
     },
   );
@@ -78,7 +78,7 @@ test('a collector that is reached slowly: agents work on, and everything is stor
 test('a collector that runs only now and then: agents work on, and everything is stored in the end', async (t) => {
   await underLoad(t, { seed: 402 }, async ({ instance, load, random }) => {
     const { collector } = instance.instance.pids;
-    for (let left = scaled(100); left > 0; left -= 1) {
+    for (let left = scaled(60); left > 0; left -= 1) {
       process.kill(collector, 'SIGSTOP');
       await delay(random.below(1_500)); // it is the fault
       process.kill(collector, 'SIGCONT');

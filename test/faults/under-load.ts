@@ -16,6 +16,7 @@ export interface Scene {
   readonly instance: TestInstance;
   readonly load: Load;
   readonly random: Random;
+  readonly watch: Watch;
 }
 
 const steadyWork = 20;
@@ -43,7 +44,7 @@ export async function underLoad(
   await using watch = new Watch(instance);
   await using load = new Load(instance, password, options);
   await load.more(steadyWork);
-  await damage({ instance, load, random: new Random(options.seed) });
+  await damage({ instance, load, random: new Random(options.seed), watch });
   await load.more(steadyWork);
   await load.stop();
   const counts = await audit(instance, load.book, watch);
@@ -73,7 +74,7 @@ export async function killAgain(
 ): Promise<void> {
   for (let left = times; left > 0; left -= 1) {
     await load.more(1);
-    await delay(random.below(4_000)); // the moment is the fault: it may be while it still recovers, or long after
+    await delay(random.below(3_000)); // the moment is the fault: it may be while it still recovers, or long after
     await kill(instance, ...parts);
   }
 }

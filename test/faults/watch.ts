@@ -23,6 +23,11 @@ export class Watch implements AsyncDisposable {
     this.#done = Promise.all([this.#watchMemory(), this.#watchStreams()]);
   }
 
+  /** How many records the collector has acknowledged, of all streams. */
+  get records(): number {
+    return [...this.acknowledged.values()].reduce((sum, seq) => sum + seq, 0);
+  }
+
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#done;

@@ -7,7 +7,7 @@ import { Client } from 'pg';
 import type { CollectorSecrets, ServerKeyPair, WriterIdentity } from '#core/control.ts';
 import { createLocalCa } from '../../cli/dev/certificates.ts';
 import { startCollector, type RunningCollector } from '../../cli/dev/node-parts.ts';
-import { projectDirectory } from '../../cli/instance.ts';
+import { projectDirectory, type Instance } from '../../cli/instance.ts';
 import { isAcknowledged, type Acknowledgement } from '#core/record/acknowledgement.ts';
 import { startBackendServer, type BackendServer } from './backend-server.ts';
 import { batchOf, localIdentity } from './stream-author.ts';
@@ -294,4 +294,27 @@ export function isSignedAnswer(key: KeyObject, { body }: Answer): boolean {
 /** Writes a file as the tests that tamper do. */
 export function overwrite(path: string, text: string): void {
   writeFileSync(path, text);
+}
+
+/** The first collector as `chaperone dev` would tell where it is. */
+export function instanceOf({ first, directory }: Collectors): Instance {
+  const file = (name: string, text: string): string => {
+    writeFileSync(join(directory, name), text);
+    return join(directory, name);
+  };
+  return {
+    backends: {},
+    collector: {
+      url: first.url,
+      caFile: file('ca.crt', first.ca),
+      readTokenFile: file('read-token', tokens.read),
+      operatorTokenFile: file('operator-token', tokens.operator),
+      publicKeyFile: join(directory, 'collector.key.pub'),
+      ledgerFile: first.ledgerFile,
+      metricsUrl: '',
+    },
+    sidecar: { caFile: '', spoolDir: '', metricsUrl: '', adminSocket: '' },
+    issuer: { tokenUrl: '' },
+    pids: { supervisor: process.pid, sidecar: 0, collector: first.pid, store: 0 },
+  };
 }

@@ -7,9 +7,10 @@ import pino from 'pino';
 import { StoreSource } from '../../../collector/export/source.ts';
 import { Database } from '../../../collector/store/database.ts';
 import { appendLedger } from '../../../collector/store/ledger.ts';
-import { startCollectors, type Collectors } from '../../support/collectors.ts';
+import { podIdentity, startCollectors, type Collectors } from '../../support/collectors.ts';
 import { exported, honestLog, sessions, short, verified } from '../../support/logs.ts';
 import { scaled } from '../../support/random.ts';
+import { StreamAuthor } from '../../support/stream-author.ts';
 import { MemoryStore, StreamBuilder } from '../../support/stream-builder.ts';
 import { until } from '../../support/until.ts';
 
@@ -19,7 +20,10 @@ describe('exports of a store', () => {
   let source: StoreSource;
   const log = honestLog();
   before(async () => {
-    collectors = await startCollectors({ env: { CHAPERONE_LEDGER_SECONDS: '1' } });
+    collectors = await startCollectors({
+      env: { CHAPERONE_LEDGER_SECONDS: '1' },
+      pods: ['hostile'],
+    });
     database = new Database(collectors.store, pino({ level: 'silent' }));
     source = new StoreSource(database);
     await until('the database is ready', () => database.ready);
@@ -48,6 +52,23 @@ describe('exports of a store', () => {
       assert.ok(bytes.equals(await exported(log.store, wanted)), session);
       const { verdict } = await verified(bytes, { keys: [collectors.publicKey] });
       assert.equal(short(verdict), 'complete');
+    }
+  });
+
+  test('of a stream without an end take nothing from another pod that names it', async () => {
+    const { first, publicKey } = collectors;
+    const trust = { keys: [publicKey] };
+    for (const beyond of [0, 5]) {
+      const own = new StreamAuthor();
+      await first.put([own.start(), ...own.records(3), own.checkpoint()]);
+      const previous = { ...own.head, seq: own.seq + beyond };
+      const other = new StreamAuthor({ identity: podIdentity('hostile') });
+      const frames = [other.start({ previous }), ...other.records(1), other.checkpoint()];
+      assert.equal((await first.put(frames, 'hostile')).status, 200);
+      await ledgered(own.stream, own.seq);
+      await ledgered(other.stream, other.seq);
+      const { verdict } = await verified(await exported(source, { stream: own.stream }), trust);
+      assert.deepEqual(verdict, { kind: 'unbroken', upTo: own.seq });
     }
   });
 

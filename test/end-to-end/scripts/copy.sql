@@ -6,10 +6,10 @@ CREATE TABLE copied (id int, what text, bytes bytea);
 \.
 \copy copied TO stdout
 \copy (SELECT * FROM copied ORDER BY id) TO stdout WITH (FORMAT csv, HEADER)
-\copy (SELECT i, repeat('line ', i % 50), decode(md5(i::text), 'hex') FROM generate_series(1, 20000) i) TO :'file'
-\copy copied FROM :'file'
-\copy (SELECT * FROM copied ORDER BY id, what) TO :'file' (FORMAT binary)
-\copy copied FROM :'file' (FORMAT binary)
+\copy (SELECT i, repeat('line ', i % 50), decode(md5(i::text), 'hex') FROM generate_series(1, 20000) i) TO <file>
+\copy copied FROM <file>
+\copy (SELECT * FROM copied ORDER BY id, what) TO <file> (FORMAT binary)
+\copy copied FROM <file> (FORMAT binary)
 SELECT count(*), sum(id), md5(string_agg(what || coalesce(bytes::text, ''), ',' ORDER BY id, what)) FROM copied;
 COPY copied (id) FROM STDIN;
 7

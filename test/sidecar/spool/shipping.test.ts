@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { parseFrames } from '#core/record/frame.ts';
 import { Background } from '../../../sidecar/spool/background.ts';
+import { unrecordable } from '../../../sidecar/spool/writer.ts';
 import { openLiveSpool, type LiveSpool, type LiveSpoolOptions } from '../../support/live-spool.ts';
 import { startPeerCollector, type PeerCollector } from '../../support/peer-collector.ts';
 import { checkStream } from '../../support/stream-check.ts';
@@ -89,9 +90,7 @@ describe('a stream', () => {
     peer.intercept = () => ({ status: 503, body: {} });
     const second = await open();
     const { stream } = second.spool.writer;
-    await until('it was refused', () =>
-      second.log.some(({ msg }) => /cannot be reached/.test(msg)),
-    );
+    await until('it was refused', () => second.log.some(({ msg }) => /is busy/.test(msg)));
     assert.ok(existsSync(join(directory, before.stream)));
     peer.intercept = undefined;
     await untilAcked(stream, 1);
@@ -188,6 +187,24 @@ describe('the collector', () => {
     assert.deepEqual(gaps.map((gap) => [gap.from, gap.to, gap.reason]), [[from, last, 'quarantined']]); // prettier-ignore
     assert.equal(await live.metric('chaperone_batches_quarantined_total'), 1);
     assert.deepEqual(segmentsOf(stream), []);
+  });
+
+  test('that sets records aside has not committed them for who waits for that', async () => {
+    const live = await open({ waitMs: 60_000 });
+    const { stream } = live.spool.writer;
+    await untilAcked(stream, 1);
+    peer.intercept = ({ frames }) => {
+      peer.intercept = undefined;
+      frames[0]?.payload.fill(0);
+      return undefined;
+    };
+    await record(live, 1);
+    const seq = live.spool.writer.lastSeq;
+    assert.equal(await live.spool.committed.committed(seq), unrecordable);
+    await record(live, 1);
+    assert.equal(await live.spool.committed.committed(live.spool.writer.lastSeq), undefined);
+    await live.spool.close(20_000);
+    assert.equal(peer.streams.get(stream)?.quarantined.length, 1);
   });
 
   test('that has less than it said gets it again, while it is here', async () => {

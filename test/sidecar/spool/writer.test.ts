@@ -134,6 +134,23 @@ describe('SpoolWriter', () => {
     assert.deepEqual(texts(spool), ['patient']);
   });
 
+  test('begins with what it is to begin with, though other things gave up waiting before', async () => {
+    let waitMs = 60_000;
+    using spool = openSpool({ waitMs: () => waitMs });
+    const folder = join(spool.directory, spool.writer.stream);
+    writeFileSync(folder, '');
+    spool.writer.begin(record('the first', true));
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+    assert.equal(spool.troubles.length, 1);
+    waitMs = 0;
+    spool.writer.append(record('an ending', true));
+    assert.equal((await spool.writer.turn())?.refusal.code, 'audit-unavailable');
+    rmSync(folder);
+    spool.writer.append(record('after'));
+    assert.equal(await spool.writer.turn(), undefined);
+    assert.deepEqual(texts(spool), ['the first', 'an ending', 'after']);
+  });
+
   test('refuses at its limit, and has room for endings beyond it', async () => {
     using spool = openSpool({ maxBytes: 100_000, reserveBytes: 100_000 });
     spool.writer.append(record('x'.repeat(99_000)));

@@ -3,16 +3,16 @@ import { rmSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { ChaperoneError } from '#core/errors.ts';
 
 /**
- * Claims a data directory for this process. The claim is a socket, so that it ends with the process however that dies;
+ * Claims a directory for this process until the server that it returns is closed. The claim is a socket, so that it ends with the process however that dies;
  * on Linux one without a file (an abstract name), elsewhere one whose file is removed when nobody answers.
- * @throws ChaperoneError `config-invalid` when another process has it.
+ * @throws ChaperoneError `config-invalid` with `taken` as its message when another process has it.
  */
-export async function lockInstance(data: string): Promise<Server> {
-  const name = `chaperone-${createHash('sha256').update(data).digest('hex').slice(0, 32)}`;
+export async function lockDirectory(directory: string, taken: string): Promise<Server> {
+  const name = `chaperone-${createHash('sha256').update(resolve(directory)).digest('hex').slice(0, 32)}`;
   const abstract = process.platform === 'linux';
   const path = abstract ? `\0${name}` : join(tmpdir(), `${name}.sock`);
   if (!abstract && !(await answers(path))) rmSync(path, { force: true });
@@ -22,8 +22,7 @@ export async function lockInstance(data: string): Promise<Server> {
   try {
     await once(server, 'listening');
   } catch (cause) {
-    const message = `another "chaperone dev" runs on ${data}: stop it, or name another directory with --data`;
-    throw new ChaperoneError('config-invalid', message, { cause });
+    throw new ChaperoneError('config-invalid', taken, { cause });
   }
   return server;
 }
