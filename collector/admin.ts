@@ -1,5 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import type { FastifyInstance } from 'fastify';
+import { uuidPattern } from '#core/uuid.ts';
 import { HttpProblem } from './problem.ts';
 import type { Database } from './store/database.ts';
 import { erase, type ErasureOrder } from './store/erasure.ts';
@@ -15,7 +16,7 @@ export interface AdminOptions {
 }
 
 const words = { type: 'string', minLength: 1, maxLength: 1_024 } as const;
-const uuid = { type: 'string', pattern: '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' } as const;
+const uuid = { type: 'string', pattern: uuidPattern } as const;
 const seq = { type: 'integer', minimum: 1 } as const;
 const range = { type: 'array', items: seq, minItems: 2, maxItems: 2 } as const;
 

@@ -23,11 +23,13 @@ export interface CollectorConfig {
   readonly quarantine: QuarantineLimits;
 }
 
-/** How many bytes of batches that did not verify are kept. */
+/** How much is kept of batches that did not verify. */
 export interface QuarantineLimits {
   readonly maxBytes: number;
   /** Of one pod. */
   readonly maxPodBytes: number;
+  /** How many batches of one pod are set aside within an hour. */
+  readonly maxPodBatches: number;
 }
 
 const megabyte = 1024 * 1024;
@@ -49,6 +51,7 @@ export function readConfig(env: Environment): CollectorConfig {
     quarantine: {
       maxBytes: read.integer('CHAPERONE_QUARANTINE_MAX_BYTES', 0, 2 ** 40, 1024 * megabyte),
       maxPodBytes: read.integer('CHAPERONE_QUARANTINE_POD_BYTES', 0, 2 ** 40, 64 * megabyte),
+      maxPodBatches: read.integer('CHAPERONE_QUARANTINE_POD_BATCHES', 1, 1_000_000, 1_000),
     },
   };
   read.finish();

@@ -9,13 +9,14 @@ import { Admission } from './admission.ts';
 import { readBatch } from './batch.ts';
 import type { QuarantineLimits } from './config.ts';
 import { announceFindings } from './findings.ts';
+import { Floods } from './floods.ts';
 import type { Metrics } from './metrics.ts';
 import { HttpProblem } from './problem.ts';
 import { takeBatch } from './store/append.ts';
 import type { Database } from './store/database.ts';
-import { recordFindings } from './store/findings.ts';
+import { recordFindings, type Finding } from './store/findings.ts';
 import type { Heads } from './store/ledger.ts';
-import { setAside } from './store/quarantine.ts';
+import { setAside, TooMuchAside } from './store/quarantine.ts';
 import { inTurns } from './turns.ts';
 import type { TokenReview } from './writers.ts';
 
@@ -47,6 +48,7 @@ export interface IngestOptions {
 export function registerIngest(app: FastifyInstance, options: IngestOptions): void {
   const { database, tokens, metrics } = options;
   const admission = new Admission();
+  const floods = new Floods();
   const writerOf = ({ headers }: FastifyRequest): WriterIdentity => {
     const writer = tokens.writer(headers.authorization);
     if (!writer) throw new HttpProblem('unauthorized', 'a bearer token that may write is needed');
@@ -70,11 +72,28 @@ export function registerIngest(app: FastifyInstance, options: IngestOptions): vo
       const writer = writerOf(request);
       if (!database.ready) throw new HttpProblem('store-unavailable', 'the database is not ready');
       return admission.work(writer, async () => {
-        const { status, answer } = await take(options, writer, request);
+        const { status, answer } = await take(options, writer, request).catch(
+          async (error: unknown) => {
+            if (error instanceof TooMuchAside)
+              await noteFlood(options, floods.find(writer)).catch(() => floods.forget(writer));
+            throw error;
+          },
+        );
         return reply.code(status).send(answer);
       });
     },
   });
+}
+
+/** Puts on record, in a transaction of its own, why a batch was refused that was rolled back. */
+async function noteFlood(
+  { database, metrics, log }: IngestOptions,
+  finding: Finding | undefined,
+): Promise<void> {
+  metrics.quarantineRefused.inc();
+  if (!finding) return;
+  const findings = await database.transaction((client) => recordFindings(client, [finding]));
+  announceFindings(findings, { log, metrics });
 }
 
 /** Takes one batch; what it returns is committed. */

@@ -36,8 +36,13 @@ export function createMetrics(databaseUp: () => boolean) {
     }),
     commitSeconds: new Histogram({
       name: 'chaperone_collector_commit_seconds',
-      help: 'Time from a verified batch to its commit',
+      help: 'Time from a batch that was read to its commit: it is verified and stored in between',
       buckets: [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5],
+      registers,
+    }),
+    quarantineRefused: new Counter({
+      name: 'chaperone_collector_quarantine_refused_total',
+      help: 'Batches that did not verify and were refused, since too many of their pod were set aside within an hour',
       registers,
     }),
     findings: findingsCounter(registers),

@@ -49,8 +49,8 @@ const signaturesATurn = 100; // about 100 µs each
 const recordsATurn = 1_000;
 
 /**
- * Judges a batch that begins where the stream may go on. `known` are seqs of the batch that are stored already, as found
- * to be the same; `fault` is what was found wrong with them. Yields now and then.
+ * Judges a batch that begins where the stream may go on. `conflict` is what was found wrong with those of its records that
+ * are stored already. Yields now and then.
  */
 export function* judge(
   state: StreamState,

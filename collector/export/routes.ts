@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import { buildExport, type ExportWanted } from '#core/record/export-build.ts';
+import { uuidPattern } from '#core/uuid.ts';
 import { framesType } from '../ingest.ts';
 import { oneSession, oneStream } from '../query.ts';
 import { admitReaders, type ReaderOptions } from '../readers.ts';
@@ -15,7 +16,7 @@ const framesQuery = {
   type: 'object',
   additionalProperties: false,
   required: ['from'],
-  properties: { from: seq, session: { type: 'string', format: 'uuid' } },
+  properties: { from: seq, session: { type: 'string', pattern: uuidPattern } },
 } as const;
 const activityQuery = {
   type: 'object',
@@ -81,14 +82,17 @@ interface Activity {
   readonly streams: readonly { readonly stream: string; readonly ackedSeq: number }[];
 }
 
-/** Says how far streams have come that received something; a batch may be committed a little after its time. */
+/**
+ * Says how far streams have come that received something; a batch may be committed a little after its time. Without a time
+ * it is those that may go on: what has ended will not.
+ */
 async function activity(database: Database, since: string | undefined): Promise<Activity> {
   const rows = await database.query<{ activity: Activity }>(
     `SELECT json_build_object(
        'time', to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
        'streams', coalesce(json_agg(json_build_object('stream', stream, 'ackedSeq', acked_seq)), '[]')) AS activity
-     FROM streams WHERE last_received_at >= $1::timestamptz - interval '1 minute'`,
-    [since ?? '-infinity'],
+     FROM streams WHERE last_received_at >= coalesce($1::timestamptz, clock_timestamp()) - interval '1 minute' OR ($1::timestamptz IS NULL AND NOT ended)`,
+    [since ?? null],
   );
   const [row] = rows;
   if (!row) throw new Error('the store says nothing of its streams');

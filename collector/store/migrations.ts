@@ -63,8 +63,13 @@ export const schema1 = `
   END $$;
 `;
 
+/** Schema 3: what was set aside of a pod within an hour is counted. */
+const schema3 = `
+  CREATE INDEX quarantine_recent ON quarantine (pod, namespace, service_account, received_at);
+`;
+
 /** Steps of the schema, in order; a step that has been released is never changed. */
-const migrations: readonly string[] = [schema1, schema2];
+const migrations: readonly string[] = [schema1, schema2, schema3];
 
 /** The schema is newer than this version knows: nothing that is tried again helps. */
 export class SchemaTooNew extends Error {

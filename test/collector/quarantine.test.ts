@@ -21,8 +21,9 @@ describe('what does not verify', () => {
     const env = {
       CHAPERONE_QUARANTINE_MAX_BYTES: String(300 * kilobyte),
       CHAPERONE_QUARANTINE_POD_BYTES: String(200 * kilobyte),
+      CHAPERONE_QUARANTINE_POD_BATCHES: '40',
     };
-    collectors = await startCollectors({ env, pods: ['honest', 'hostile', 'third'] });
+    collectors = await startCollectors({ env, pods: ['honest', 'hostile', 'third', 'flood'] });
   });
   after(() => collectors[Symbol.asyncDispose]());
 
@@ -132,6 +133,29 @@ describe('what does not verify', () => {
     }
     const bytes = (await kept(other.stream)).map((row) => row.bytes !== null);
     assert.deepEqual(bytes, [true, false], 'the whole is bounded as well');
+  });
+
+  test('is set aside so many times an hour for each pod, then refused, which is one finding', async () => {
+    const { first, db } = collectors;
+    const own = author('flood');
+    const before = await first.findings(undefined);
+    const bodies = Array.from({ length: 44 }, () => batchOf(flipped(own.record({ kind: 'part' }, 'x'), 200))); // prettier-ignore
+    const sent = async (body: Buffer): Promise<number> => (await first.post(body, 'flood')).status;
+    const statuses: number[] = [];
+    for (const body of bodies) statuses.push(await sent(body));
+    assert.deepEqual(
+      statuses,
+      bodies.map((_, index) => (index < 40 ? 202 : 503)),
+    );
+    assert.equal((await kept(own.stream)).length, 40);
+    assert.deepEqual((await first.findings(undefined)).slice(before.length), ['quarantine']);
+    assert.equal(await first.metric('chaperone_collector_quarantine_refused_total'), 4);
+    const { rows } = await db.query(`SELECT FROM ledger WHERE stream = $1 AND kind = 'quarantine'`, [own.stream]); // prettier-ignore
+    assert.equal(rows.length, 40);
+    assert.equal(await sent(bodies[0] ?? Buffer.alloc(0)), 202, 'what is there already is known');
+    assert.equal((await first.put([author('flood').start()], 'flood')).status, 200, 'what verifies is taken'); // prettier-ignore
+    await db.query(`UPDATE quarantine SET received_at = received_at - interval '1 hour' WHERE pod = 'flood'`); // prettier-ignore
+    assert.equal(await sent(bodies.at(-1) ?? Buffer.alloc(0)), 202);
   });
 
   test('cannot be read at all: it is kept for its sender, and refused', async () => {

@@ -166,8 +166,22 @@ describe('a store as it grows', () => {
     assert.deepEqual(await seqsOf('from=4'), [4, 5, 6, 7]);
     assert.deepEqual(await seqsOf(`from=4&session=${sessions.long}`), [6, 7]);
     assert.deepEqual(await seqsOf('from=8'), []);
-    for (const wrong of ['', 'from=0', 'from=x', 'from=1&session=x'])
+    for (const wrong of [
+      '',
+      'from=0',
+      'from=x',
+      'from=1&session=x',
+      `from=1&session=${sessions.long.toUpperCase()}`,
+    ])
       assert.equal((await first.get(`${path}?${wrong}`)).status, 400, wrong);
     assert.equal((await first.get('/v1/activity?since=x')).status, 400);
+    // Who begins to follow is told of streams that may go on, and of those that ended just now.
+    const told = async (): Promise<number> =>
+      ((await first.get('/v1/activity')).body['streams'] as object[]).length;
+    assert.equal(await told(), 1);
+    await collectors.db.query(`UPDATE streams SET ended = true`);
+    assert.equal(await told(), 1);
+    await collectors.db.query(`UPDATE streams SET last_received_at = last_received_at - interval '2 minutes'`); // prettier-ignore
+    assert.equal(await told(), 0);
   });
 });
