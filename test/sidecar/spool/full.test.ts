@@ -86,7 +86,10 @@ describe('a small volume', { skip: unmountable() }, () => {
     const live = await opened(volume, peer);
     const { writer } = live.spool;
     const session = openSession(writer);
-    const running = session.admit({ kind: 'request', facts: { protocol: 'Postgres', statements: [] } });
+    const running = session.admit({
+      kind: 'request',
+      facts: { protocol: 'Postgres', statements: [] },
+    });
     assert.ok(!isRefusal(running));
     const done = await useUp(session);
     assert.ok(done > 500, `${done} requests`);
@@ -135,7 +138,10 @@ describe('a small volume', { skip: unmountable() }, () => {
     const live = await opened(volume, peer);
     const { writer } = live.spool;
     const session = openSession(writer);
-    const running = session.admit({ kind: 'request', facts: { protocol: 'Postgres', statements: [] } });
+    const running = session.admit({
+      kind: 'request',
+      facts: { protocol: 'Postgres', statements: [] },
+    });
     assert.ok(!isRefusal(running));
     for (let n = 0; n < 50; n += 1) assert.ok(await ask(session));
     await writer.turn();
