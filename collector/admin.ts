@@ -54,6 +54,7 @@ export function registerAdmin(
       if (!tokens.isOperator(request.headers.authorization))
         throw new HttpProblem('unauthorized', 'the bearer token of an operator is needed');
       if (!database.ready) throw new HttpProblem('store-unavailable', 'the database is not ready');
+      request.raw.socket.setTimeout(0); // an erasure takes as long as it takes
     });
     routes.post<{ Body: ErasureOrder }>(
       '/v1/erasures',

@@ -315,6 +315,7 @@ class Supervisor {
           CHAPERONE_SPOOL_DIR: join(data, 'spool'),
           CHAPERONE_COLLECTOR_URL: this.#collector?.current.url ?? '',
           CHAPERONE_COLLECTOR_CA_FILE: join(data, 'ca.crt'),
+          CHAPERONE_COLLECTOR_PUBLIC_KEY_FILE: evidenceFiles(data).publicKeyFile,
           CHAPERONE_METRICS_LISTEN: '127.0.0.1:0',
           CHAPERONE_ADMIN_SOCKET: this.#adminSocket,
           CHAPERONE_LISTEN_PORT: String(port),
