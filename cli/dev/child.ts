@@ -45,6 +45,9 @@ const youngGeneration = '--max-semi-space-size=16';
 // The larger a heap may get, the more garbage Node lets lie in it: four times what lives, or with this half as much again.
 const oldGeneration = '--max-old-space-size=1024';
 
+// Large buffers go back to the system when they are freed, which glibc stops to do once it has seen some of them freed.
+const allocator = { MALLOC_MMAP_THRESHOLD_: '262144', MALLOC_ARENA_MAX: '2' };
+
 const maxLogBytes = 10 * 1024 * 1024;
 
 /** Opens a log file for appending; one that has grown long is set aside first, and the one set aside before is dropped. */
@@ -61,7 +64,7 @@ export function startNodeChild<Report>(options: NodeChildOptions<Report>): NodeC
     process.execPath,
     [youngGeneration, oldGeneration, '--disable-warning=ExperimentalWarning', ...options.args],
     {
-      env: options.env,
+      env: { ...allocator, ...options.env },
       stdio: ['ignore', log, log, 'pipe'],
       detached: true,
     },
