@@ -313,6 +313,14 @@ describe('an export that somebody changed', () => {
     }
   });
 
+  test('in which something else than a space is behind a signature of the ledger is broken', async () => {
+    const { store, first, trust } = honestLog();
+    const items = splitItems(await exported(store, { stream: first.stream })).slice(0, -1);
+    const [, line = Buffer.alloc(0)] = items;
+    assert.equal(line.toString('latin1', 5 + 128, 5 + 130), ' {');
+    assert.equal(await opinion(sealed(items.with(1, flipped(line, 5 + 128))), trust), 'broken 1');
+  });
+
   test('in which a header is exchanged for one of the same length is broken', async () => {
     const { store, stream, trust } = shortLog();
     const items = splitItems(await exported(store, { stream: stream.stream })).slice(0, -1);
