@@ -98,7 +98,7 @@ export function tryParseLedgerLine(line: string): LedgerEntry | undefined {
 /** Whether a line was signed with a key. */
 export function isSignedLine(key: KeyObject, line: string): boolean {
   const signature = line.slice(0, 2 * signatureBytes);
-  if (!isHex(signature, signatureBytes)) return false;
+  if (!isHex(signature, signatureBytes) || line[2 * signatureBytes] !== ' ') return false;
   return verify(null, signedText(entryOf(line)), key, Buffer.from(signature, 'hex'));
 }
 

@@ -30,9 +30,10 @@ export class SessionsCheck {
 
   /** Takes a record's header. Returns what is wrong with it. */
   take(header: RecordHeader): string | undefined {
-    const { session } = header;
+    const session: unknown = header.session;
     if (session === undefined || (this.#only !== undefined && session !== this.#only))
       return undefined;
+    if (typeof session !== 'string') return 'its session is no id';
     if (this.#ended) return 'it comes behind the end of its session';
     const n: unknown = header.n;
     const last = this.#open.get(session);

@@ -1,198 +1,199 @@
 """A second verifier of exports and ledgers, written from docs/audit-format.md. Prints a verdict a line.
 
 verify_export.py [--trust KEY.pem]... [--ledger FILE] EXPORT...
-verify_export.py [--trust KEY.pem]... --check-ledger [--ledger COPY] LEDGER...
-"""
-import argparse, struct, zlib
+verify_export.py [--trust KEY.pem]... --check-ledger [--ledger COPY] LEDGER..."""
+import contextlib, getopt, itertools, json, re, struct, sys, zlib
+from hashlib import sha256
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from audit_format import (Broken, UNLINKED, check_ledger, claims, is_hex, is_int, is_signed, items, need, parse,
-                          parse_manifest, read_line, sha)
 
-UNSIGNED = "0" * 128
+ABSENT, UNLINKED, UNSIGNED, SEQ, PLACE = object(), "0" * 64, "0" * 128, range(1, 2**53), range(2**53)
+HASH, SIGNATURE, UUID = map(re.compile, ("[0-9a-f]{64}", "[0-9a-f]{128}", "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"))
+CLAIM = ({"kind": "head", "seq": PLACE, "link": (HASH, ABSENT), "publicKey": (HASH, ABSENT)},
+         {"kind": "cut", "seq": PLACE, "link": HASH, "publicKey": (HASH, ABSENT)},
+         {"kind": "erasure", "ranges": [[PLACE, PLACE]]}, {"kind": "quarantine", "after": PLACE, "sha256": HASH})
+START = {"v": 1, "stream": UUID, "cut": ({"seq": SEQ, "link": HASH}, ABSENT)}
+FIELDS = {b"M": ({"of": "stream", **START}, {"of": "session", "session": UUID, **START}), b"J": {"to": SEQ},
+          b"F": {"v": 1, "kind": str, "stream": str, "seq": SEQ, "time": str}, b"S": {"stream": UUID}}
+LIMITS = {b"M": 65536, b"L": 1048576, b"F": 4194312, b"H": 1048576, b"J": 1024, b"S": 1024, b"E": 32}
+NEXT = {b"M": b"LFHJSE", b"L": b"LFHJSE", b"F": b"FHJSE", b"H": b"FHJSE", b"J": b"F", b"S": b"F", b"E": b""}
+JSON = json.JSONDecoder(parse_constant=int)  # int refuses NaN, which is not JSON
+
+class Broken(ValueError):
+    """At which record, None for the one due; of which chain, None for the one that is read."""
+
+def need(condition, at=None, chain=None):
+    if not condition: raise Broken(at, chain)
+
+def fits(got, want):
+    """Whether a value is as wanted: fields by name, one of several, a list of one kind or a pair, a kind, a value."""
+    match want:
+        case dict(): return type(got) is dict and all(fits(got.get(name, ABSENT), want[name]) for name in want)
+        case tuple(): return any(fits(got, each) for each in want)
+        case list(): return type(got) is list and len(want) in (1, len(got)) and all(map(fits, got, want * len(got)))
+        case type(): return type(got) is want
+        case range(): return type(got) is int and got in want
+        case re.Pattern(): return type(got) is str and want.fullmatch(got) is not None
+    return type(got) is type(want) and got == want
+
+def read_line(line, keys=()):
+    """The entry in a line of the ledger, None where it cannot be read, and whether one of the keys signed the line."""
+    entry, signed, rule = None, False, {"v": 1, "n": SEQ, "previous": HASH, "kind": str, "stream": str}
+    if re.match(b"[0-9a-f]{128} ", line):
+        with contextlib.suppress(ValueError, RecursionError): entry = JSON.decode(line[129:].decode("utf-8", "replace"))
+        for key in keys:
+            with contextlib.suppress(InvalidSignature):
+                signed = key.verify(bytes.fromhex(line[:128].decode()), b"chaperone/ledger/v1\n" + line[129:]) is None
+    return entry if fits(entry, rule) else None, signed
+
+def check_ledger(lines, keys, at, previous, copy=(), begin=1):
+    """Checks the lines behind line `at`, and that those of a copy, which begins at line `begin`, are among them."""
+    for line, same in itertools.zip_longest(lines, itertools.chain(itertools.repeat(None, begin - 1), copy)):
+        at, (entry, signed) = at + 1, read_line(line or b"", keys)
+        follows = entry and entry["n"] == at and previous in (None, entry["previous"])
+        if not follows or same not in (None, line) or (keys and not signed): return f"broken {at}"
+        previous = sha256(line[129:]).hexdigest()
+    return f"whole {at}"
+
+def items(data):
+    """Splits an export: type, fields, body, content of a record. Raises what is wrong with the form where it is met."""
+    need(data[:20] == b"chaperone/export/v1\n")
+    at, allowed = 20, b"M"
+    while allowed:
+        kind, length = struct.unpack(">cI", data[at : at + 5])
+        body, content = data[at + 5 : at + 5 + length], b""
+        need(kind in allowed and len(body) == length <= LIMITS[kind])
+        need(kind != b"H" or (body and length % 32 == 0))
+        need(kind != b"E" or body == sha256(memoryview(data)[:at]).digest())
+        if kind == b"F":
+            size, crc, header = struct.unpack(">III", body[:12])
+            need(size == length - 8 and crc == zlib.crc32(body[8:]) and header <= 65536 and header + 12 <= length)
+            body, content = body[12 : 12 + header], body[12 + header :]
+            need(len(content) not in range(1, 17))  # a salt alone
+        elif kind in b"MLJS": body.decode()  # raises what is not UTF-8
+        fields = JSON.decode(body.decode("utf-8", "replace")) if kind in FIELDS else None
+        need(fits(fields, FIELDS.get(kind)))
+        yield kind, fields, body, content
+        at, allowed = at + 5 + length, NEXT[kind]
+    need(at == len(data))  # nothing is behind the end
+
 class Chain:
-    """One stream of an export. `lines`: what is trusted, or taken at its word."""
-    def __init__(self, stream, lines, trusted, cut=None, whole=False, before=None):
-        self.stream, self.whole, self.before, self.key = stream, whole, before, None
-        self.p = cut["seq"] if cut else 0
-        self.link = bytes.fromhex(cut["link"]) if cut else sha(b"chaperone/v1\n", stream.encode())
-        self.lines = [line for line in lines if line["stream"] == stream]
-        self.strict = trusted and bool(self.lines)
-        self.places = [line for line in self.lines if line["kind"] in ("head", "cut")]
-        self.keys = [line["publicKey"] for line in self.places if "publicKey" in line]
-        self.links = {}
-        for line in self.places:
-            if line.get("link", UNLINKED) != UNLINKED: self.links.setdefault(line["seq"], set()).add(line["link"])
-        self.proven, self.may_jump, self.jumped, self.end, self.proves = 0, False, False, "open", False
-
-    def begin(self, cut=None):
-        if cut:
-            known = [(line["seq"], line["link"]) for line in self.places if line["kind"] == "cut"]
-            need(not self.strict or (cut["seq"], cut["link"]) in known, "a cut that the ledger does not know", 1)
-            self.use_key(self.keys[0] if self.keys else None)
-        self.at_ledger()
-
-    def use_key(self, key):
-        self.key = key if is_hex(key, 32) else None
-        need(all(other == self.key for other in self.keys), "the ledger names another key")
-
-    def at_ledger(self):
-        if self.p not in self.links: return
-        need(self.links[self.p] == {self.link.hex()}, "the ledger has another link", self.p)
-        self.proven = self.p
-
-    def step(self, header_hash):
-        self.link, self.p = sha(self.link, header_hash), self.p + 1
-        self.at_ledger()
-
-    def frame(self, body):
-        """Takes a record. Returns its header, and whether its payload was erased."""
-        need(len(body) >= 12, "too short for a frame")
-        n, crc, h = struct.unpack(">III", body[:12])
-        need(n == len(body) - 8 and n <= 4194304 and h <= 65536 and 12 + h <= len(body), "lengths of the frame")
-        need(zlib.crc32(body[8:]) == crc, "CRC")
-        header, salt, payload = body[12 : 12 + h], body[12 + h : 28 + h], body[28 + h :]
-        fields = parse(header.decode("utf-8", "replace"))
-        kind, seq, named = fields.get("kind"), fields.get("seq"), fields.get("payload")
-        need(fields.get("v") == 1 and isinstance(kind, str) and isinstance(fields.get("time"), str), "header")
-        need(fields.get("stream") == self.stream and is_int(seq) and seq == self.p + 1, "another record is due")
-        need(not salt or payload, "a salt alone")
-        need((kind == "stream.start") == (seq == 1), "the start of the stream")
-        need(self.end == "open" or (self.end == "ended" and kind == "checkpoint"), "behind the end of the stream")
-        erased = isinstance(named, dict) and not payload
-        if payload: need(isinstance(named, dict) and named.get("length") == len(payload)
-                         and named.get("hash") == sha(salt, payload).hex(), "payload")
-        elif erased and self.strict: need(any(first <= seq <= last for line in self.lines if line["kind"] == "erasure"
-                                              for first, last in line["ranges"]), "a payload is missing")
-        if kind == "gap" and self.whole:
-            since = fields.get("from")
-            raise Broken("a gap", since if is_int(since) and since < seq else seq)
-        signs = kind == "checkpoint" and fields.get("signature") != UNSIGNED
-        need(signs or not self.jumped, "a jump leads to no signed checkpoint")
-        if kind == "checkpoint": self.checkpoint(fields.get("link"), signs, fields.get("signature"))
-        if kind == "stream.start":
-            if self.before: self.follows(fields.get("previous"))
-            self.use_key(fields.get("publicKey"))
-        self.jumped, self.may_jump = False, signs
-        self.end = "sealed" if self.end == "ended" else "ended" if kind == "stream.end" else "open"
-        self.step(sha(header))
-        return fields, erased
-
-    def checkpoint(self, link, signs, signature):
-        if self.jumped and is_hex(link, 32): self.link = bytes.fromhex(link)
-        need(link == self.link.hex() or (not signs and link == UNLINKED), "a checkpoint of another link")
-        if not signs: return
-        need(self.key and is_hex(signature, 64), "no key, or no signature")
-        text = f"chaperone/v1\n{self.stream}\n{self.p}\n{link}".encode()
-        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.key))
-        need(is_signed(key, signature, text), "a signature that does not verify")
-        self.proven = self.p
-
-    def follows(self, named):
-        named, before = named if isinstance(named, dict) else {}, self.before
-        if named.get("stream") == before.stream and is_int(named.get("seq")):
-            need(named["seq"] <= before.p, "the successor names a later end", before.p + 1, before.stream)
-        found = (named.get("stream"), named.get("seq"), named.get("link"))
-        self.proves = named.get("link") != UNLINKED
-        need(found[:2] == (before.stream, before.p) and found[2] in (before.link.hex(), UNLINKED), "the successor names another end")
-
-    def other(self, kind, body):
-        """Takes any other item: no record may be due that only a frame can be."""
-        begun = not (self.before and self.p == 0) and not self.jumped
-        if kind == b"H":
-            need(begun and not self.whole and self.end == "open", "records are left out")
-            self.may_jump = False
-            for at in range(0, len(body), 32): self.step(body[at : at + 32])
+    """A stream of an export as far as it was read. `about`: the manifest, or what names the successor of `before`."""
+    def __init__(self, about, lines, trusted, before=None):
+        self.about, self.before, self.stream, self.whole = about, before, about["stream"], about.get("of") == "stream"
+        lines = [line for line in lines if line["stream"] == self.stream]
+        places = [line for line in lines if line["kind"] in ("head", "cut")]
+        self.keys = [line["publicKey"] for line in places if "publicKey" in line]
+        self.ranges = [pair for line in lines if line["kind"] == "erasure" for pair in line["ranges"]]
+        self.head = max((line["seq"] for line in places if line["kind"] == "head"), default=0)
+        self.strict, self.signed, self.open, self.links = trusted and lines, None, {}, {}
+        for line in places: self.links.setdefault(line["seq"], set()).add(line.get("link", UNLINKED))
+        self.jumped = self.proves = self.ended = self.proven = self.end = self.first = self.last = self.erased = 0
+        cut = about.get("cut", {"seq": 0, "link": sha256(b"chaperone/v1\n" + self.stream.encode()).hexdigest()})
+        self.key = self.keys[0] if self.keys and "cut" in about else None
+        if "cut" in about:
+            known = [line["link"] for line in places if fits(line, {"kind": "cut", "seq": cut["seq"]})]
+            need(not self.strict or known[-1:] == [cut["link"]], at=1)
+            need(len(set(self.keys)) < 2)
+        self.move(bytes.fromhex(cut["link"]), cut["seq"])
+    def move(self, link, place):  # to a record; its link is that of the ledger, if it names one
+        self.link, self.place, named = link, place, self.links.get(place, set()) - {UNLINKED}
+        need(named <= {link.hex()}, at=place)
+        if named: self.proven = place
+    def take(self, kind, fields, body, content):  # an item; of the export of a stream nothing is left out
+        if kind == b"F": self.take_record(fields, body, content)
+        elif kind == b"H":
+            need(not self.end and not self.whole)
+            for [part] in struct.iter_unpack("32s", body): self.move(sha256(self.link + part).digest(), self.place + 1)
         elif kind == b"J":
-            need(self.may_jump and not self.whole, "no jump from here")
-            need(parse(body)["to"] >= self.p + 2, "a jump that leads back")
-            self.may_jump, self.jumped, self.p = False, True, parse(body)["to"] - 1
-        else: need(begun, "a record is due")
+            need(self.signed == self.place and fields["to"] >= self.place + 2 and not self.whole)
+            self.place, self.jumped = fields["to"] - 1, True
+        else: need(self.before or (self.head <= self.place if self.whole else self.last))
+    def take_record(self, fields, header, content):
+        kind, seq, named = fields["kind"], fields["seq"], fields.get("payload")
+        need(fields["stream"] == self.stream and seq == self.place + 1 and (kind == "stream.start") == (seq == 1))
+        need(not self.end or (kind == "checkpoint" and seq == self.end + 1))  # nothing else is behind the end
+        need(not content or fits(named, {"length": len(content) - 16, "hash": sha256(content).hexdigest()}))
+        erased = not content and named not in (None, False, "")
+        need(not (erased and self.strict) or any(first <= seq <= last for first, last in self.ranges))
+        if kind == "gap": need(not self.whole, fields["from"] if fits(fields.get("from"), range(1, seq)) else seq)
+        signs = kind == "checkpoint" and fields.get("signature") != UNSIGNED
+        need(signs or not self.jumped)  # a jump leads to a signed checkpoint
+        if kind == "checkpoint": self.take_checkpoint(fields.get("link"), fields.get("signature"))
+        if kind == "stream.start": self.take_start(self.before, fields.get("previous"), fields.get("publicKey"))
+        if kind == "stream.end": self.end = seq
+        self.take_number(fields)
+        self.move(sha256(self.link + sha256(header).digest()).digest(), seq)
+        self.jumped, self.signed, self.erased = False, signs and seq, self.erased + erased
+    def take_checkpoint(self, link, signature):  # behind a jump its link is taken for that of the chain
+        if self.jumped and fits(link, HASH): self.link = bytes.fromhex(link)
+        need(link == self.link.hex() or (signature == UNSIGNED and link == UNLINKED))
+        if signature == UNSIGNED: return
+        need(fits(self.key, HASH) and fits(signature, SIGNATURE))
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.key))
+        key.verify(bytes.fromhex(signature), f"chaperone/v1\n{self.stream}\n{self.place}\n{link}".encode())
+        self.proven = self.place
+    def take_start(self, before, named, key):  # `named`: how the stream before it ended
+        if before:
+            need(not fits(named, {"stream": before.stream, "seq": range(before.place + 1, 2**53)}), chain=before)
+            need(fits(named, {"stream": before.stream, "seq": before.place, "link": (before.link.hex(), UNLINKED)}))
+            self.proves = named["link"] != UNLINKED
+        self.key = key
+        need(self.keys.count(key) == len(self.keys))
+    def take_number(self, fields):  # of a record in its session: in that of the export, or in all
+        session, n, ends = fields.get("session", ABSENT), fields.get("n"), fields["kind"] == "session.end"
+        if session is ABSENT or not (self.whole or session == self.about.get("session")): return
+        need(type(session) is str and fits(n, SEQ) and (self.whole or not self.ended))
+        last = self.open.pop(session, 0)
+        need((n == last + 1 or (not last and "cut" in self.about)) and (last or len(self.open) < 10**6))
+        need(not ends or fits(fields.get("count"), n))
+        if not ends: self.open[session] = n
+        self.first, self.last, self.ended = self.first or n, fields["seq"], ends
 
-class Sessions:
-    """Numbers of records within their sessions: of `only` one, or of all."""
-    def __init__(self, only, after_cut):
-        self.only, self.after_cut, self.open, self.first, self.last, self.ended = only, after_cut, {}, None, 0, False
-
-    def take(self, header):
-        session, n = header.get("session"), header.get("n")
-        if session is None or self.only not in (None, session): return
-        need(not self.ended, "behind the end of its session", header["seq"])
-        begins = session not in self.open and self.after_cut
-        need(is_int(n) and (begins or n == self.open.get(session, 0) + 1), "its number in the session", header["seq"])
-        self.open[session], self.first, self.last = n, self.first or n, header["seq"]
-        if header["kind"] == "session.end":
-            need(header.get("count") == n, "the count of the session", header["seq"])
-            self.ended = self.only is not None
-            del self.open[session]
-
-def verify(data, keys, copy):
-    trusted, lines, chains, due, erased, signers = bool(keys) or copy is not None, list(copy or []), [], 0, 0, set()
+def verify(data, keys, claims, trusted):
+    """The verdict on an export, and how many payloads were erased. `claims`: what a copy of the ledger says."""
+    lines, chains, signed, start = list(claims), [], set(), -1
     try:
-        for kind, body in items(data):
-            if kind == b"M":
-                stream, whole, only, cut = parse_manifest(body)
-                sessions, due = Sessions(only, cut is not None), cut["seq"] + 1 if cut else 1
-                continue
-            if kind == b"L":
-                line = read_line(body.decode(), keys)
-                signers.add(bool(line))
-                if line and claims(line) and (keys or copy is None): lines.append(line)
-                continue
-            if not chains:
-                need(not keys or len(signers) < 2, "lines of the ledger that no trusted key has signed")
-                chains.append(Chain(stream, lines, trusted, cut, whole))
-                chains[0].begin(cut)
-            chain = chains[-1]
-            if kind == b"F":
-                header, missing = chain.frame(body)
-                if len(chains) == 1: sessions.take(header)
-                erased += missing and len(chains) == 1
-            else: chain.other(kind, body)
-            if kind in b"SE" and len(chains) == 1:
-                beyond = [line for line in chain.places if line["kind"] == "head" and line["seq"] > chain.p]
-                need(not (whole and beyond), "the ledger has more records")
-                need(whole or sessions.first, "no record of the session")
-            if kind == b"S":
-                chains.append(Chain(parse(body)["stream"], lines, trusted, before=chain))
-                chains[-1].begin()
-    except (Broken, UnicodeDecodeError) as error:
-        chain = chains[-1] if chains else None
-        at, found = getattr(error, "at", None), getattr(error, "stream", None) or (chain and chain.stream)
-        at = at if at is not None else chain.p + 1 if chain else due
-        return f"broken {at}" + (f" {found}" if chain and found != stream else ""), erased
-    return judge(chains, sessions, whole, trusted), erased
+        for kind, fields, body, content in items(data):
+            if kind == b"M": about, start = fields, fields["cut"]["seq"] if "cut" in fields else 0
+            elif kind == b"L":
+                entry, by_key = read_line(body, keys)
+                need((signed := signed | {by_key}) != {True, False})
+                if (by_key or not trusted) and fits(entry, CLAIM): lines.append(entry)
+            else:
+                chains = chains or [Chain(about, lines, trusted)]
+                chains[-1].take(kind, fields, body, content)
+            if kind == b"S": chains.append(Chain({"stream": fields["stream"]}, lines, trusted, chains[-1]))
+    except (ValueError, RecursionError, struct.error, InvalidSignature) as error:
+        at, chain = error.args if isinstance(error, Broken) else (None, None)
+        if not chains: return f"broken {start + 1 if at is None else at}", 0
+        chain = chain or chains[-1]
+        name = f" {chain.stream}" if chain.stream != chains[0].stream else ""
+        return f"broken {chain.place + 1 if at is None else at}{name}", chains[0].erased
+    return judge(chains, trusted), chains[0].erased
 
-def judge(chains, sessions, whole, trusted):
-    reach = follows = 0
-    for chain in reversed(chains):
-        successor, reach = follows, chain.p if follows > 0 else chain.proven
-        follows = reach if chain.proves else 0
-    first, more = chains[0], True
-    last, ended = (first.p, first.end != "open") if whole else (sessions.last, sessions.ended)
-    if not (ended or (whole and successor > 0)) or reach < last: return f"unbroken {min(last, reach)}"
-    needed = last
-    for chain in chains:
-        if more and not (trusted and chain.key in chain.keys): return "consistent"
-        more = more and (chain.proven < needed or (chain is first and whole and not ended))
-        needed = 1
-    return "complete" if whole or sessions.first == 1 else "consistent"
+def judge(chains, trusted):  # the verdict where nothing is broken
+    first, followers = chains[0], itertools.takewhile(lambda chain: chain.proves, chains[1:])
+    proof = next((index for index, chain in enumerate(followers, 1) if chain.proven), 0)
+    last, ended = (first.place, first.end or proof) if first.whole else (first.last, first.ended)
+    reach = first.place if proof else first.proven
+    if not ended or reach < last: return f"unbroken {min(last, reach)}"
+    needed = chains[: proof + 1] if first.proven < last or (first.whole and not first.end) else chains[:1]
+    named = trusted and all(chain.key in chain.keys for chain in needed)
+    return "complete" if named and (first.whole or first.first == 1) else "consistent"
 
 def main():
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--trust", action="append", default=[])
-    arguments.add_argument("--ledger")
-    arguments.add_argument("--check-ledger", action="store_true")
-    arguments.add_argument("files", nargs="+")
-    given = arguments.parse_args()
-    keys = [load_pem_public_key(open(path, "rb").read()) for path in given.trust]
-    copy = None if given.ledger is None else lines_of(given.ledger)
-    if given.check_ledger: return [print(check_ledger(lines_of(path), keys, copy or [])) for path in given.files]
-    if copy is not None and not check_ledger(copy, keys, None).startswith("whole"):
-        return print("ledger", check_ledger(copy, keys, None))
-    known = None if copy is None else [line for line in (read_line(text, keys) for text in copy) if line and claims(line)]
-    for path in given.files: print(*verify(open(path, "rb").read(), keys, known))
-
-def lines_of(path): return open(path, encoding="utf-8", newline="\n").read().split("\n")[:-1]
+    options, paths = getopt.gnu_getopt(sys.argv[1:], "", ["trust=", "ledger=", "check-ledger"])
+    keys = [load_pem_public_key(open(path, "rb").read()) for name, path in options if name == "--trust"]
+    copies = [open(path, "rb").read().split(b"\n")[:-1] for name, path in options if name == "--ledger"]
+    copy, files = copies[0] if copies else [], (open(path, "rb").read() for path in paths)
+    begin = next((entry["n"] for entry, _ in map(read_line, copy[:1]) if entry), 1)
+    if ("--check-ledger", "") in options:
+        return [print(check_ledger(data.split(b"\n")[:-1], keys, 0, UNLINKED, copy, begin)) for data in files]
+    checked = check_ledger(copy, keys, begin - 1, None)
+    claims = [entry for entry, _ in map(read_line, copy) if fits(entry, CLAIM)]
+    if checked.startswith("broken"): return print("ledger", checked)
+    for data in files: print(*verify(data, keys, claims, bool(keys or copies)))
 
 main()

@@ -57,6 +57,11 @@ describe('a stream as its sidecar wrote it', () => {
       stream.add({ kind: 'session.start', n: 2 }, '', early);
       return stream.end();
     })(), 'broken 3'],
+    ['with a session whose id is no text', (() => {
+      const stream = begun();
+      stream.add({ kind: 'session.start', session: [early], n: 1 });
+      return stream.end();
+    })(), 'broken 3'],
     ['with a session that counts wrongly', (() => {
       const stream = begun().begin(early);
       stream.add({ kind: 'session.end', count: 3 }, '', early);
