@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Client } from 'pg';
 import { transcribe } from '#core/postgres/transcript.ts';
 import { isAlive } from '../../cli/instance.ts';
+import { metricOf } from '../support/metrics.ts';
 import { Random, scaled } from '../support/random.ts';
 import { allSessions, startInstance, verifyAll, type TestInstance } from '../support/instance.ts';
 import { until } from '../support/until.ts';
@@ -133,4 +137,22 @@ test('the spool that a killed sidecar leaves is shipped by the next one', async 
   );
   assert.ok((await recordedMarkers(instance)).has('1'));
   await client.end().catch(() => undefined); // its connection went with the sidecar
+});
+
+test('a sidecar does not believe what another than its collector acknowledges', async () => {
+  await using instance = await startInstance();
+  const other = generateKeyPairSync('ed25519').publicKey;
+  const file = join(instance.data, 'collector.key.pub');
+  rmSync(file);
+  writeFileSync(file, other.export({ type: 'spki', format: 'pem' }));
+  const { sidecar } = instance.instance.pids;
+  process.kill(sidecar, 'SIGKILL');
+  await until('there is another sidecar', () => instance.instance.pids.sidecar !== sidecar);
+  const client = await instance.connect();
+  await client.query('SELECT 1');
+  await client.end();
+  await until(
+    'an acknowledgement was not believed',
+    async () => (await metricOf(instance, 'chaperone_acknowledgements_rejected_total')) > 0,
+  );
 });
