@@ -18,6 +18,7 @@ export class Floods {
     const detail = `of pod ${namespace}/${pod}: too many batches did not verify within an hour, further ones are refused`;
     return { kind: 'quarantine', stream: undefined, detail };
   }
+
   /** The finding could not be stored: it is found again. */
   forget(writer: WriterIdentity): void {
     this.#toldAt.delete(nameOf(writer));

@@ -127,7 +127,7 @@ describe('a hostile client', { skip: linux }, () => {
       await standsStill(() => metricOf(instance, 'chaperone_spool_written_bytes_total'));
       await standsStill(() => socket.bytesWritten - socket.writableLength);
       assert.ok(
-        pssOf(instance.instance.pids.sidecar) < 250 * 1024 * 1024,
+        pssOf(instance.instance.pids.sidecar) < 200 * 1024 * 1024,
         `${pssOf(instance.instance.pids.sidecar)} bytes`,
       );
       const client = await instance.connect();
