@@ -78,7 +78,7 @@ async function once(payloadBytes: number, seconds: number, profile: boolean): Pr
 async function pair(session: LiveSession, answer: Buffer): Promise<void> {
   const permit = session.admit({
     kind: 'request',
-    facts: { protocol: 'Postgres' },
+    facts: { protocol: 'Postgres', statements: [] },
     content: { type: 'postgres.query', bytes: text },
   });
   if (isRefusal(permit) || (await permit.recorded)) throw new Error('it was to be recorded');

@@ -1,8 +1,6 @@
 import type { ErrorCode } from './errors.ts';
+import type { Facts } from './facts.ts';
 import type { OutcomeStatus, PayloadType } from './record/kinds.ts';
-
-/** What a lane knows of an operation and policies decide on; tagged by protocol. */
-export type Facts = { readonly protocol: 'Postgres' } | { readonly protocol: 'TCP' };
 
 /** Stands in for facts where bytes could not be understood: never allowed under Enforce. */
 export interface Unreadable {

@@ -1,4 +1,5 @@
-import type { Facts, Unreadable } from '../operation.ts';
+import type { Facts } from '../facts.ts';
+import type { Unreadable } from '../operation.ts';
 import type { RecordedVerdict } from '../record/kinds.ts';
 import type { EffectivePolicy } from './resolve.ts';
 

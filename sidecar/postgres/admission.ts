@@ -31,7 +31,7 @@ interface Message {
   readonly open: boolean;
 }
 
-const facts = { protocol: 'Postgres' } as const;
+const facts = { protocol: 'Postgres', statements: [] } as const;
 const headerBytes = 5;
 
 /**

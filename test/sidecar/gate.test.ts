@@ -21,7 +21,7 @@ describe('the text of a query, as its record is read', () => {
     const session = openSession(spool.writer, { record: { requests } });
     const permit = session.admit({
       kind: 'request',
-      facts: { protocol: 'Postgres' },
+      facts: { protocol: 'Postgres', statements: [] },
       content: { type: 'postgres.query', bytes: Buffer.from(text) },
       open: rest !== undefined,
     });
@@ -57,7 +57,7 @@ describe('an answer that could not be recorded in time', () => {
     const session = openSession(spool.writer, spec);
     const permit = session.admit({
       kind: 'request',
-      facts: { protocol: 'Postgres' },
+      facts: { protocol: 'Postgres', statements: [] },
       content: { type: 'postgres.query', bytes: Buffer.from('SELECT 1') },
     });
     assert.ok(!isRefusal(permit));

@@ -43,7 +43,7 @@ async function ask(session: ReturnType<typeof openSession>): Promise<void> {
   const statement = random.below(4) === 0;
   const asked = session.admit({
     kind: statement ? 'statement' : 'request',
-    facts: { protocol: 'Postgres' },
+    facts: { protocol: 'Postgres', statements: [] },
     content: { type: 'postgres.query', bytes: Buffer.from(text) },
   });
   if (isRefusal(asked)) throw new Error('it was to be allowed');

@@ -277,7 +277,7 @@ describe('combining policies', () => {
       (spec, index) =>
         parsed(policy(spec, index % 2 === 0 ? 'local' : undefined, `p${index}`)) as AuditPolicy,
     );
-  const readable = { protocol: 'Postgres' } as const;
+  const readable = { protocol: 'Postgres', statements: [] } as const;
   const unreadable = { protocol: 'Unreadable', because: 'a test' } as const;
   const observe = { mode: 'Observe' };
   const enforce = { mode: 'Enforce' };

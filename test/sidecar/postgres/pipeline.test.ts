@@ -23,7 +23,7 @@ const bodies = new Map<string, Buffer>([
 ]);
 
 function permit(session: LiveSession, kind: 'request' | 'statement' = 'request'): Permit {
-  const answer = session.admit({ kind, facts: { protocol: 'Postgres' } });
+  const answer = session.admit({ kind, facts: { protocol: 'Postgres', statements: [] } });
   assert.ok(!isRefusal(answer));
   return answer;
 }

@@ -16,7 +16,7 @@ function permit(): Permit {
   using spool = openSpool();
   const admitted = openSession(spool.writer).admit({
     kind: 'request',
-    facts: { protocol: 'Postgres' },
+    facts: { protocol: 'Postgres', statements: [] },
     content: { type: 'postgres.query', bytes: Buffer.from('SELECT 1') },
   });
   assert.ok(!isRefusal(admitted));

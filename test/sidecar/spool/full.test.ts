@@ -66,7 +66,7 @@ async function useUp(session: ReturnType<typeof openSession>): Promise<number> {
 async function ask(session: ReturnType<typeof openSession>): Promise<boolean> {
   const permit = session.admit({
     kind: 'request',
-    facts: { protocol: 'Postgres' },
+    facts: { protocol: 'Postgres', statements: [] },
     content: { type: 'postgres.query', bytes: Buffer.alloc(10_000, 'q') },
   });
   assert.ok(!isRefusal(permit));
@@ -88,7 +88,7 @@ describe('a small volume', { skip: unmountable() }, () => {
     const session = openSession(writer);
     const running = session.admit({
       kind: 'request',
-      facts: { protocol: 'Postgres' },
+      facts: { protocol: 'Postgres', statements: [] },
     });
     assert.ok(!isRefusal(running));
     const done = await useUp(session);
@@ -140,7 +140,7 @@ describe('a small volume', { skip: unmountable() }, () => {
     const session = openSession(writer);
     const running = session.admit({
       kind: 'request',
-      facts: { protocol: 'Postgres' },
+      facts: { protocol: 'Postgres', statements: [] },
     });
     assert.ok(!isRefusal(running));
     for (let n = 0; n < 50; n += 1) assert.ok(await ask(session));

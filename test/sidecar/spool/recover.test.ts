@@ -21,7 +21,7 @@ const keys = generateKeyPairSync('ed25519');
 const query = (text: string) =>
   ({
     kind: 'request',
-    facts: { protocol: 'Postgres' },
+    facts: { protocol: 'Postgres', statements: [] },
     content: { type: 'postgres.query', bytes: Buffer.from(text) },
   }) as const;
 
