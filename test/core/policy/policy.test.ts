@@ -98,9 +98,8 @@ describe('parseResource', () => {
     [backend, 'spec.hosts', Array.from({ length: 257 }, () => 'h'), /at most 256/],
     [backend, 'spec.credential.type', 'Token', /unsupported/],
     [backend, 'spec.credential.password', 'x', /unknown field/],
-    [backend, 'spec.postgres', { settings: [] }, /unsupported/],
     [backend, 'spec.postgres', { userMapping: [{ user: 'a' }] }, /missing/],
-    [backend, 'spec.postgres', { userMapping: [mapped('a'), mapped('a')] }, /mapped twice/],
+    [backend, 'spec.postgres', { userMapping: [mapped('a'), mapped('a')] }, /stands twice/],
     [
       backend,
       'spec.postgres',
@@ -143,10 +142,15 @@ describe('parseResource', () => {
     [policy(), 'spec.record', { maxBytes: 1.5 }, /integer/],
     [policy(), 'spec.onAuditUnavailable', { wait: '10' }, /duration/],
     [policy(), 'spec.onAuditUnavailable', { wait: '2m' }, /duration/],
-    [policy(), 'spec.limits', { sessions: 1 }, /unsupported/],
-    [policy(), 'spec.rules', [], /unsupported/],
-    [policy(), 'spec.unknownHosts', 'Deny', /unsupported/],
-    [policy(), 'spec.inbound', {}, /unsupported/],
+    [backend, 'spec.hosts', ['a', 'a'], /stands twice/],
+    [policy(), 'spec.maxBundleAge', '1h', /unsupported/],
+    [policy(), 'spec.unknownHosts', 'Allow', /one of Record, Deny/],
+    [policy(), 'spec.inbound', {}, /missing/],
+    [policy(), 'spec.inbound', { ports: [80, 80] }, /stands twice/],
+    [policy(), 'spec.limits', { sessions: 0 }, /integer/],
+    [policy(), 'spec.limits', { idle: '0s' }, /duration/],
+    [policy(), 'spec.limits', { idle: '577h' }, /duration/],
+    [policy(), 'spec.limits', { rows: 1 }, /unknown field/],
   ];
   for (const [document, path, value, message] of wrong) {
     test(`refuses ${path} = ${JSON.stringify(value)?.slice(0, 60)}`, () => {

@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { parseResource } from '#core/policy/parse.ts';
+import {
+  checkPrincipalExpression,
+  evaluateForPrincipal,
+} from '#core/policy/principal-expression.ts';
+
+const ada = {
+  kind: 'token',
+  provider: 'idp',
+  issuer: 'https://i.example',
+  user: 'ada',
+  groups: ['analysts', 'eu'],
+  onBehalfOf: 'grace',
+  expiresAt: 0,
+} as const;
+const pod = { kind: 'workload', user: 'system:serviceaccount:local:agent' } as const;
+
+describe('an expression over the principal', () => {
+  const values: [text: string, ofAda: string | undefined, ofPod: string | undefined][] = [
+    ['"30s"', '30s', '30s'],
+    ['principal.user', 'ada', pod.user],
+    ['principal.kind + "/" + principal.provider', 'token/idp', 'workload/'],
+    ['"eu" in principal.groups ? "eu" : "us"', 'eu', 'us'],
+    ['principal.onBehalfOf', 'grace', ''],
+    ['principal.groups[0]', 'analysts', undefined],
+  ];
+  for (const [text, ofAda, ofPod] of values) {
+    test(`${text} is a string wherever it can be one`, () => {
+      assert.equal(checkPrincipalExpression(text), undefined);
+      assert.equal(evaluateForPrincipal(text, ada), ofAda);
+      assert.equal(evaluateForPrincipal(text, pod), ofPod);
+    });
+  }
+
+  const wrong: [text: string, message: RegExp][] = [
+    ['principal.user ==', /not CEL/],
+    ['principal.usr', /usr/],
+    ['statement.limit', /statement/],
+    ['principal.groups', /gives list/],
+    ['1', /gives int/],
+    ['('.repeat(2_000), /not CEL/],
+    [`"a"${' + "a"'.repeat(400)}`, /not CEL/],
+  ];
+  for (const [text, message] of wrong) {
+    test(`${text.slice(0, 40)} is refused`, () => {
+      assert.match(checkPrincipalExpression(text) ?? '', message);
+      assert.equal(evaluateForPrincipal(text, ada), undefined);
+    });
+  }
+});
+
+describe('settings of a backend', () => {
+  const settingsOf = (postgres: object) =>
+    parseResource({
+      apiVersion: 'chaperone.dev/v1alpha1',
+      kind: 'Backend',
+      metadata: { name: 'shop', labels: { tier: 'prod' } },
+      spec: {
+        protocol: 'Postgres',
+        hosts: ['shop-db'],
+        ports: [5432],
+        upstream: { address: 'shop-db:5432', tls: { mode: 'Disable' } },
+        consumers: [{ namespace: 'local' }],
+        postgres,
+      },
+    });
+
+  test('are read with the rest of what concerns PostgreSQL', () => {
+    const settings = [
+      { name: 'statement_timeout', value: '"30s"' },
+      { name: 'app.tenant', value: 'principal.user' },
+    ];
+    const { resource } = settingsOf({ applicationName: 'Session', settings });
+    assert.ok(resource?.kind === 'Backend');
+    assert.deepEqual(resource.spec.postgres, {
+      users: new Map(),
+      databases: new Map(),
+      applicationName: 'Session',
+      settings,
+    });
+    assert.deepEqual(resource.metadata.labels, new Map([['tier', 'prod']]));
+  });
+
+  test('leave an application’s name alone unless asked', () => {
+    const { resource } = settingsOf({});
+    assert.ok(resource?.kind === 'Backend');
+    assert.equal(resource.spec.postgres.applicationName, 'Keep');
+  });
+
+  const own = [
+    'user', 'database', 'replication', 'options', 'application_name', 'role', 'session_authorization', 'client_encoding',
+    'standard_conforming_strings', 'backslash_quote', '_pq_.command_tag',
+  ]; // prettier-ignore
+  for (const name of [...own, 'Role', 'a b', 'a=b', 'a.b.c', '', 'a\0b']) {
+    test(`cannot be called ${JSON.stringify(name)}`, () => {
+      const { problems } = settingsOf({ settings: [{ name, value: '"x"' }] });
+      assert.deepEqual(
+        problems?.map(({ path }) => path),
+        ['spec.postgres.settings[0].name'],
+      );
+    });
+  }
+
+  test('stand once each, and are 16 at most', () => {
+    const named = (name: string) => ({ name, value: '"x"' });
+    assert.match(
+      settingsOf({ settings: [named('a'), named('a')] }).problems?.[0]?.message ?? '',
+      /stands twice/,
+    );
+    const many = Array.from({ length: 17 }, (_, index) => named(`a${index}`));
+    assert.match(settingsOf({ settings: many }).problems?.[0]?.message ?? '', /at most 16/);
+  });
+});
