@@ -7,6 +7,8 @@ export interface Unreadable {
   readonly protocol: 'Unreadable';
   /** Why, without content. */
   readonly because: string;
+  /** What the backend would say of it, where that is known: a mistake in its syntax. */
+  readonly error?: { readonly message: string; readonly position: number | undefined };
 }
 
 /** Content that is recorded with an operation: already masked, and owned by the record from here on. */
