@@ -24,12 +24,13 @@ import {
   type IdentityProvider,
   type LabelSelector,
   type Metadata,
-  type NameMappings,
+  type PostgresSettings,
   type Problem,
   type Resource,
   type Upstream,
   type UpstreamTls,
 } from './resources.ts';
+import { noLimits } from './rules.ts';
 
 /** Either the resource, or everything that is wrong with the document. */
 export type Parsed =
@@ -107,12 +108,16 @@ function parseDocument(
 function metadataOf(namespaced: boolean): Read<Metadata> {
   return object((fields, problems) => {
     const named = fields.required('name', name);
-    fields.optional('labels', mapOf(labelKey, label));
+    const labels = fields.optional('labels', mapOf(labelKey, label)) ?? new Map<string, string>();
     fields.optional('annotations', mapOf(labelKey, anyText));
     if (namespaced)
-      return { name: named ?? '', namespace: fields.required('namespace', namespace) ?? '' };
+      return {
+        name: named ?? '',
+        namespace: fields.required('namespace', namespace) ?? '',
+        labels,
+      };
     fields.optional('namespace', (_, path) => problems.add(path, 'this kind has no namespace'));
-    return { name: named ?? '', namespace: undefined };
+    return { name: named ?? '', namespace: undefined, labels };
   });
 }
 
@@ -150,7 +155,12 @@ function backendSpec(fields: FieldReader, problems: Problems): Backend['spec'] {
 }
 
 const noUpstream: Upstream = { host: '', port: 0, tls: { mode: 'Disable', ca: undefined } };
-const noMappings: NameMappings = { users: new Map(), databases: new Map() };
+const noMappings: PostgresSettings = {
+  users: new Map(),
+  databases: new Map(),
+  applicationName: 'Keep',
+  settings: [],
+};
 
 function upstream(fields: FieldReader, problems: Problems): Upstream {
   const address = fields.required(
@@ -175,7 +185,7 @@ function upstreamTls(fields: FieldReader, problems: Problems): UpstreamTls {
   return { mode, ca };
 }
 
-function mappings(fields: FieldReader, problems: Problems): NameMappings {
+function mappings(fields: FieldReader, problems: Problems): PostgresSettings {
   fields.unsupported('applicationName', 'settings');
   const pairs = (field: string, from: string, to: string): Map<string, string> => {
     const read = object((pair) => [pair.required(from, roleName), pair.required(to, roleName)]);
@@ -190,6 +200,8 @@ function mappings(fields: FieldReader, problems: Problems): NameMappings {
   return {
     users: pairs('userMapping', 'user', 'upstreamUser'),
     databases: pairs('databaseMapping', 'database', 'upstreamDatabase'),
+    applicationName: 'Keep',
+    settings: [],
   };
 }
 
@@ -267,6 +279,10 @@ function auditPolicySpec(fields: FieldReader): AuditPolicy['spec'] {
     },
     delivery: fields.optional('delivery', oneOf(...deliveries)) ?? 'Spool',
     waitMs: fields.optional('onAuditUnavailable', object(auditUnavailable)) ?? defaultWaitMs,
+    rules: [],
+    limits: noLimits,
+    unknownHosts: 'Record',
+    inboundPorts: [],
   } as const;
   fields.unsupported('unknownHosts', 'inbound', 'limits', 'rules', 'maxBundleAge');
   return spec;

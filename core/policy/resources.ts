@@ -1,3 +1,5 @@
+import type { Limits, Rule } from './rules.ts';
+
 /** Resources of `chaperone.dev/v1alpha1`, as far as this version applies them: checked, with defaults filled in. */
 
 /** The only version of resources that is read. */
@@ -8,6 +10,7 @@ export interface Metadata {
   readonly name: string;
   /** Of namespaced kinds alone. */
   readonly namespace: string | undefined;
+  readonly labels: ReadonlyMap<string, string>;
 }
 
 /** What an agent and a Backend speak: it decides how much of it is understood. */
@@ -31,7 +34,7 @@ export interface Backend {
     /** The login that Chaperone holds for it. Absent: the agent's own is relayed, and TCP has none. */
     readonly credential: CredentialRef | undefined;
     /** How what an agent names at its login becomes what the backend is told. */
-    readonly postgres: NameMappings;
+    readonly postgres: PostgresSettings;
   };
 }
 
@@ -71,6 +74,14 @@ export interface NameMappings {
   readonly users: ReadonlyMap<string, string>;
   /** Upstream databases by the database that an agent names; others stay as they are. */
   readonly databases: ReadonlyMap<string, string>;
+}
+
+/** What the backend is told at a login besides who logs in. */
+export interface PostgresSettings extends NameMappings {
+  /** `Session`: the name of Chaperone's session stands in the backend's own logs. */
+  readonly applicationName: 'Keep' | 'Session';
+  /** Set at login and unchangeable by the agent; values are CEL over the principal. */
+  readonly settings: readonly { readonly name: string; readonly value: string }[];
 }
 
 /** An OIDC issuer whose tokens are taken, and what their claims mean. */
@@ -131,6 +142,12 @@ export interface AuditPolicy {
     readonly delivery: Delivery;
     /** How long an operation waits for a spool that cannot be written, in milliseconds. */
     readonly waitMs: number;
+    /** Names are unique; their order means nothing. */
+    readonly rules: readonly Rule[];
+    readonly limits: Limits;
+    /** What becomes of connections to what no Backend names. */
+    readonly unknownHosts: 'Record' | 'Deny';
+    readonly inboundPorts: readonly number[];
   };
 }
 

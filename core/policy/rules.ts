@@ -88,3 +88,19 @@ export interface Limits {
   readonly rowsPerHour: number;
   readonly bytesPerHour: number;
 }
+
+/** Limits that nobody has set. */
+export const noLimits: Limits = {
+  sessions: Infinity,
+  sessionDurationMs: Infinity,
+  idleMs: Infinity,
+  requestDurationMs: Infinity,
+  concurrentRequests: Infinity,
+  statementsPerMinute: Infinity,
+  rowsPerRequest: Infinity,
+  bytesPerRequest: Infinity,
+  rowsPerSession: Infinity,
+  bytesPerSession: Infinity,
+  rowsPerHour: Infinity,
+  bytesPerHour: Infinity,
+};

@@ -1,4 +1,5 @@
 import { ChaperoneError } from '#core/errors.ts';
+import type { PostgresFacts } from '#core/facts.ts';
 import { isRefusal, type Operation, type RecordRef, type Refusal } from '#core/operation.ts';
 import { hasFixedColumns, renamesOf, type Renames } from '#core/postgres/command.ts';
 import type { Piece } from '#core/postgres/frames.ts';
@@ -31,7 +32,24 @@ interface Message {
   readonly open: boolean;
 }
 
-const facts = { protocol: 'Postgres', statements: [] } as const;
+// Of no text it is known what it does: only what may pass unread is allowed.
+const facts: PostgresFacts = {
+  protocol: 'Postgres',
+  statements: [
+    {
+      commands: ['UNREAD'],
+      tables: [],
+      functions: [],
+      hasWhere: undefined,
+      limit: undefined,
+      copy: undefined,
+      settings: [],
+      changesMeaning: true,
+      readOnly: false,
+      isOpaque: true,
+    },
+  ],
+};
 const headerBytes = 5;
 
 /**
