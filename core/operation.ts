@@ -41,6 +41,8 @@ export interface Refusal {
   readonly message: string;
   /** What to do next. */
   readonly hint?: string;
+  /** The same for programs, as names with values; a name may come again. Values are single lines. */
+  readonly details?: readonly (readonly [name: string, value: string])[];
 }
 
 /** How an operation ended. */

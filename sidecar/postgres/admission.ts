@@ -22,7 +22,7 @@ import type { Permit } from '../gate.ts';
 import type { Session } from '../lane.ts';
 import type { Item } from './items.ts';
 import { anyEffects, noEffects } from './reading/effects.ts';
-import { fetch, functionCall, noStatement } from './reading/plain-facts.ts';
+import { fetch, functionCall, unreadText } from './reading/plain-facts.ts';
 import type { Obstacle, Place, Reader, Subject } from './reading/reader.ts';
 import type { Reading } from './reading/readings.ts';
 import { Names, Statements, unknownStatement, type Portal } from './statements.ts';
@@ -229,7 +229,7 @@ export class Admission {
 
   #functionCall({ tag, frame, body, open }: Message): Item {
     if (!open) parseFunctionCall(body);
-    const facts = this.#reader ? functionCall : noStatement;
+    const facts = this.#reader ? functionCall : unreadText;
     const answer = this.#decide('request', 'postgres.function-call', body, { open, facts });
     if (isRefusal(answer)) return this.#refused(tag, answer);
     this.#reader?.runs(anyEffects);
@@ -247,7 +247,7 @@ export class Admission {
       this.#reader?.runs(effects);
       return { kind: 'execute', permit, portal: bound, name, cursor: false, frame };
     }
-    const facts = this.#reader ? fetch : noStatement;
+    const facts = this.#reader ? fetch : unreadText;
     const answer = this.#decide('request', 'postgres.execute', body, { open: false, facts });
     if (isRefusal(answer)) return this.#refused(FrontendTag.Execute, answer);
     const statement = unknownStatement();
@@ -304,7 +304,7 @@ export class Admission {
   /** What a message does. Nobody can judge a text that is not all there. */
   #read(open: boolean, subject: Subject): Reading {
     if (open && subject.kind === 'text') return { facts: tooLong, effects: anyEffects };
-    return this.#reader?.read(subject) ?? { facts: noStatement, effects: noEffects };
+    return this.#reader?.read(subject) ?? { facts: unreadText, effects: noEffects };
   }
 
   #decide(

@@ -8,7 +8,14 @@ export function buildRefusal(refusal: Refusal, severity: 'ERROR' | 'FATAL' = 'ER
     severity,
     code: sqlStateOf(refusal.code),
     message: `chaperone: ${refusal.message}`,
-    detail: `code: ${refusal.code}`,
+    detail: detailOf(refusal),
     ...(refusal.hint === undefined ? {} : { hint: refusal.hint }),
   });
+}
+
+/** A line for each name and value, so that a program finds what it looks for. */
+function detailOf({ code, details = [] }: Refusal): string {
+  return [['code', code] as const, ...details]
+    .map(([name, value]) => `${name}: ${value}`)
+    .join('\n');
 }

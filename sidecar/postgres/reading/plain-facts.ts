@@ -13,8 +13,11 @@ const plain: Omit<StatementFacts, 'commands'> = {
 };
 const opaque = { ...plain, settings: ['*'], changesMeaning: true, readOnly: false, isOpaque: true };
 
-/** Of a text that nobody asks about. */
-export const noStatement: PostgresFacts = { protocol: 'Postgres', statements: [] };
+/** Of a text that nobody asks about: only what may pass unread is allowed. */
+export const unreadText: PostgresFacts = {
+  protocol: 'Postgres',
+  statements: [{ ...opaque, commands: ['UNREAD'] }],
+};
 
 /** Of an Execute that goes on with a cursor: what that reads was judged when it was declared. */
 export const fetch: PostgresFacts = {

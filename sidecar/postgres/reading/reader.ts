@@ -10,7 +10,7 @@ import { anyEffects, joinEffects, noEffects, type Effects } from './effects.ts';
 import { KnownTexts, type Known, type Remembered } from './known-texts.ts';
 import { changesMidway } from './midway.ts';
 import { resolveStatement, resolveText, type Reading, type ResolvedText } from './readings.ts';
-import { noStatement, unknownExecute } from './plain-facts.ts';
+import { unreadText, unknownExecute } from './plain-facts.ts';
 import type { TextMeaning } from './settings-query.ts';
 
 export interface ReaderOptions {
@@ -41,7 +41,7 @@ export type Subject =
   | { readonly kind: 'name'; readonly name: string; readonly known: Remembered | undefined };
 
 const maxAsks = 3; // in a row that came to nothing
-const unread: Reading = { facts: noStatement, effects: noEffects };
+const unread: Reading = { facts: unreadText, effects: noEffects };
 
 /**
  * Says what the texts of one session do: reads them with PostgreSQL's grammar, under the settings that the session has and

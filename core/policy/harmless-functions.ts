@@ -1,0 +1,21 @@
+/** Functions of `pg_catalog` that read nothing but their arguments and change nothing: an Allow need not name them. */
+export const harmlessFunctions: ReadonlySet<string> = new Set([
+  'abs',
+  'avg',
+  'ceil',
+  'char_length',
+  'coalesce',
+  'concat',
+  'count',
+  'date_part',
+  'date_trunc',
+  'floor',
+  'length',
+  'lower',
+  'max',
+  'min',
+  'now',
+  'round',
+  'sum',
+  'upper',
+]);
