@@ -3,8 +3,7 @@ import type { PostgresFacts, StatementFacts } from '#core/facts.ts';
 import type { Unreadable } from '#core/operation.ts';
 import type { TransactionStatus } from '#core/postgres/backend.ts';
 import type { Survey } from '#core/postgres/sql/survey.ts';
-import type { DatabaseCatalogue } from '../catalogue/database-catalogue.ts';
-import type { Grammar, GrammarResult } from '../grammar/grammar.ts';
+import type { Catalogue } from '#core/postgres/sql/catalogue.ts';
 import { Definitions } from './definitions.ts';
 import { anyEffects, joinEffects, noEffects, type Effects } from './effects.ts';
 import { KnownTexts, type Known, type Remembered } from './known-texts.ts';
@@ -13,9 +12,31 @@ import { resolveStatement, resolveText, type Reading, type ResolvedText } from '
 import { unreadText, unknownExecute } from './plain-facts.ts';
 import type { TextMeaning } from './settings-query.ts';
 
+/** What reading a text by the grammar comes to. */
+export type GrammarResult =
+  | { readonly kind: 'survey'; readonly survey: Survey }
+  /** PostgreSQL's own message; `position` counts characters from 1. */
+  | {
+      readonly kind: 'syntax-error';
+      readonly message: string;
+      readonly position: number | undefined;
+    }
+  | { readonly kind: 'unreadable'; readonly because: string };
+
+/** Reads texts by PostgreSQL's grammar; what it has read lately it returns at once. */
+export interface TextGrammar {
+  read(text: string, session: object): GrammarResult | Promise<GrammarResult>;
+}
+
+/** What the database knows of names; undefined while it is not known. */
+export interface CatalogueSource {
+  readonly current: Catalogue | undefined;
+  load(): Promise<void>;
+}
+
 export interface ReaderOptions {
-  readonly grammar: Pick<Grammar, 'read'>;
-  readonly catalogue: Pick<DatabaseCatalogue, 'current' | 'load'>;
+  readonly grammar: TextGrammar;
+  readonly catalogue: CatalogueSource;
   /** Whether policies in force ask what texts do: else nothing is read. */
   readonly needed: () => boolean;
 }
