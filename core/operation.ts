@@ -41,6 +41,8 @@ export interface Refusal {
   readonly message: string;
   /** What to do next. */
   readonly hint?: string;
+  /** Where in the text the mistake is, in characters from 1. */
+  readonly position?: number | undefined;
   /** The same for programs, as names with values; a name may come again. Values are single lines. */
   readonly details?: readonly (readonly [name: string, value: string])[];
 }

@@ -30,7 +30,7 @@ export function admit(context: GateContext, operation: Operation): Permit | Refu
   const verdict = context.judge.decide(operation.facts);
   const ref = recordRequest(context, operation, verdict.recorded);
   if (verdict.recorded.action === 'Allow') return new LivePermit(context, operation, ref);
-  return refusalOf(verdict, context.log.id);
+  return refusalOf(verdict, operation.facts, context.log.id);
 }
 
 function recordRequest(

@@ -56,6 +56,10 @@ export class LiveSession implements Session {
     return this.#urgent.signal;
   }
 
+  get readsFacts(): boolean {
+    return this.#judgeNow().readsFacts;
+  }
+
   admit(operation: Operation): Permit | Refusal {
     const { bundle, writer, clearance } = this.#options;
     const judge = this.#judgeNow();

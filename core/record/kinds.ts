@@ -32,6 +32,7 @@ export const verdictReasons = [
   'error', // a rule could not be evaluated
   'opaque', // runs what nobody can read, and no rule names it
   'approval-unavailable', // a rule asks for an approval that nobody can give
+  'pinned-setting', // it may change a setting that the gateway has set at login
   'limit', // more than may be used
   'empty', // a text without statements
 ] as const;

@@ -4,6 +4,11 @@ import { buildErrorResponse } from '#core/postgres/backend.ts';
 
 /** Says a refusal as PostgreSQL says an error. FATAL where the connection ends with it. */
 export function buildRefusal(refusal: Refusal, severity: 'ERROR' | 'FATAL' = 'ERROR'): Buffer {
+  // What PostgreSQL itself would say is said as it would.
+  if (refusal.code === 'syntax-error') {
+    const { message, position } = refusal;
+    return buildErrorResponse({ severity, code: sqlStateOf(refusal.code), message, position });
+  }
   return buildErrorResponse({
     severity,
     code: sqlStateOf(refusal.code),
