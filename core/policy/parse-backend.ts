@@ -21,7 +21,7 @@ import {
   type UpstreamTls,
 } from './resources.ts';
 
-const address = text('"host:port"', /^(\[[0-9a-fA-F:.]+\]|[^\s:[\]]+):\d{1,5}$/);
+const address = text('"host:port"', /^(\[[0-9a-fA-F:.]+\]|[^\s:[\]]+):[1-9]\d{0,4}$/);
 const roleName = text('a name that PostgreSQL allows', /^[^\0]{1,63}$/);
 const certificates = text(
   'certificates in PEM',
@@ -45,8 +45,7 @@ export function parseBackend(document: FieldReader): Backend | undefined {
 }
 
 function backendSpec(fields: FieldReader, problems: Problems): Backend['spec'] {
-  const protocol =
-    fields.required('protocol', applied(['Postgres', 'TCP'], ['SSH', 'HTTP'])) ?? 'TCP';
+  const protocol = fields.required('protocol', applied(['Postgres', 'TCP'], ['SSH', 'HTTP']));
   const credential = fields.optional('credential', object(credentialRef));
   if (protocol === 'TCP') {
     for (const field of ['credential', 'postgres']) {
@@ -55,7 +54,7 @@ function backendSpec(fields: FieldReader, problems: Problems): Backend['spec'] {
     }
   }
   const spec = {
-    protocol,
+    protocol: protocol ?? 'TCP',
     hosts: fields.required('hosts', set(host, 1)) ?? [],
     ports: fields.required('ports', set(port, 1)) ?? [],
     upstream: fields.required('upstream', object(upstream)) ?? noUpstream,
