@@ -1,4 +1,5 @@
 import { transcribe } from '#core/postgres/transcript.ts';
+import type { RecordedVerdict } from '#core/record/kinds.ts';
 import type { TranscriptLine } from '#core/record/transcript.ts';
 import type { CollectorClient } from './collector-client.ts';
 import { printable, printableLines, table } from './terminal.ts';
