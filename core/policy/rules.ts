@@ -56,6 +56,7 @@ export interface PostgresMatch {
   readonly readOnly: boolean | undefined;
 }
 
+/** Tables by name, in some of their uses. */
 export interface TableMatch {
   /** `name` in any schema, `schema.name`, `schema.*` or `*`, as the catalogue writes names. */
   readonly name: string;

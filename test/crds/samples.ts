@@ -31,6 +31,14 @@ const backends = [
     },
   },
   {
+    protocol: 'Postgres',
+    hosts: ['archive-db'],
+    ports: [5432],
+    upstream: { address: 'archive-db:5432', tls: { mode: 'Require' } },
+    consumers: [{ namespace: 'shop' }],
+    postgres: {},
+  },
+  {
     protocol: 'TCP',
     hosts: ['queue'],
     ports: [1],
