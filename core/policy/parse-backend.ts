@@ -9,8 +9,9 @@ import {
   type Problems,
   type Read,
 } from './fields.ts';
+import { checkSetting } from './expression.ts';
 import { host, metadataOf, name, namespace, port } from './object-names.ts';
-import { checkPrincipalExpression } from './principal-expression.ts';
+
 import {
   credentialTypes,
   tlsModes,
@@ -169,6 +170,6 @@ const expression = text('an expression in CEL', /^[^]+$/, 2_048);
 
 const settingValue: Read<string> = (value, path, problems) => {
   const read = expression(value, path, problems);
-  const mistake = read === undefined ? undefined : checkPrincipalExpression(read);
+  const mistake = read === undefined ? undefined : checkSetting(read);
   return mistake === undefined ? read : problems.add(path, mistake);
 };

@@ -90,7 +90,7 @@ export interface Limits {
   readonly bytesPerHour: number;
 }
 
-/** Where a policy sets none. */
+/** Limits that nobody has set. */
 export const noLimits: Limits = {
   sessions: Infinity,
   sessionDurationMs: Infinity,
