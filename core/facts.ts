@@ -48,18 +48,24 @@ export interface TableFact extends RelationName {
   readonly through: Through | undefined;
 }
 
-/** A name as the catalogue has it: case kept, no quotes. `schema` is undefined where the catalogue knows none. */
+/**
+ * A name as the catalogue has it: case kept, no quotes. Where the catalogue knows none, `schema` is as it was written, or
+ * undefined. `pg_temp` is any session's temporary schema.
+ */
 export interface RelationName {
   readonly schema: string | undefined;
   readonly name: string;
 }
 
-/** `View`: read by a view's definition. `Parent` and `Child`: of a partitioned or inherited table that is named. */
+/**
+ * Names the relation of the text that led to it. `View`: by the definition of a view or rule. `Parent` and `Child`: by
+ * inheritance or partitions; the table of an index counts as its parent.
+ */
 export interface Through extends RelationName {
   readonly kind: 'View' | 'Parent' | 'Child';
 }
 
-/** A function or procedure; `schema` is undefined where the catalogue knows none of that name. */
+/** A function or procedure; where the catalogue knows none of that name, `schema` is as written, or undefined. */
 export interface FunctionFact {
   readonly schema: string | undefined;
   readonly name: string;

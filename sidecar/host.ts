@@ -5,6 +5,7 @@ import type { BackendCredential, ServerKeyPair } from '#core/control.ts';
 import { verifyToken, type TokenFault } from '#core/identity/token.ts';
 import { workloadUser, type Principal, type Workload } from '#core/identity/principal.ts';
 import type { Content, Refusal } from '#core/operation.ts';
+import { compilePolicies, type CompiledPolicies } from '#core/policy/compile.ts';
 import type { Bundle, ProviderKeys, ResolvedBackend } from '#core/policy/resolve.ts';
 import type { CredentialRef } from '#core/policy/resources.ts';
 import type { EndReason } from '#core/record/kinds.ts';
@@ -48,6 +49,8 @@ const loginFailed: Refusal = {
   hint: 'Present a current token of a trusted issuer as the password.',
 };
 
+const noPolicies: CompiledPolicies = { revision: '', policies: [], backends: new Map() };
+
 /** What lanes may do: identify, open sessions, dial. Keeps the sessions that are open and the policies in force. */
 export class Host implements LaneHost {
   readonly cancels = new CancelRegistry();
@@ -59,6 +62,7 @@ export class Host implements LaneHost {
   readonly #failureTimer: NodeJS.Timeout;
   readonly #workload: Workload;
   #bundle: Bundle | undefined;
+  #compiled: CompiledPolicies = noPolicies;
   #draining = false;
 
   constructor(options: HostOptions) {
@@ -95,6 +99,8 @@ export class Host implements LaneHost {
       const fields = { kind: 'policy.changed', revision } as const;
       this.#options.writer.append({ ending: false, seal: () => ({ fields }) });
     }
+    // The same policies with new keys of an issuer: what was decided stays decided.
+    if (revision !== this.#compiled.revision) this.#compiled = compilePolicies(bundle);
     this.#bundle = bundle;
     for (const session of this.#sessions) {
       if (!keepsAccess(session, bundle)) session.stop(withdrawn);
@@ -141,6 +147,7 @@ export class Host implements LaneHost {
       writer: this.#options.writer,
       clearance: this.#clearance,
       bundle: () => this.#bundle ?? bundle,
+      compiled: () => this.#compiled,
       who,
       target,
       login,

@@ -30,6 +30,8 @@ export interface Session {
   readonly signal: AbortSignal;
   /** Aborted by a stop that leaves no time to end, which may come after another; the reason is a `Stop` as well. */
   readonly urgent: AbortSignal;
+  /** Whether policies in force ask what operations do. */
+  readonly readsFacts: boolean;
   /** Decides, records, and only then permits. */
   admit(operation: Operation): Permit | Refusal;
   /** Records what belongs to no operation: notices, notifications, ParameterStatus, layouts of statements. */

@@ -9,9 +9,8 @@ import {
   type Problems,
   type Read,
 } from './fields.ts';
-import { checkSetting } from './expression.ts';
 import { host, metadataOf, name, namespace, port } from './object-names.ts';
-
+import { checkSetting } from './expression.ts';
 import {
   credentialTypes,
   tlsModes,

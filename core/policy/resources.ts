@@ -33,7 +33,6 @@ export interface Backend {
     }[];
     /** The login that Chaperone holds for it. Absent: the agent's own is relayed, and TCP has none. */
     readonly credential: CredentialRef | undefined;
-    /** How what an agent names at its login becomes what the backend is told. */
     readonly postgres: PostgresSettings;
   };
 }
@@ -76,12 +75,16 @@ export interface NameMappings {
   readonly databases: ReadonlyMap<string, string>;
 }
 
-/** What the backend is told at a login besides who logs in. */
+/** How what an agent names at its login becomes what the backend is told. */
 export interface PostgresSettings extends NameMappings {
-  /** `Session`: the name of Chaperone's session stands in the backend's own logs. */
+  /** The agent's own `application_name`, or the name of the session in its place. */
   readonly applicationName: 'Keep' | 'Session';
-  /** Set at login and unchangeable by the agent; values are CEL over the principal. */
-  readonly settings: readonly { readonly name: string; readonly value: string }[];
+  /** Settings of each session there, by lower-case names of which each stands once; the agent cannot change them. */
+  readonly settings: readonly {
+    readonly name: string;
+    /** CEL over the principal, which gives a string. */
+    readonly value: string;
+  }[];
 }
 
 /** An OIDC issuer whose tokens are taken, and what their claims mean. */
@@ -132,6 +135,10 @@ export interface AuditPolicy {
     readonly mode: 'Observe' | 'Enforce';
     /** Settled: Allow under Observe and Deny under Enforce where it was not set. */
     readonly defaultAction: 'Allow' | 'Deny';
+    /** What is done with what no Backend names. Settled: Record under Observe and Deny under Enforce where it was not set. */
+    readonly unknownHosts: 'Record' | 'Deny';
+    /** Ports of the pod on which others reach the agent, and which are recorded. */
+    readonly inboundPorts: readonly number[];
     readonly record: {
       readonly requests: RecordLevel;
       readonly responses: RecordLevel;
@@ -142,12 +149,9 @@ export interface AuditPolicy {
     readonly delivery: Delivery;
     /** How long an operation waits for a spool that cannot be written, in milliseconds. */
     readonly waitMs: number;
-    /** Names are unique; their order means nothing. */
-    readonly rules: readonly Rule[];
     readonly limits: Limits;
-    /** What becomes of connections to what no Backend names. */
-    readonly unknownHosts: 'Record' | 'Deny';
-    readonly inboundPorts: readonly number[];
+    /** At most 64, each with a name of its own. */
+    readonly rules: readonly Rule[];
   };
 }
 

@@ -90,7 +90,7 @@ export interface Limits {
   readonly bytesPerHour: number;
 }
 
-/** Limits that nobody has set. */
+/** Where a policy sets none. */
 export const noLimits: Limits = {
   sessions: Infinity,
   sessionDurationMs: Infinity,

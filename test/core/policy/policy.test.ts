@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { decide } from '#core/policy/decide.ts';
+import { combine } from '#core/policy/combine.ts';
 import { parseResource } from '#core/policy/parse.ts';
-import { combine, matches, resolve } from '#core/policy/resolve.ts';
+import { matches, resolve } from '#core/policy/resolve.ts';
 import type { AuditPolicy, Resource } from '#core/policy/resources.ts';
+import { statement, verdictOf } from '../../support/policies.ts';
 
 const apiVersion = 'chaperone.dev/v1alpha1';
 const backend = {
@@ -281,7 +282,7 @@ describe('combining policies', () => {
       (spec, index) =>
         parsed(policy(spec, index % 2 === 0 ? 'local' : undefined, `p${index}`)) as AuditPolicy,
     );
-  const readable = { protocol: 'Postgres', statements: [] } as const;
+  const readable = statement({ commands: ['SELECT'] });
   const unreadable = { protocol: 'Unreadable', because: 'a test' } as const;
   const observe = { mode: 'Observe' };
   const enforce = { mode: 'Enforce' };
@@ -310,23 +311,20 @@ describe('combining policies', () => {
   for (const [specs, action, wouldBe] of cases) {
     test(`${JSON.stringify(specs)} allows or denies, in any order`, () => {
       for (const order of [policies(...specs), policies(...specs).reverse()]) {
-        const verdict = decide(combine(order), readable, 'r');
+        const verdict = verdictOf(order, readable);
         assert.deepEqual([verdict.action, verdict.wouldBe], [action, wouldBe]);
       }
     });
   }
 
   test('what cannot be read is denied as soon as one enforces, and observed otherwise', () => {
-    assert.equal(
-      decide(combine(policies({ ...enforce, ...allow })), unreadable, 'r').action,
-      'Deny',
-    );
-    assert.equal(decide(combine(policies(observe)), unreadable, 'r').action, 'Allow');
-    assert.equal(decide(combine(policies(observe)), unreadable, 'r').wouldBe, 'Deny');
+    assert.equal(verdictOf(policies({ ...enforce, ...allow }), unreadable).action, 'Deny');
+    assert.equal(verdictOf(policies(observe), unreadable).action, 'Allow');
+    assert.equal(verdictOf(policies(observe), unreadable).wouldBe, 'Deny');
   });
 
   test('without a policy everything is denied', () => {
-    assert.deepEqual(decide(combine([]), readable, 'r'), {
+    assert.deepEqual(verdictOf([], readable), {
       action: 'Deny',
       wouldBe: 'Deny',
       reason: 'no-policy',
