@@ -1,4 +1,4 @@
-import { commandTags, similarTags } from '../postgres/sql/command-tags.ts';
+import { commandTags, similarTags, tagsBeginningWith } from '../postgres/sql/command-tags.ts';
 import { tableAccesses } from '../facts.ts';
 import { duration } from './duration.ts';
 import { checkExpression } from './expression.ts';
@@ -16,38 +16,45 @@ import {
   type Problems,
   type Read,
 } from './fields.ts';
-import { dnsLabel, host, labelSelector, name, namespace } from './object-names.ts';
+import { dnsLabel, labelSelector, name, namespace } from './object-names.ts';
 import {
   ruleActions,
   type ApprovalTerms,
   type PostgresMatch,
   type Rule,
+  type RuleAction,
   type RuleTarget,
   type Subject,
   type TableMatch,
 } from './rules.ts';
 
 const ruleName = dnsLabel('a name');
+const hostOrPattern = text(
+  'a host name, an address, or "*.example.com" for what is below it',
+  /^(\*\.)?[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$/,
+);
 const message = text('text without control characters', /^[\P{Cc}\t\n]+$/u, 1_024);
 const userOrGroup = text('a name without control characters', /^\P{Cc}+$/u);
+const maxTagLength = 63; // PostgreSQL's longest has 32
 const approvalTimeout = duration('1s', '24h', '30m');
 
 /** Reads one rule of a policy; `policyNamespace` is that of the policy, and undefined for one of the cluster. */
 export function ruleOf(policyNamespace: string | undefined) {
   return (fields: FieldReader, problems: Problems): Rule => {
+    const action = fields.required('action', oneOf(...ruleActions)) ?? 'Deny';
     const rule = {
       name: fields.required('name', ruleName) ?? '',
       where: ruleTarget(fields, problems),
       subjects: ruleSubjects(fields, problems, policyNamespace),
-      postgres: fields.optional('postgres', object(postgresMatch)),
+      postgres: fields.optional('postgres', object(postgresMatch(action))),
       when: fields.optional('when', condition),
-      action: fields.required('action', oneOf(...ruleActions)) ?? 'Deny',
+      action,
       message: fields.optional('message', message),
       approval: fields.optional('approval', object(approvalTerms)),
     };
     fields.unsupported('http', 'mcp', 'ssh');
-    if ((rule.action === 'RequireApproval') !== fields.has('approval')) {
-      const because = fields.has('approval') ? `${rule.action} asks nobody` : 'missing';
+    if ((action === 'RequireApproval') !== fields.has('approval')) {
+      const because = fields.has('approval') ? `${action} asks nobody` : 'missing';
       problems.add(fields.path('approval'), because);
     }
     return rule;
@@ -58,7 +65,7 @@ function ruleTarget(fields: FieldReader, problems: Problems): RuleTarget {
   exactlyOne(fields, problems, ['backends', 'backendSelector', 'hosts']);
   const backends = fields.optional('backends', set(name, 1));
   const selector = fields.optional('backendSelector', object(labelSelector));
-  const hosts = fields.optional('hosts', set(host, 1));
+  const hosts = fields.optional('hosts', set(hostOrPattern, 1));
   if (selector) return { kind: 'backendSelector', selector };
   return hosts ? { kind: 'hosts', names: hosts } : { kind: 'backends', names: backends ?? [] };
 }
@@ -132,27 +139,34 @@ function serviceAccountOf(policyNamespace: string | undefined) {
   };
 }
 
-function postgresMatch(fields: FieldReader): PostgresMatch {
-  return {
-    commands: fields.optional('commands', set(command, 1)),
+function postgresMatch(action: RuleAction) {
+  return (fields: FieldReader): PostgresMatch => ({
+    commands: fields.optional('commands', set(commandOf(action), 1)),
     tables: fields.optional('tables', keyed('name', object(tableMatch), 1)),
     functions: fields.optional('functions', set(elementName, 1)),
     readOnly: fields.optional('readOnly', boolean),
+  });
+}
+
+/**
+ * Of an Allow, commands as they are; of the others also the words that several begin with, such as DROP. A word that no
+ * command has would match nothing, and a Deny with a slip of the pen let everything through.
+ */
+function commandOf(action: RuleAction): Read<string> {
+  return (value, path, problems) => {
+    if (typeof value !== 'string' || value.length > maxTagLength)
+      return problems.add(path, `got ${show(value)}, want a command of PostgreSQL`);
+    if (value === '*' || commandTags.has(value)) return value;
+    if (action !== 'Allow' && tagsBeginningWith(value).length > 0) return value;
+    const similar = similarTags(value).slice(0, 3);
+    const hint = similar.length > 0 ? `: did you mean ${similar.join(', ')}?` : '';
+    const want = 'want a command of PostgreSQL in upper case, such as SELECT or CREATE TABLE, or *';
+    return problems.add(path, `got ${show(value)}, ${want}${hint}`);
   };
 }
 
-/** A tag that does not exist would match nothing, and a Deny with a slip of the pen let everything through. */
-const command: Read<string> = (value, path, problems) => {
-  if (typeof value === 'string' && (value === '*' || commandTags.has(value))) return value;
-  const similar = typeof value === 'string' && value.length < 64 ? similarTags(value) : [];
-  const hint = similar.length > 0 ? `: did you mean ${similar.join(', ')}?` : '';
-  const want = 'want a command of PostgreSQL in upper case, such as SELECT or CREATE TABLE, or *';
-  return problems.add(path, `got ${show(value)}, ${want}${hint}`);
-};
-
 // Unquoted upper case means lower case in SQL and itself in the catalogue: it has to be written in one of these ways.
-const plainPart = '[^\\s".*A-Z]+';
-const part = `(?:${plainPart}|"(?:[^"]|"")+")`;
+const part = '(?:[^\\s".*A-Z\\x00]+|"(?:[^"\\x00]|"")+")';
 const elementName = text(
   '"name", "schema.name", "schema.*" or "*", in lower case or double quotes',
   new RegExp(`^(?:\\*|${part}(?:\\.(?:\\*|${part}))?)$`),

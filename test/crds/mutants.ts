@@ -12,7 +12,7 @@ const texts = [
   '.a', 'a.', 'a..b', '*', 'a.*', '*.a', 'a*', '"', '""', '"A"', '"a""b"', '"a".b', 'a."B"', 'a/b', 'a/b/c', 'a:1', 'a:0',
   'a:65535', 'a:65536', 'a:99999', 'a:05432', '[::1]:5432', '::1', '[::1]', '1', '0s', '1ms', '60s', '61s', '1m', '24h', '25h',
   '576h', '577h', '1h1m1s1ms', '1s1s1s1s1s', '100000s', '1d', '-1s', '1.5s', 'http://a', 'https://a/b', 'https://a?b',
-  'https://a#b', 'https://u@a', 'ftp://a', 'https://', 'http://a b', 'SELECT', 'select', 'CREATE  TABLE', 'NO SUCH', 'Read',
+  'https://a#b', 'https://u@a', 'ftp://a', 'https://', 'http://a b', 'SELECT', 'select', 'DROP', 'CREATE  TABLE', 'NO SUCH', 'Read',
   'user', 'database', 'replication', 'options', 'application_name', 'role', 'session_authorization', 'client_encoding', 'standard_conforming_strings', 'backslash_quote', '_pq_.x', 'search_path', '1a', 'a$', '"x"', 'principal.user', 'principal.', 'true', '1 +', 'other', '__proto__',
 ]; // prettier-ignore
 

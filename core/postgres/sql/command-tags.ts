@@ -27,12 +27,15 @@ export const commandTags: ReadonlySet<string> = new Set([
   ...others,
 ]);
 
-/** Finds tags that somebody may have meant who wrote what is none: at most three, none for what is like no tag. */
+/** Finds the tags that begin with these words and go on. */
+export function tagsBeginningWith(words: string): readonly string[] {
+  return [...commandTags].filter((tag) => tag.startsWith(`${words} `));
+}
+
+/** Finds tags that somebody may have meant who wrote what is none; none for what is like no tag. */
 export function similarTags(written: string): readonly string[] {
   const upper = written.toUpperCase().trim().replace(/\s+/g, ' ');
   if (commandTags.has(upper)) return [upper];
-  if (upper === '') return [];
-  const longer = [...commandTags].filter((tag) => tag.startsWith(`${upper} `));
   const shorter = [...commandTags].filter((tag) => upper.startsWith(`${tag} `));
-  return [...longer, ...shorter].slice(0, 3);
+  return [...tagsBeginningWith(upper), ...shorter];
 }

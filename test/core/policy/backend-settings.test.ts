@@ -54,6 +54,24 @@ describe('settings of a backend', () => {
     });
   }
 
+  for (const value of [
+    '',
+    'principal.user ==',
+    'principal.usr',
+    'principal.groups',
+    '1',
+    '('.repeat(2_000),
+    1,
+  ]) {
+    test(`cannot be worked out by ${JSON.stringify(value).slice(0, 40)}`, () => {
+      const { problems } = settingsOf({ settings: [{ name: 'a', value }] });
+      assert.deepEqual(
+        problems?.map(({ path }) => path),
+        ['spec.postgres.settings[0].value'],
+      );
+    });
+  }
+
   test('stand once each, and are 16 at most', () => {
     const named = (name: string) => ({ name, value: '"x"' });
     assert.match(

@@ -87,6 +87,22 @@ describe('a rule', () => {
     });
   });
 
+  test('denies by the words that several commands begin with, and allows by whole ones', () => {
+    const commands = ['DROP', 'ALTER', 'COPY', 'TRUNCATE TABLE'];
+    assert.deepEqual(
+      ruleOf({ action: 'Deny', postgres: { commands } }).postgres?.commands,
+      commands,
+    );
+    assert.equal(problemsOf({ action: 'Allow', postgres: { commands } }).length, 3);
+    assert.equal(problemsOf({ action: 'Deny', postgres: { commands: ['DRO', 'drop'] } }).length, 2);
+  });
+
+  test('names hosts, and what is below one', () => {
+    const hosts = ['db.example.com', '*.example.com', 'fd10::1'];
+    const { where } = ruleOf({ backends: undefined, hosts });
+    assert.deepEqual(where, { kind: 'hosts', names: hosts });
+  });
+
   test('of the cluster says which namespace an account is of', () => {
     const account = { subjects: [{ serviceAccounts: [{ name: 'ci' }] }], anySubject: undefined };
     const clusterPolicy = {
@@ -107,6 +123,8 @@ describe('a rule', () => {
     [{ backendSelector: {}, hosts: ['db'] }, 'hosts', /backends is there/],
     [{ backends: [] }, 'backends', /at least 1/],
     [{ backends: ['shop', 'shop'] }, 'backends[1]', /stands twice/],
+    [{ backends: undefined, hosts: ['*'] }, 'hosts[0]', /a host name/],
+    [{ backends: undefined, hosts: ['a.*.b'] }, 'hosts[0]', /a host name/],
     [{ anySubject: undefined }, 'subjects', /missing: want one of/],
     [{ anySubject: false }, 'anySubject', /want true/],
     [{ subjects: [token] }, 'anySubject', /subjects is there/],
@@ -132,6 +150,8 @@ describe('a rule', () => {
     [{ postgres: { tables: [{ name: '*.a' }] } }, 'postgres.tables[0].name', /"schema\.name"/],
     [{ postgres: { tables: [{ name: 'a*' }] } }, 'postgres.tables[0].name', /"schema\.name"/],
     [{ postgres: { tables: [{ name: '"a' }] } }, 'postgres.tables[0].name', /"schema\.name"/],
+    [{ postgres: { tables: [{ name: 'a\0' }] } }, 'postgres.tables[0].name', /"schema\.name"/],
+    [{ postgres: { tables: [{ name: '"a\0"' }] } }, 'postgres.tables[0].name', /"schema\.name"/],
     [{ postgres: { tables: [{ name: '""' }] } }, 'postgres.tables[0].name', /"schema\.name"/],
     [{ postgres: { tables: [{ name: 'a' }, { name: 'a' }] } }, 'postgres.tables[1].name', /stands twice/],
     [{ postgres: { tables: [{ name: 'a', access: ['read'] }] } }, 'postgres.tables[0].access[0]', /one of Read/],
@@ -179,9 +199,9 @@ describe('a rule', () => {
       ({ path }) => path,
     );
     assert.deepEqual(paths, [
+      'spec.rules[0].action',
       'spec.rules[0].name',
       'spec.rules[0].postgres.commands[0]',
-      'spec.rules[0].action',
     ]);
   });
 });
