@@ -52,12 +52,19 @@ describe('a refusal', () => {
     const unreadable = { protocol: 'Unreadable', because: 'a test' } as const;
     const codes = [
       refusalOf(fullVerdictOf([], select), 's').code,
-      refusalOf(fullVerdictOf([policy({})], unreadable), 's').code,
+      refusalOf(fullVerdictOf([policy({})], unreadable), 's', unreadable).code,
       refusalOf(fullVerdictOf([policy({})], select), 's').code,
     ];
-    assert.deepEqual(codes, ['no-policy', 'too-large', 'denied']);
+    assert.deepEqual(codes, ['no-policy', 'unreadable', 'denied']);
     for (const code of codes) assert.ok(code in errorCodes);
   });
+});
+
+test('a mistake in syntax is told as PostgreSQL tells it', () => {
+  const error = { message: 'syntax error at or near "x"', position: 8 };
+  const unreadable = { protocol: 'Unreadable', because: 'it is no SQL', error } as const;
+  const refusal = refusalOf(fullVerdictOf([policy({})], unreadable), 's', unreadable);
+  assert.deepEqual(refusal, { code: 'syntax-error', ...error });
 });
 
 test('a judge decides the same facts once', () => {
