@@ -14,6 +14,7 @@ import { BackendCancels } from './backend-cancels.ts';
 import { connectToBackend } from './backend-connection.ts';
 import { logInToBackend, readGreeting, type BackendLogin } from './backend-login.ts';
 import { buildRefusal } from './refusal.ts';
+import { Reader } from './reading/reader.ts';
 import { Relay } from './relay.ts';
 import { relayLogin, type RelayedLoginOptions } from './relayed-login.ts';
 import { startupParameters } from './startup-parameters.ts';
@@ -156,7 +157,12 @@ async function relay(
     return unrecorded.reason;
   }
   const cancels = new BackendCancels(target, host, cancelKey);
-  const carried = new Relay({ agent, upstream, session, cancel: () => cancels.send() });
+  const reader = new Reader({
+    grammar: host.grammar,
+    catalogue: { current: undefined, load: async () => undefined },
+    needed: () => session.readsFacts,
+  });
+  const carried = new Relay({ agent, upstream, session, cancel: () => cancels.send(), reader });
   const { key, withdraw } = host.cancels.register(
     minor >= 2 ? secretBytes.new : secretBytes.old,
     () => carried.cancel(),
