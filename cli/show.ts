@@ -1,4 +1,5 @@
 import { transcribe } from '#core/postgres/transcript.ts';
+import type { RecordedVerdict } from '#core/record/kinds.ts';
 import type { TranscriptLine } from '#core/record/transcript.ts';
 import type { CollectorClient } from './collector-client.ts';
 import { printable, printableLines, table } from './terminal.ts';
@@ -67,6 +68,14 @@ export class Printer {
   }
 }
 
+// Of a verdict that was no Deny, nothing says which policy would have denied, unless none enforces.
+function describeVerdict({ action, wouldBe, reason, policy, rule }: RecordedVerdict): string {
+  const by = ` by ${policy ?? 'default'}${rule === undefined ? '' : `, rule ${rule}`}`;
+  if (action === 'Deny') return `  DENIED${by} (${reason})`;
+  if (wouldBe === 'Deny') return `  would be DENIED${reason === 'observe' ? by : ''}`;
+  return '';
+}
+
 /** Says a line of a transcript for people; rows and columns are laid out by the printer. */
 export function describe(line: Exclude<TranscriptLine, { kind: 'row' | 'columns' }>): string[] {
   switch (line.kind) {
@@ -85,10 +94,7 @@ export function describe(line: Exclude<TranscriptLine, { kind: 'row' | 'columns'
       ];
     }
     case 'request': {
-      const verdict =
-        line.verdict.action === 'Deny'
-          ? `  DENIED by ${line.verdict.policy ?? 'default'} (${line.verdict.reason})`
-          : '';
+      const verdict = describeVerdict(line.verdict);
       const text =
         line.text === undefined ? '(text not recorded)' : printableLines(line.text, '    ');
       return ['', `${line.time}  #${line.seq}${verdict}`, `    ${text}`];

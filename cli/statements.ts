@@ -10,6 +10,7 @@ export interface StatementRow {
   readonly verdict: string;
   /** Empty where no policy selects the pod. */
   readonly policy: string;
+  readonly rule: string;
   /** Undefined where it was not recorded, or was erased. */
   readonly text: string | undefined;
   readonly parameters: readonly (string | null)[];
@@ -36,13 +37,14 @@ export async function* statementRows(
         principal = line.principal.user;
         break;
       case 'request': {
-        const { action, policy = '' } = line.verdict;
+        const { action, policy = '', rule = '' } = line.verdict;
         const row = {
           time: line.time,
           principal,
           session,
           verdict: action,
           policy,
+          rule,
           text: line.text,
           parameters: [],
           rows: 0,
@@ -90,6 +92,7 @@ const columns = [
   'session',
   'verdict',
   'policy',
+  'rule',
   'text',
   'parameters',
   'rows',
@@ -108,6 +111,7 @@ export function csvRow(row: StatementRow): string {
     row.session,
     row.verdict,
     row.policy,
+    row.rule,
     row.text ?? '',
     row.parameters.length === 0 ? '' : JSON.stringify(row.parameters),
     String(row.rows),

@@ -64,7 +64,17 @@ export const errorCodes = {
     exposed: true,
     summary: 'the gateway serves as many connections as it may',
   },
+  'syntax-error': {
+    sqlState: '42601',
+    exposed: true,
+    summary: 'the statement has a mistake in its syntax',
+  },
   'token-expired': { sqlState: '57P01', exposed: true, summary: 'the token has expired' },
+  unreadable: {
+    sqlState: '42501',
+    exposed: true,
+    summary: 'what this does cannot be judged before it runs',
+  },
   unsupported: { sqlState: '0A000', exposed: true, summary: 'this is not supported' },
 } as const satisfies Record<string, ErrorMeaning>;
 

@@ -7,6 +7,8 @@ export interface Unreadable {
   readonly protocol: 'Unreadable';
   /** Why, without content. */
   readonly because: string;
+  /** What the backend would say of it, where that is known: a mistake in its syntax. */
+  readonly error?: { readonly message: string; readonly position: number | undefined };
 }
 
 /** Content that is recorded with an operation: already masked, and owned by the record from here on. */
@@ -39,6 +41,10 @@ export interface Refusal {
   readonly message: string;
   /** What to do next. */
   readonly hint?: string;
+  /** Where in the text the mistake is, in characters from 1. */
+  readonly position?: number | undefined;
+  /** The same for programs, as names with values; a name may come again. Values are single lines. */
+  readonly details?: readonly (readonly [name: string, value: string])[];
 }
 
 /** How an operation ended. */

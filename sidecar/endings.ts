@@ -24,6 +24,8 @@ const reasonOf: Readonly<Record<ErrorCode, EndReason>> = {
   'too-large': 'protocol-violation',
   'too-many-connections': 'access-withdrawn',
   'token-expired': 'token-expired',
+  'syntax-error': 'internal-error', // refused where it stands: no session ends with it
+  unreadable: 'internal-error',
   unsupported: 'unsupported',
 };
 

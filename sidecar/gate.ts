@@ -1,6 +1,7 @@
 import { createHash, hash, type Hash } from 'node:crypto';
-import { decide } from '#core/policy/decide.ts';
-import type { EffectivePolicy } from '#core/policy/resolve.ts';
+import type { EffectivePolicy } from '#core/policy/combine.ts';
+import type { Judge } from '#core/policy/judge.ts';
+import { refusalOf } from '#core/policy/refusal.ts';
 import type { Content, Operation, Outcome, RecordRef, Refusal } from '#core/operation.ts';
 import type { Channel, PayloadType, RecordedVerdict, RecordFields } from '#core/record/kinds.ts';
 import type { Clearance } from './clearance.ts';
@@ -15,8 +16,9 @@ export interface GateContext {
   readonly writer: SpoolWriter;
   readonly clearance: Pick<Clearance, 'turn'>;
   readonly log: SessionLog;
-  readonly policy: EffectivePolicy | undefined;
-  readonly revision: string;
+  readonly judge: Pick<Judge, 'decide'>;
+  /** What is recorded of what is decided. */
+  readonly record: EffectivePolicy['record'] | undefined;
 }
 
 /**
@@ -25,28 +27,12 @@ export interface GateContext {
  * not in the spool.
  */
 export function admit(context: GateContext, operation: Operation): Permit | Refusal {
-  const verdict = decide(context.policy, operation.facts, context.revision);
-  const ref = recordRequest(context, operation, verdict);
-  if (verdict.action === 'Allow') return new LivePermit(context, operation, ref);
-  return refusalFor(verdict, context.log.id);
-}
-
-/** What stops an operation, in words for people and with the next step. */
-function refusalFor(verdict: RecordedVerdict, session: string): Refusal {
-  if (verdict.reason === 'unreadable') {
-    return {
-      code: 'too-large',
-      message: `a statement this long cannot be judged (${verdict.policy ?? 'no policy'} enforces)`,
-      hint: 'Send large values as parameters, which have no limit, or the statement in smaller pieces.',
-    };
-  }
-  const by =
-    verdict.policy === undefined ? 'no policy selects this pod' : `denied by ${verdict.policy}`;
-  return {
-    code: verdict.reason === 'no-policy' ? 'no-policy' : 'denied',
-    message: `${by} (${verdict.reason})`,
-    hint: `Ask the owner of the policy; the refusal is recorded in session ${session}.`,
-  };
+  const verdict = context.judge.decide(operation.facts);
+  const ref = recordRequest(context, operation, verdict.recorded);
+  if (verdict.recorded.action === 'Allow') return new LivePermit(context, operation, ref);
+  const { facts } = operation;
+  const unreadable = facts.protocol === 'Unreadable' ? facts : undefined;
+  return refusalOf(verdict, context.log.id, unreadable);
 }
 
 function recordRequest(
@@ -55,7 +41,7 @@ function recordRequest(
   verdict: RecordedVerdict,
 ): RecordRef {
   const { content, statement } = operation;
-  const level = context.policy?.record.requests ?? 'Full';
+  const level = context.record?.requests ?? 'Full';
   const kind = operation.kind === 'statement' ? 'statement' : 'request';
   const full = content && level === 'Full' ? content.bytes : undefined;
   const digest =
@@ -139,11 +125,11 @@ class LivePermit {
     this.recorded = context.clearance.turn();
     const { content, open } = operation;
     this.#up = content?.bytes.length ?? 0;
-    if (content && open === true && context.policy?.record.requests === 'Digest') {
+    if (content && open === true && context.record?.requests === 'Digest') {
       const beginning = createHash('sha256').update(content.bytes);
       this.#upDigest = { hash: beginning, length: content.bytes.length };
     }
-    this.#responses = context.policy?.record.responses ?? 'Full';
+    this.#responses = context.record?.responses ?? 'Full';
     this.#digest = this.#responses === 'Digest' ? createHash('sha256') : undefined;
   }
 
@@ -163,7 +149,7 @@ class LivePermit {
   up(channel: Channel, { type, bytes }: Content, last: boolean): RecordRef {
     this.#up += bytes.length;
     let ref = this.ref;
-    switch (this.#context.policy?.record.requests ?? 'Full') {
+    switch (this.#context.record?.requests ?? 'Full') {
       case 'None':
         return ref;
       case 'Digest':
@@ -213,7 +199,7 @@ class LivePermit {
     this.#digest?.update(bytes);
     if (this.#responses !== 'Full' || this.finished) return;
     this.#answerType = type;
-    const left = (this.#context.policy?.record.maxBytes ?? Infinity) - this.#recordedBytes;
+    const left = (this.#context.record?.maxBytes ?? Infinity) - this.#recordedBytes;
     const kept = bytes.length > left ? bytes.subarray(0, left) : bytes;
     this.#recordedBytes += kept.length;
     for (let start = 0; start < kept.length;) start += this.#append(kept, start, rows);

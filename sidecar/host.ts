@@ -5,6 +5,7 @@ import type { BackendCredential, ServerKeyPair } from '#core/control.ts';
 import { verifyToken, type TokenFault } from '#core/identity/token.ts';
 import { workloadUser, type Principal, type Workload } from '#core/identity/principal.ts';
 import type { Content, Refusal } from '#core/operation.ts';
+import { compilePolicies, type CompiledPolicies } from '#core/policy/compile.ts';
 import type { Bundle, ProviderKeys, ResolvedBackend } from '#core/policy/resolve.ts';
 import type { CredentialRef } from '#core/policy/resources.ts';
 import type { EndReason } from '#core/record/kinds.ts';
@@ -16,6 +17,7 @@ import { Clearance, type Commits } from './clearance.ts';
 import type { Stop } from './ready.ts';
 import { LoginFailures, type CountedFailure, type LoginFailureReason } from './login-failures.ts';
 import type { Metrics } from './metrics.ts';
+import type { Grammar } from './postgres/grammar/grammar.ts';
 import { LiveSession } from './session.ts';
 import type { SpoolWriter } from './spool/writer.ts';
 import { dial } from './upstream.ts';
@@ -25,6 +27,7 @@ export interface HostOptions {
   readonly writer: SpoolWriter;
   readonly commits: Commits;
   readonly credentials: Credentials;
+  readonly grammar: Grammar;
   readonly tls: ServerKeyPair;
   readonly metrics: Metrics;
   readonly log: Logger;
@@ -48,6 +51,8 @@ const loginFailed: Refusal = {
   hint: 'Present a current token of a trusted issuer as the password.',
 };
 
+const noPolicies: CompiledPolicies = { revision: '', policies: [], backends: new Map() };
+
 /** What lanes may do: identify, open sessions, dial. Keeps the sessions that are open and the policies in force. */
 export class Host implements LaneHost {
   readonly cancels = new CancelRegistry();
@@ -59,6 +64,7 @@ export class Host implements LaneHost {
   readonly #failureTimer: NodeJS.Timeout;
   readonly #workload: Workload;
   #bundle: Bundle | undefined;
+  #compiled: CompiledPolicies = noPolicies;
   #draining = false;
 
   constructor(options: HostOptions) {
@@ -80,6 +86,10 @@ export class Host implements LaneHost {
     return this.#options.config.loginTimeoutMs;
   }
 
+  get grammar(): Grammar {
+    return this.#options.grammar;
+  }
+
   get sessionCount(): number {
     return this.#sessions.size;
   }
@@ -95,6 +105,8 @@ export class Host implements LaneHost {
       const fields = { kind: 'policy.changed', revision } as const;
       this.#options.writer.append({ ending: false, seal: () => ({ fields }) });
     }
+    // The same policies with new keys of an issuer: what was decided stays decided.
+    if (revision !== this.#compiled.revision) this.#compiled = compilePolicies(bundle);
     this.#bundle = bundle;
     for (const session of this.#sessions) {
       if (!keepsAccess(session, bundle)) session.stop(withdrawn);
@@ -141,6 +153,7 @@ export class Host implements LaneHost {
       writer: this.#options.writer,
       clearance: this.#clearance,
       bundle: () => this.#bundle ?? bundle,
+      compiled: () => this.#compiled,
       who,
       target,
       login,

@@ -2,6 +2,8 @@ import { randomFillSync } from 'node:crypto';
 import type { ErrorCode } from '#core/errors.ts';
 import type { Content, Operation, RecordRef, Refusal } from '#core/operation.ts';
 import type { Principal } from '#core/identity/principal.ts';
+import { Judge } from '#core/policy/judge.ts';
+import type { CompiledPolicies } from '#core/policy/compile.ts';
 import type { Bundle } from '#core/policy/resolve.ts';
 import type { Channel, EndReason, RecordedPrincipal } from '#core/record/kinds.ts';
 import { admit, digestOf, maxPartBytes, type Permit } from './gate.ts';
@@ -15,6 +17,8 @@ export interface SessionOptions {
   readonly clearance: Clearance;
   /** The policies in force now: a change counts from the next operation on. */
   readonly bundle: () => Bundle;
+  /** The same, compiled. */
+  readonly compiled: () => CompiledPolicies;
   readonly who: Principal;
   readonly target: Target;
   readonly login: Content | undefined;
@@ -32,6 +36,7 @@ export class LiveSession implements Session {
   readonly #abort = new AbortController();
   readonly #urgent = new AbortController();
   readonly #startedMs = performance.now();
+  #judge: { readonly of: CompiledPolicies; readonly judge: Judge } | undefined;
   #expiry: NodeJS.Timeout | undefined;
   #ended = false;
 
@@ -51,10 +56,15 @@ export class LiveSession implements Session {
     return this.#urgent.signal;
   }
 
+  get readsFacts(): boolean {
+    return this.#judgeNow().readsFacts;
+  }
+
   admit(operation: Operation): Permit | Refusal {
     const { bundle, writer, clearance } = this.#options;
-    const { policy, revision } = bundle();
-    const answer = admit({ writer, clearance, log: this.#log, policy, revision }, operation);
+    const judge = this.#judgeNow();
+    const record = bundle().policy?.record;
+    const answer = admit({ writer, clearance, log: this.#log, judge, record }, operation);
     this.#options.onVerdict('code' in answer ? 'Deny' : 'Allow');
     return answer;
   }
@@ -153,6 +163,17 @@ export class LiveSession implements Session {
       seal: () => ({ fields: { kind: 'session.end', reason, count: log.count + 1, durationMs } }),
     });
     this.#options.onEnd(this);
+  }
+
+  /** The judge of the policies in force: a new one when they have changed. */
+  #judgeNow(): Judge {
+    const { compiled, bundle, who, target } = this.#options;
+    const now = compiled();
+    if (this.#judge?.of === now) return this.#judge.judge;
+    const asker = { backend: target.backend.name, who, workload: bundle().workload };
+    const judge = new Judge(now, asker);
+    this.#judge = { of: now, judge };
+    return judge;
   }
 
   #recordStart(): void {

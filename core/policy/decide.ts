@@ -1,34 +1,280 @@
-import type { Facts } from '../facts.ts';
+import type { Facts, StatementFacts } from '../facts.ts';
 import type { Unreadable } from '../operation.ts';
-import type { RecordedVerdict } from '../record/kinds.ts';
-import type { EffectivePolicy } from './resolve.ts';
+import type { RecordedVerdict, VerdictReason } from '../record/kinds.ts';
+import {
+  coversElement,
+  isAboutBackend,
+  isAboutSubject,
+  type Asker,
+  type CompiledPolicies,
+  type CompiledPolicy,
+  type CompiledRule,
+} from './compile.ts';
+import { elementsOf, type Element } from './elements.ts';
+import { Effort } from './expression.ts';
+import { operationTerms, type Terms } from './vocabulary.ts';
+
+/** What is decided of an operation. */
+export interface Verdict {
+  readonly recorded: RecordedVerdict;
+  /** What the rule that refused says to the agent. */
+  readonly message: string | undefined;
+  /** What no Allow covers, where that is why it was refused. */
+  readonly uncovered: readonly Element[];
+}
+
+/** The rules that are about one asker at one backend, and how their policies stand to each other. */
+export interface Case {
+  readonly asker: Asker;
+  readonly revision: string;
+  readonly policies: readonly CompiledPolicy[];
+  readonly rules: readonly CaseRule[];
+  /** Undefined when none enforces. */
+  readonly binding: Side | undefined;
+  readonly all: Side;
+}
+
+export interface CaseRule {
+  readonly policy: CompiledPolicy;
+  readonly rule: CompiledRule;
+}
+
+/** Policies that decide together: those that enforce, or all of them. */
+interface Side {
+  readonly policies: ReadonlySet<CompiledPolicy>;
+  readonly levels: readonly Level[];
+}
+
+/** The policies of the cluster, or those of the namespace: each level has to allow on its own. */
+interface Level {
+  readonly name: CompiledPolicy['level'];
+  /** Deny as soon as one policy says so; that one, or else the first. */
+  readonly defaultAction: 'Allow' | 'Deny';
+  readonly policy: string;
+  /** Whether anything is denied or held here: then nothing may pass that nobody can read. */
+  readonly restricts: boolean;
+  readonly grants: boolean;
+}
+
+/** A statement, or an operation that has none. */
+export interface Unit {
+  readonly statement: StatementFacts | undefined;
+  readonly elements: readonly Element[];
+  /** A text that holds nothing at all. */
+  readonly isEmpty: boolean;
+}
+
+/** A rule that has to do with a unit. */
+export interface Finding extends CaseRule {
+  readonly outcome: 'counts' | 'error';
+  /** Why, for an error. */
+  readonly error?: string;
+}
+
+/** What policies come to over a unit. */
+interface Settled {
+  readonly action: 'Allow' | 'Deny';
+  readonly reason: VerdictReason;
+  readonly policy: string;
+  readonly rule?: CompiledRule | undefined;
+  readonly uncovered?: readonly Element[];
+}
+
+/** Decides one operation. */
+export function decide(
+  compiled: CompiledPolicies,
+  asker: Asker,
+  facts: Facts | Unreadable,
+): Verdict {
+  return decideCase(caseOf(compiled, asker), facts);
+}
+
+/** Finds the rules that are about an asker: once for a session. */
+export function caseOf({ revision, policies, backends }: CompiledPolicies, asker: Asker): Case {
+  const backend = backends.get(asker.backend);
+  const rules = policies.flatMap((policy) =>
+    policy.rules
+      .filter((rule) => isAboutBackend(rule, asker.backend, backend) && isAboutSubject(rule, asker))
+      .map((rule) => ({ policy, rule })),
+  );
+  const enforcing = policies.filter(({ enforces }) => enforces);
+  return {
+    asker,
+    revision,
+    policies,
+    rules,
+    binding: enforcing.length > 0 ? sideOf(enforcing, rules) : undefined,
+    all: sideOf(policies, rules),
+  };
+}
+
+function sideOf(policies: readonly CompiledPolicy[], rules: readonly CaseRule[]): Side {
+  const levels = (['Cluster', 'Namespace'] as const).flatMap((name) => {
+    const members = policies.filter(({ level }) => level === name);
+    const decisive = members.find(({ defaultAction }) => defaultAction === 'Deny') ?? members[0];
+    if (!decisive) return [];
+    const own = rules.filter(({ policy }) => members.includes(policy));
+    return [
+      {
+        name,
+        defaultAction: decisive.defaultAction,
+        policy: decisive.name,
+        restricts: own.some(({ rule }) => rule.action !== 'Allow'),
+        grants: own.some(({ rule }) => rule.action === 'Allow'),
+      },
+    ];
+  });
+  return { policies: new Set(policies), levels };
+}
 
 /**
- * Decides one operation. Nothing is allowed without a policy, and what could not be read is never allowed under
- * Enforce. The would-be verdict says what all policies, observing ones included, would have done.
+ * Decides one operation of a case. Nothing is allowed without a policy, and what could not be read is never allowed
+ * under Enforce. A message takes the strictest verdict of its statements.
  */
-export function decide(
-  policy: EffectivePolicy | undefined,
-  facts: Facts | Unreadable,
-  revision: string,
-): RecordedVerdict {
-  if (!policy) return { action: 'Deny', wouldBe: 'Deny', reason: 'no-policy', revision };
-  const { enforcing, defaultAction, wouldBe } = policy;
+export function decideCase(inCase: Case, facts: Facts | Unreadable): Verdict {
+  const { binding, all, revision, policies } = inCase;
+  const [first] = policies;
+  if (!first) return plain({ action: 'Deny', wouldBe: 'Deny', reason: 'no-policy', revision });
   if (facts.protocol === 'Unreadable') {
-    const action = enforcing ? 'Deny' : 'Allow';
-    return {
-      action,
-      wouldBe: 'Deny',
-      reason: 'unreadable',
-      policy: defaultAction.policy,
-      revision,
-    };
+    const policy = (policies.find(({ enforces }) => enforces) ?? first).name;
+    const action = binding ? 'Deny' : 'Allow';
+    return plain({ action, wouldBe: 'Deny', reason: 'unreadable', policy, revision });
   }
+  let decided: Settled | undefined;
+  let wouldBe: Settled | undefined;
+  const effort = new Effort();
+  for (const unit of unitsOf(facts)) {
+    const findings = findingsOf(inCase, unit, effort);
+    if (binding && decided?.action !== 'Deny')
+      decided = stricter(decided, settle(binding, unit, findings));
+    if (wouldBe?.action !== 'Deny') wouldBe = stricter(wouldBe, settle(all, unit, findings));
+    if (wouldBe.action === 'Deny' && (!binding || decided?.action === 'Deny')) break;
+  }
+  if (!wouldBe) throw new TypeError('an operation has at least one unit');
+  const settled = decided ?? { ...wouldBe, action: 'Allow', reason: 'observe' };
   return {
-    action: defaultAction.action,
-    wouldBe: wouldBe.action,
-    reason: enforcing ? 'default-action' : 'observe',
-    policy: defaultAction.policy,
-    revision,
+    recorded: {
+      action: settled.action,
+      wouldBe: wouldBe.action,
+      reason: settled.reason,
+      policy: settled.policy,
+      ...(settled.rule ? { rule: settled.rule.name } : {}),
+      revision,
+    },
+    message: settled.rule?.message,
+    uncovered: settled.uncovered ?? [],
   };
+}
+
+function plain(recorded: RecordedVerdict): Verdict {
+  return { recorded, message: undefined, uncovered: [] };
+}
+
+function stricter(before: Settled | undefined, now: Settled): Settled {
+  return before && now.action === 'Allow' ? before : now;
+}
+
+/** Returns what is decided one by one; never nothing. */
+export function unitsOf(facts: Facts): readonly Unit[] {
+  const statements = facts.protocol === 'Postgres' ? facts.statements : [];
+  if (statements.length === 0)
+    return [{ statement: undefined, elements: [], isEmpty: facts.protocol === 'Postgres' }];
+  return statements.map((statement) => ({
+    statement,
+    elements: elementsOf(statement),
+    isEmpty: false,
+  }));
+}
+
+/** Returns the rules that have to do with a unit. */
+export function findingsOf(
+  { asker, rules }: Pick<Case, 'asker' | 'rules'>,
+  unit: Unit,
+  effort: Effort,
+): readonly Finding[] {
+  let terms: Terms | undefined;
+  return rules.flatMap(({ policy, rule }): Finding[] => {
+    if (rule.problem !== undefined)
+      return [{ policy, rule, outcome: 'error', error: rule.problem }];
+    if (!concerns(rule, unit)) return [];
+    if (!rule.when) return [{ policy, rule, outcome: 'counts' }];
+    terms ??= operationTerms(asker, unit.statement);
+    const { value, error } = rule.when.over(terms, effort);
+    if (error !== undefined) return [{ policy, rule, outcome: 'error', error }];
+    return value === true ? [{ policy, rule, outcome: 'counts' }] : [];
+  });
+}
+
+/** Whether a rule is about anything in a unit, whatever its condition says. */
+export function concerns(rule: CompiledRule, { statement, elements }: Unit): boolean {
+  const { match } = rule;
+  if (!match) return true;
+  if (!statement) return false;
+  if (match.readOnly !== undefined && match.readOnly !== statement.readOnly) return false;
+  if (match.isWhole) return true;
+  return rule.action === 'Allow'
+    ? elements.some((element) => match.covers(element))
+    : elements.some((element) => match.touches(element));
+}
+
+/** What some policies come to: Deny before RequireApproval before what each level allows. */
+function settle(side: Side, unit: Unit, findings: readonly Finding[]): Settled {
+  const own = findings.filter(({ policy }) => side.policies.has(policy));
+  const counting = own.filter(({ outcome }) => outcome === 'counts');
+  const denying = counting.find(({ rule }) => rule.action === 'Deny');
+  if (denying) return denied('rule', denying);
+  const failed = own.find(({ outcome }) => outcome === 'error');
+  if (failed) return denied('error', failed);
+  const holding = counting.find(({ rule }) => rule.action === 'RequireApproval');
+  if (holding) return denied('approval-unavailable', holding);
+  const settled = side.levels.map((level) =>
+    settleLevel(
+      level,
+      unit,
+      counting.filter(({ policy }) => policy.level === level.name),
+    ),
+  );
+  const [first] = settled;
+  const decisive = settled.find(({ action }) => action === 'Deny') ?? settled.find(byRule) ?? first;
+  if (!decisive) throw new TypeError('a side has at least one level');
+  return decisive;
+}
+
+function byRule({ reason }: Settled): boolean {
+  return reason === 'rule';
+}
+
+function denied(reason: VerdictReason, { policy, rule }: CaseRule): Settled {
+  return { action: 'Deny', reason, policy: policy.name, rule };
+}
+
+function settleLevel(level: Level, unit: Unit, allows: readonly Finding[]): Settled {
+  const uncovered = uncoveredOf(
+    unit,
+    allows.map(({ rule }) => rule),
+  );
+  const [first] = allows;
+  if (first && uncovered.length === 0)
+    return { action: 'Allow', reason: 'rule', policy: first.policy.name, rule: first.rule };
+  const { policy } = level;
+  const unread = uncovered.some(({ kind }) => kind === 'command') && unit.statement?.isOpaque;
+  if (level.defaultAction === 'Allow') {
+    return unread && level.restricts
+      ? { action: 'Deny', reason: 'opaque', policy, uncovered }
+      : { action: 'Allow', reason: 'default-action', policy };
+  }
+  if (unit.isEmpty) return { action: 'Allow', reason: 'empty', policy };
+  if (unread && (level.grants || level.restricts))
+    return { action: 'Deny', reason: 'opaque', policy, uncovered };
+  const reason = level.grants ? 'not-covered' : 'default-action';
+  return { action: 'Deny', reason, policy, uncovered };
+}
+
+/** Returns the elements that no Allow covers. */
+export function uncoveredOf(unit: Unit, allows: readonly CompiledRule[]): readonly Element[] {
+  return unit.elements.filter(
+    (element) =>
+      !(element.kind === 'function' && element.harmless) &&
+      !allows.some((rule) => coversElement(rule, element)),
+  );
 }

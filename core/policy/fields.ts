@@ -56,23 +56,71 @@ export function integer(least: number, most: number): Read<number> {
       : problems.add(path, `got ${show(value)}, want an integer from ${least} to ${most}`);
 }
 
-/** Accepts a list of at least `least` and at most 256 items. */
-export function list<T>(read: Read<T>, least = 0): Read<readonly T[]> {
+/** Accepts true and false. */
+export const boolean: Read<boolean> = (value, path, problems) =>
+  typeof value === 'boolean' ? value : problems.add(path, `got ${show(value)}, want true or false`);
+
+/** Accepts a list of `least` to `most` items. */
+export function list<T>(read: Read<T>, least = 0, most = maxItems): Read<readonly T[]> {
   return (value, path, problems) => {
     if (!Array.isArray(value)) return problems.add(path, `got ${show(value)}, want a list`);
     if (value.length < least) return problems.add(path, `want at least ${least} item`);
-    if (value.length > maxItems) return problems.add(path, `want at most ${maxItems} items`);
+    if (value.length > most) return problems.add(path, `want at most ${most} items`);
     const items = value.map((item: unknown, index) => read(item, `${path}[${index}]`, problems));
     return items.filter((item) => item !== undefined);
   };
 }
 
-/** A mapping with keys of the author's choice, each of which `readKey` accepts. */
-export function mapOf<T>(readKey: Read<string>, read: Read<T>): Read<ReadonlyMap<string, T>> {
+/** Accepts a list of `least` to `most` values, of which none stands twice. */
+export function set<T extends string | number>(
+  read: Read<T>,
+  least = 0,
+  most = maxItems,
+): Read<readonly T[]> {
+  return unique(list(read, least, most), undefined);
+}
+
+/** Accepts a list of `least` to `most` mappings, of which no two have the same value under `key`. */
+export function keyed<T>(
+  key: string,
+  read: Read<T>,
+  least = 0,
+  most = maxItems,
+): Read<readonly T[]> {
+  return unique(list(read, least, most), key);
+}
+
+function unique<T>(read: Read<readonly T[]>, key: string | undefined): Read<readonly T[]> {
+  return (value, path, problems) => {
+    const items = read(value, path, problems);
+    if (!items || !Array.isArray(value)) return undefined;
+    const seen = new Set<unknown>();
+    for (const [index, item] of value.entries()) {
+      const id: unknown = key !== undefined && isObject(item) ? item[key] : item;
+      if (typeof id !== 'string' && typeof id !== 'number') continue; // reported already
+      if (seen.has(id)) {
+        const itemPath = `${path}[${index}]`;
+        problems.add(
+          key === undefined ? itemPath : child(itemPath, key),
+          `${show(id)} stands twice`,
+        );
+      }
+      seen.add(id);
+    }
+    return items;
+  };
+}
+
+/** A mapping with at most `most` keys of the author's choice, each of which `readKey` accepts. */
+export function mapOf<T>(
+  readKey: Read<string>,
+  read: Read<T>,
+  most = maxItems,
+): Read<ReadonlyMap<string, T>> {
   return (value, path, problems) => {
     if (!isObject(value)) return problems.add(path, `got ${show(value)}, want a mapping`);
     const entries = Object.entries(value);
-    if (entries.length > maxItems) return problems.add(path, `want at most ${maxItems} entries`);
+    if (entries.length > most) return problems.add(path, `want at most ${most} entries`);
     const map = new Map<string, T>();
     for (const [name, item] of entries) {
       const itemPath = child(path, name);

@@ -1,19 +1,17 @@
 import { hash } from 'node:crypto';
 import type { JWK } from 'jose';
 import type { Workload } from '../identity/principal.ts';
+import { combine, type EffectivePolicy } from './combine.ts';
 import {
   nameOf,
-  recordLevels,
   type AuditPolicy,
   type Backend,
   type CredentialRef,
-  type Delivery,
   type IdentityProvider,
   type LabelSelector,
-  type NameMappings,
+  type PostgresSettings,
   type Problem,
   type Protocol,
-  type RecordLevel,
   type Resource,
   type Upstream,
 } from './resources.ts';
@@ -25,7 +23,10 @@ export interface ResolvedBackend {
   readonly upstream: Upstream;
   /** What the sidecar logs in with. Undefined: the agent's own login is relayed, and TCP has none. */
   readonly credential: CredentialRef | undefined;
-  readonly postgres: NameMappings;
+  readonly postgres: PostgresSettings;
+  /** Names by which agents know it, and its labels: rules say with either which backends they are about. */
+  readonly hosts: readonly string[];
+  readonly labels: ReadonlyMap<string, string>;
 }
 
 /** An IdentityProvider whose tokens may log in. */
@@ -40,34 +41,6 @@ export interface ResolvedProvider {
 /** A provider with its public keys, as far as they could be fetched. */
 export interface ProviderKeys extends ResolvedProvider {
   readonly keys: readonly JWK[];
-}
-
-/** All policies that select the pod, combined. */
-export interface EffectivePolicy {
-  /**
-   * Required: an Enforce policy asks for a token. Optional: only observing ones do, so that a token is asked for and
-   * must verify where one is presented, and the workload itself may connect without.
-   */
-  readonly identity: 'None' | 'Optional' | 'Required';
-  /** Whether any of them enforces. */
-  readonly enforcing: boolean;
-  /** What binds an operation that no rule matches, and the policy that says so. */
-  readonly defaultAction: Default;
-  /** What all of them, observing ones included, would do. */
-  readonly wouldBe: Default;
-  readonly record: {
-    readonly requests: RecordLevel;
-    readonly responses: RecordLevel;
-    readonly maxBytes: number;
-  };
-  readonly delivery: Delivery;
-  readonly waitMs: number;
-}
-
-/** An action, and the name of the policy that it comes from. */
-export interface Default {
-  readonly action: 'Allow' | 'Deny';
-  readonly policy: string;
 }
 
 /** Everything that a sidecar needs to know to serve one pod. */
@@ -135,6 +108,8 @@ function resolveBackend({ metadata, spec }: Backend): ResolvedBackend {
     upstream: spec.upstream,
     credential: spec.credential,
     postgres: spec.postgres,
+    hosts: spec.hosts,
+    labels: metadata.labels,
   };
 }
 
@@ -186,48 +161,6 @@ function inOrder<T extends Resource>(resources: readonly T[]): T[] {
   const byName = resources.map((resource) => ({ resource, name: nameOf(resource) }));
   byName.sort((a, b) => (a.name < b.name ? -1 : 1));
   return byName.map(({ resource }) => resource);
-}
-
-/**
- * Combines policies; the order in which they are given does not matter. A policy binds in its own mode: with only Observe policies everything passes, whatever
- * they would do. Recorded is the most that any asks for; of those that bind the strictest delivery and the least wait hold.
- */
-export function combine(selected: readonly AuditPolicy[]): EffectivePolicy | undefined {
-  const policies = inOrder(selected);
-  const enforcing = policies.filter(({ spec }) => spec.mode === 'Enforce');
-  const binding = enforcing.length > 0 ? enforcing : policies;
-  const [first] = binding;
-  if (!first) return undefined;
-  const asksForToken = ({ spec }: AuditPolicy): boolean => spec.identity === 'Token';
-  const strictest = strictestDefault(binding, first);
-  return {
-    identity: enforcing.some(asksForToken)
-      ? 'Required'
-      : policies.some(asksForToken)
-        ? 'Optional'
-        : 'None',
-    enforcing: enforcing.length > 0,
-    defaultAction: enforcing.length > 0 ? strictest : { action: 'Allow', policy: nameOf(first) },
-    wouldBe: strictestDefault(policies, first),
-    record: {
-      requests: most(policies.map(({ spec }) => spec.record.requests)),
-      responses: most(policies.map(({ spec }) => spec.record.responses)),
-      maxBytes: Math.max(...policies.map(({ spec }) => spec.record.maxBytes)),
-    },
-    delivery: binding.some(({ spec }) => spec.delivery === 'Acknowledged')
-      ? 'Acknowledged'
-      : 'Spool',
-    waitMs: Math.min(...binding.map(({ spec }) => spec.waitMs)),
-  };
-}
-
-function strictestDefault(policies: readonly AuditPolicy[], first: AuditPolicy): Default {
-  const policy = policies.find(({ spec }) => spec.defaultAction === 'Deny') ?? first;
-  return { action: policy.spec.defaultAction, policy: nameOf(policy) };
-}
-
-function most(levels: readonly RecordLevel[]): RecordLevel {
-  return recordLevels.findLast((level) => levels.includes(level)) ?? 'Full';
 }
 
 function findDuplicates(resources: readonly Resource[]): ResourceConflict[] {

@@ -1,3 +1,5 @@
+import type { Limits, Rule } from './rules.ts';
+
 /** Resources of `chaperone.dev/v1alpha1`, as far as this version applies them: checked, with defaults filled in. */
 
 /** The only version of resources that is read. */
@@ -8,6 +10,7 @@ export interface Metadata {
   readonly name: string;
   /** Of namespaced kinds alone. */
   readonly namespace: string | undefined;
+  readonly labels: ReadonlyMap<string, string>;
 }
 
 /** What an agent and a Backend speak: it decides how much of it is understood. */
@@ -30,8 +33,7 @@ export interface Backend {
     }[];
     /** The login that Chaperone holds for it. Absent: the agent's own is relayed, and TCP has none. */
     readonly credential: CredentialRef | undefined;
-    /** How what an agent names at its login becomes what the backend is told. */
-    readonly postgres: NameMappings;
+    readonly postgres: PostgresSettings;
   };
 }
 
@@ -71,6 +73,18 @@ export interface NameMappings {
   readonly users: ReadonlyMap<string, string>;
   /** Upstream databases by the database that an agent names; others stay as they are. */
   readonly databases: ReadonlyMap<string, string>;
+}
+
+/** How what an agent names at its login becomes what the backend is told. */
+export interface PostgresSettings extends NameMappings {
+  /** The agent's own `application_name`, or the name of the session in its place. */
+  readonly applicationName: 'Keep' | 'Session';
+  /** Settings of each session there, by lower-case names of which each stands once; the agent cannot change them. */
+  readonly settings: readonly {
+    readonly name: string;
+    /** CEL over the principal, which gives a string. */
+    readonly value: string;
+  }[];
 }
 
 /** An OIDC issuer whose tokens are taken, and what their claims mean. */
@@ -121,6 +135,10 @@ export interface AuditPolicy {
     readonly mode: 'Observe' | 'Enforce';
     /** Settled: Allow under Observe and Deny under Enforce where it was not set. */
     readonly defaultAction: 'Allow' | 'Deny';
+    /** What is done with what no Backend names. Settled: Record under Observe and Deny under Enforce where it was not set. */
+    readonly unknownHosts: 'Record' | 'Deny';
+    /** Ports of the pod on which others reach the agent, and which are recorded. */
+    readonly inboundPorts: readonly number[];
     readonly record: {
       readonly requests: RecordLevel;
       readonly responses: RecordLevel;
@@ -131,6 +149,9 @@ export interface AuditPolicy {
     readonly delivery: Delivery;
     /** How long an operation waits for a spool that cannot be written, in milliseconds. */
     readonly waitMs: number;
+    readonly limits: Limits;
+    /** At most 64, each with a name of its own. */
+    readonly rules: readonly Rule[];
   };
 }
 

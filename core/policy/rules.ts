@@ -56,6 +56,7 @@ export interface PostgresMatch {
   readonly readOnly: boolean | undefined;
 }
 
+/** Tables by name, in some of their uses. */
 export interface TableMatch {
   /** `name` in any schema, `schema.name`, `schema.*` or `*`, as the catalogue writes names. */
   readonly name: string;
@@ -88,3 +89,19 @@ export interface Limits {
   readonly rowsPerHour: number;
   readonly bytesPerHour: number;
 }
+
+/** Where a policy sets none. */
+export const noLimits: Limits = {
+  sessions: Infinity,
+  sessionDurationMs: Infinity,
+  idleMs: Infinity,
+  requestDurationMs: Infinity,
+  concurrentRequests: Infinity,
+  statementsPerMinute: Infinity,
+  rowsPerRequest: Infinity,
+  bytesPerRequest: Infinity,
+  rowsPerSession: Infinity,
+  bytesPerSession: Infinity,
+  rowsPerHour: Infinity,
+  bytesPerHour: Infinity,
+};

@@ -235,10 +235,13 @@ export interface ErrorFields {
   readonly message: string;
   readonly detail?: string;
   readonly hint?: string;
+  /** Where in the text, in characters from 1. */
+  readonly position?: number | undefined;
 }
 
 /** Builds an ErrorResponse. A NUL in a text would begin a field of the text's choice, so none is let through. */
-export function buildErrorResponse({ severity, code, message, detail, hint }: ErrorFields): Buffer {
+export function buildErrorResponse(fields: ErrorFields): Buffer {
+  const { severity, code, message, detail, hint, position } = fields;
   const field = (letter: string, text: string | undefined): string[] =>
     text === undefined ? [] : [`${letter}${text.replaceAll('\0', ' ')}`];
   return buildMessage(
@@ -249,6 +252,7 @@ export function buildErrorResponse({ severity, code, message, detail, hint }: Er
     ...field('M', message),
     ...field('D', detail),
     ...field('H', hint),
+    ...field('P', position?.toString()),
     Buffer.from([0]),
   );
 }

@@ -76,6 +76,27 @@ export function textDecoder(clientEncoding: string): DecodeText {
   return encoding ? strictDecoder(encoding) : decodeAscii;
 }
 
+/**
+ * Returns a decoder for a `client_encoding` that returns undefined for what is not certain to be read as the server
+ * reads it.
+ */
+export function tryTextDecoder(clientEncoding: string): (bytes: Buffer) => string | undefined {
+  const name = nameOf(clientEncoding);
+  const encoding = encodings.get(name === 'sqlascii' ? 'utf8' : name);
+  const decodes = encoding ?? (name === 'latin1' || name === 'latin5' ? 'single bytes' : undefined);
+  return (bytes) => {
+    if (bytes.every((byte) => byte < 0x80)) return bytes.toString('latin1');
+    if (decodes === 'single bytes') return textDecoder(clientEncoding)(bytes);
+    if (!decodes) return undefined;
+    try {
+      const decoder = new TextDecoder(decodes.label, { fatal: true, ignoreBOM: true });
+      return replaced(decoder.decode(bytes), decodes.instead);
+    } catch {
+      return undefined;
+    }
+  };
+}
+
 /** Whether two names are of one encoding. */
 export function isSameEncoding(a: string, b: string): boolean {
   return nameOf(a) === nameOf(b);

@@ -176,6 +176,21 @@ export function buildQuery(text: string): Buffer {
   return buildMessage('Q', text);
 }
 
+/** Builds a Parse without parameters, in UTF-8. */
+export function buildParse(name: string, query: string): Buffer {
+  return buildMessage('P', name, query, Buffer.alloc(2));
+}
+
+/** Builds a Bind without parameters, whose results come as text. */
+export function buildBind(portal: string, statement: string): Buffer {
+  return buildMessage('B', portal, statement, Buffer.alloc(6));
+}
+
+/** Builds a Close. */
+export function buildClose({ kind, name }: NamedObject): Buffer {
+  return buildMessage('C', `${kind === 'statement' ? 'S' : 'P'}${name}`);
+}
+
 /** Builds an Execute; `maxRows` 0 means no limit. */
 export function buildExecute(portal: string, maxRows: number): Buffer {
   return buildMessage('E', portal, int32(maxRows));

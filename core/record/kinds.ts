@@ -21,15 +21,37 @@ export type PayloadType =
 /** The part of a stream that a part record belongs to. */
 export type Channel = 'layout' | 'rows' | 'notice' | 'parameters' | 'message' | 'copy';
 
+/** Why a verdict is what it is; docs/audit-format.md says what each means. */
+export const verdictReasons = [
+  'default-action', // no rule decided
+  'no-policy', // none selects the pod
+  'observe', // no policy enforces
+  'unreadable', // could not be understood
+  'rule', // an Allow rule covers it, or a Deny rule matches
+  'not-covered', // there are Allow rules, and they do not cover all of it
+  'error', // a rule could not be evaluated
+  'opaque', // runs what nobody can read, and no rule names it
+  'approval-unavailable', // a rule asks for an approval that nobody can give
+  'pinned-setting', // it may change a setting that the gateway has set at login
+  'limit', // more than may be used
+  'empty', // a text without statements
+] as const;
+/** One of `verdictReasons`. */
+export type VerdictReason = (typeof verdictReasons)[number];
+
 /** Verdict of the policies over one operation, as it is recorded. */
 export interface RecordedVerdict {
   readonly action: 'Allow' | 'Deny';
   /** What all policies together, observing ones included, would have done. */
   readonly wouldBe: 'Allow' | 'Deny';
-  /** Why, in one of a closed set of words. */
-  readonly reason: 'default-action' | 'no-policy' | 'observe' | 'unreadable';
-  /** `Kind/namespace/name` or `Kind/name` of the policy that decided, absent when none selects the pod. */
+  readonly reason: VerdictReason;
+  /**
+   * `Kind/namespace/name` or `Kind/name` of the policy that decided, absent when none selects the pod. Under `observe` the
+   * one that would have.
+   */
   readonly policy?: string;
+  /** Name of the rule of that policy that decided, where one did. */
+  readonly rule?: string;
   /** Digest of the policies in force. */
   readonly revision: string;
 }

@@ -31,11 +31,12 @@ export function isReadable(header: RecordHeader): boolean {
 }
 
 function isVerdict(value: unknown): boolean {
-  const { action, reason, policy } = fieldsOf(value);
+  const { action, reason, policy, rule } = fieldsOf(value);
   return (
     (action === 'Allow' || action === 'Deny') &&
     isWord(reason) &&
-    (policy === undefined || isWord(policy))
+    (policy === undefined || isWord(policy)) &&
+    (rule === undefined || isWord(rule))
   );
 }
 

@@ -21,6 +21,10 @@ import type { PayloadType } from '#core/record/kinds.ts';
 import type { Permit } from '../gate.ts';
 import type { Session } from '../lane.ts';
 import type { Item } from './items.ts';
+import { anyEffects, noEffects } from './reading/effects.ts';
+import { fetch, functionCall, unreadText } from './reading/plain-facts.ts';
+import type { Obstacle, Place, Reader, Subject } from './reading/reader.ts';
+import type { Reading } from './reading/readings.ts';
 import { Names, Statements, unknownStatement, type Portal } from './statements.ts';
 
 /** A message as far as it is there: whole, or `open` when the rest follows. */
@@ -31,7 +35,6 @@ interface Message {
   readonly open: boolean;
 }
 
-const facts = { protocol: 'Postgres', statements: [] } as const;
 const headerBytes = 5;
 
 /**
@@ -40,6 +43,7 @@ const headerBytes = 5;
  */
 export class Admission {
   readonly #session: Session;
+  readonly #reader: Reader | undefined;
   readonly #statements = new Statements();
   readonly #portals = new Names<Portal>();
   /** After a refusal PostgreSQL's rule holds: nothing before the next Sync is looked at. */
@@ -49,8 +53,36 @@ export class Admission {
   /** The operation whose message goes on in the pieces that follow. */
   #flowing: { readonly permit: Permit; readonly type: PayloadType } | undefined;
 
-  constructor(session: Session) {
+  constructor(session: Session, reader?: Reader) {
     this.#session = session;
+    this.#reader = reader;
+  }
+
+  /** What keeps a message from being judged now. */
+  obstacle(piece: Piece, place: Place): Obstacle | undefined {
+    if (piece.kind !== 'message' || this.#skipping || !judgedTags.has(piece.tag)) return undefined;
+    try {
+      const subject = this.#subjectOf(piece.tag, piece.body);
+      return subject && this.#reader?.obstacle(subject, place);
+    } catch (error) {
+      if (error instanceof ChaperoneError) return undefined; // said when the message is admitted
+      throw error;
+    }
+  }
+
+  #subjectOf(tag: number, body: Buffer): Subject | undefined {
+    switch (tag) {
+      case FrontendTag.Query:
+        return { kind: 'text', text: parseQuery(body) };
+      case FrontendTag.Parse:
+        return { kind: 'text', text: parseParse(body).query };
+      case FrontendTag.Bind: {
+        const { statement: name } = parseBindNames(body);
+        return { kind: 'name', name, known: this.#statements.get(name).remembered };
+      }
+      default:
+        return undefined;
+    }
   }
 
   /** Whether the meaning of names depends on replies that are still to come. */
@@ -145,8 +177,11 @@ export class Admission {
 
   #query({ tag, frame, body, open }: Message): Item {
     const bytes = open ? body : parseQuery(body);
-    const answer = this.#decide('request', 'postgres.query', bytes, open);
+    const { facts, effects } = this.#read(open, { kind: 'text', text: bytes });
+    const answer = this.#decide('request', 'postgres.query', bytes, { open, facts });
     if (isRefusal(answer)) return this.#refused(tag, answer);
+    this.#reader?.runs(effects);
+    if (!open) this.#reader?.runsText(bytes);
     this.#portals.delete('');
     this.#runs(open ? 'all' : renamesOf(bytes));
     // A simple Query destroys the unnamed statement as well.
@@ -159,11 +194,13 @@ export class Admission {
       ? { name: parseParseName(body), query: undefined }
       : parseParse(body);
     this.#statements.reserve(name);
-    const answer = this.#decide('statement', 'postgres.parse', body, open);
+    const { facts } = this.#read(open, { kind: 'text', text: query ?? body });
+    const answer = this.#decide('statement', 'postgres.parse', body, { open, facts });
     if (isRefusal(answer)) return this.#refused(tag, answer);
+    const remembered = query && this.#reader?.remember(name, query);
     const fixed = query !== undefined && hasFixedColumns(query);
     const renames = query ? renamesOf(query) : 'all';
-    const statement = { ref: answer.ref, fixed, renames, layout: undefined };
+    const statement = { ref: answer.ref, remembered, fixed, renames, layout: undefined };
     const change = this.#statements.set(name, statement);
     return { kind: 'parse', permit: answer, change, frame, open };
   }
@@ -175,16 +212,27 @@ export class Admission {
     if (this.#portals.full) this.#portals.prune(({ permit }) => permit.finished);
     this.#portals.reserve(portal);
     const statement = this.#statements.get(name);
-    const answer = this.#decide('request', 'postgres.bind', body, open, statement.ref);
+    // Code may run here already: the planner runs functions that say they are immutable.
+    const known = statement.remembered;
+    const { facts, effects } = this.#read(false, { kind: 'name', name, known });
+    const answer = this.#decide('request', 'postgres.bind', body, {
+      open,
+      facts,
+      statement: statement.ref,
+    });
     if (isRefusal(answer)) return this.#refused(tag, answer);
-    this.#portals.set(portal, { permit: answer, statement, described: false });
+    this.#reader?.runs(effects);
+    if (known?.known?.kind === 'text') this.#reader?.runsText(known.known.text);
+    this.#portals.set(portal, { permit: answer, statement, effects, described: false });
     return { kind: 'bind', permit: answer, frame, open };
   }
 
   #functionCall({ tag, frame, body, open }: Message): Item {
     if (!open) parseFunctionCall(body);
-    const answer = this.#decide('request', 'postgres.function-call', body, open);
+    const facts = this.#reader ? functionCall : unreadText;
+    const answer = this.#decide('request', 'postgres.function-call', body, { open, facts });
     if (isRefusal(answer)) return this.#refused(tag, answer);
+    this.#reader?.runs(anyEffects);
     return { kind: 'function-call', permit: answer, frame, open };
   }
 
@@ -194,15 +242,17 @@ export class Admission {
     const { portal: name } = parseExecute(body);
     const bound = this.#portals.get(name);
     if (bound && !bound.permit.finished) {
-      const { permit, statement } = bound;
+      const { permit, statement, effects } = bound;
       this.#runs(statement.renames);
+      this.#reader?.runs(effects);
       return { kind: 'execute', permit, portal: bound, name, cursor: false, frame };
     }
-    const answer = this.#decide('request', 'postgres.execute', body, false);
+    const facts = this.#reader ? fetch : unreadText;
+    const answer = this.#decide('request', 'postgres.execute', body, { open: false, facts });
     if (isRefusal(answer)) return this.#refused(FrontendTag.Execute, answer);
     const statement = unknownStatement();
     this.#runs(statement.renames);
-    const portal = { permit: answer, statement, described: false };
+    const portal = { permit: answer, statement, effects: noEffects, described: false };
     return { kind: 'execute', permit: answer, portal, name, cursor: true, frame };
   }
 
@@ -251,21 +301,19 @@ export class Admission {
     if (renames !== 'nothing') this.#doubt = this.#doubt === 'nothing' ? renames : 'all';
   }
 
+  /** What a message does. Nobody can judge a text that is not all there. */
+  #read(open: boolean, subject: Subject): Reading {
+    if (open && subject.kind === 'text') return { facts: tooLong, effects: anyEffects };
+    return this.#reader?.read(subject) ?? { facts: unreadText, effects: noEffects };
+  }
+
   #decide(
     kind: 'statement' | 'request',
     type: PayloadType,
     bytes: Buffer,
-    open: boolean,
-    statement?: Operation['statement'],
+    { open, facts, statement }: Pick<Operation, 'facts' | 'statement'> & { open: boolean },
   ): Permit | Refusal {
-    const answer = this.#session.admit({
-      kind,
-      // Nobody can judge a text that is not all there.
-      facts: open && isText(type) ? tooLong : facts,
-      content: { type, bytes },
-      open,
-      statement,
-    });
+    const answer = this.#session.admit({ kind, facts, content: { type, bytes }, open, statement });
     if (open && !isRefusal(answer)) this.#flowing = { permit: answer, type };
     return answer;
   }
@@ -284,11 +332,13 @@ const mayBeLong: ReadonlySet<number> = new Set([
   FrontendTag.FunctionCall,
 ]);
 
-const tooLong = { protocol: 'Unreadable', because: 'too long' } as const;
+const judgedTags: ReadonlySet<number> = new Set([
+  FrontendTag.Query,
+  FrontendTag.Parse,
+  FrontendTag.Bind,
+]);
 
-function isText(type: PayloadType): boolean {
-  return type === 'postgres.query' || type === 'postgres.parse';
-}
+const tooLong = { protocol: 'Unreadable', because: 'too long' } as const;
 
 const unnamable = new ChaperoneError(
   'unsupported',

@@ -19,7 +19,7 @@ export interface AnswersOptions {
   /** Called when a COPY begins to take the agent's data. */
   readonly onCopyIn: () => void;
   /** Called when SQL has changed what names mean. */
-  readonly onRenamed: (renames: Renames) => void;
+  readonly onRenamed: (renames: Renames, tag: string) => void;
   /** Called when the backend has said that something failed. */
   readonly onFailed: () => void;
 }
@@ -70,18 +70,16 @@ export class Answers {
   #take(piece: Piece, answers: Answer[]): void {
     switch (piece.kind) {
       case 'message':
-        this.#deliver(this.#options.pipeline.reply(piece.tag, piece.body), piece.frame, 0, answers);
+        this.#deliver(this.#reply(piece.tag, piece.body, piece.frame, 0), piece.frame, 0, answers);
         this.#notice(piece.tag, piece.body);
         break;
-      case 'run':
-        this.#deliver(
-          this.#options.pipeline.reply(piece.tag, undefined),
-          piece.bytes,
-          piece.ended,
-          answers,
-        );
-        this.#inside = piece.inside;
+      case 'run': {
+        const { tag, bytes, ended } = piece;
+        const reply = this.#reply(tag, undefined, bytes, ended);
+        this.#deliver(reply, bytes, ended, answers);
+        this.#inside = piece.inside && reply.kind !== 'own';
         break;
+      }
       case 'open': {
         if (!spokenAtLength.has(piece.tag)) throw tooLong;
         const reply = this.#options.pipeline.reply(piece.tag, piece.frame.subarray(5));
@@ -111,9 +109,11 @@ export class Answers {
       case BackendTag.CopyInResponse:
         if (pipeline.copyIn) onCopyIn();
         break;
-      case BackendTag.CommandComplete:
-        onRenamed(renamesOfTag(body.toString('latin1', 0, maxTagBytes)));
+      case BackendTag.CommandComplete: {
+        const words = body.toString('latin1', 0, Math.min(body.length - 1, maxTagBytes));
+        onRenamed(renamesOfTag(words), words);
         break;
+      }
       case BackendTag.ErrorResponse:
         onFailed();
         break;
@@ -123,6 +123,7 @@ export class Answers {
   }
 
   #deliver(reply: Reply, bytes: Buffer, rows: number, answers: Answer[]): void {
+    if (reply.kind === 'own') return;
     this.#record(reply, bytes, rows);
     if (reply.kind === 'replaced') answers.push({ bytes: reply.bytes, ready: false });
     else if (reply.kind !== 'layout' || !reply.askedFor)
@@ -133,7 +134,16 @@ export class Answers {
       });
   }
 
-  #record(reply: Reply, bytes: Buffer, rows: number): void {
+  /** What a message answers; an answer to a query of the lane's own is taken here. */
+  #reply(tag: number, body: Buffer | undefined, bytes: Buffer, ended: number): Reply {
+    const { pipeline } = this.#options;
+    const reply = pipeline.reply(tag, body);
+    if (reply.kind === 'own' && reply.query?.take(tag, bytes, ended))
+      pipeline.answered(reply.query);
+    return reply;
+  }
+
+  #record(reply: Exclude<Reply, { kind: 'own' }>, bytes: Buffer, rows: number): void {
     const content: Content = { type: 'postgres.messages', bytes };
     switch (reply.kind) {
       case 'answer':

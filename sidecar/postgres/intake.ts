@@ -9,6 +9,8 @@ import type { Ready, Stop } from '../ready.ts';
 import { Admission } from './admission.ts';
 import type { Item } from './items.ts';
 import type { Pipeline } from './pipeline.ts';
+import type { Obstacle, Reader } from './reading/reader.ts';
+import { SettingsQuery } from './reading/settings-query.ts';
 
 /** A text is held whole, to be judged, up to this length; what is longer is passed on piece by piece, if at all. */
 const maxTextBytes = 16 * 1024 * 1024;
@@ -38,6 +40,9 @@ const namingTags: ReadonlySet<number> = new Set([
   FrontendTag.Close,
 ]);
 
+/** Command tags of what leaves no prepared statement, whatever becomes of the transaction. */
+const emptying: ReadonlySet<string> = new Set(['DISCARD ALL', 'DEALLOCATE ALL']);
+
 /** What may still be admitted: anything; the rest of what was begun; nothing. */
 export type Phase = 'open' | 'finishing' | 'over';
 
@@ -61,6 +66,10 @@ export interface IntakeOptions {
   readonly forward: (items: readonly Item[], stop: Stop | undefined) => void;
   /** Called after each batch; must not throw. */
   readonly onProgress: () => void;
+  /** Reads what texts do; without one nothing is known of them. */
+  readonly reader: Reader | undefined;
+  /** Called when something that a message waited for has settled: `resume` is to be called. Must not throw. */
+  readonly onRead: () => void;
 }
 
 /** Admitted items of one turn, forwarded once their records are cleared. */
@@ -101,12 +110,16 @@ export class Intake {
   #unasked = 0;
   /** Whether a message was dropped because only what was begun is finished: the next may count on it. */
   #cutOff = false;
+  /** A query of the lane's own that is on its way, or that the backend has not answered yet. */
+  #asking: SettingsQuery | undefined;
+  /** Whether something is awaited that the first message held back needs to be judged. */
+  #reading = false;
   /** Settles when cancels on their way have reached the backend. */
   #cancelling: Promise<void> | undefined;
 
   constructor(options: IntakeOptions) {
     this.#options = options;
-    this.#admission = new Admission(options.session);
+    this.#admission = new Admission(options.session, options.reader);
   }
 
   /** Messages that wait for the spool. */
@@ -140,14 +153,16 @@ export class Intake {
     this.#admit(this.#splitter.push(chunk));
   }
 
-  /** SQL has changed what names mean. */
-  forget(renames: Renames): void {
+  /** SQL has changed what names mean; `tag` is that of its CommandComplete. */
+  forget(renames: Renames, tag: string): void {
     this.#admission.forget(renames);
+    if (emptying.has(tag)) this.#options.reader?.forgetNames();
   }
 
   /** Something has failed midway. */
   forgetDoubtful(): void {
     this.#admission.forgetDoubtful();
+    this.#options.reader?.failed();
   }
 
   /**
@@ -176,13 +191,51 @@ export class Intake {
     if (this.#options.pipeline.idle && this.#inbox.length === 0) {
       this.#settle();
       this.#admission.endDoubt();
+      this.#learn();
     }
     const [first] = this.#held;
-    if (!first || this.#crossed || this.#comesEarly(first, false) || this.#isDoubtful(first))
-      return;
+    if (!first || this.#reading || this.#asking) return;
+    if (this.#crossed || this.#comesEarly(first, false) || this.#isDoubtful(first)) return;
+    const over = this.#options.phase() === 'over';
+    const obstacle = over ? undefined : this.#obstacle(first, false);
+    if (obstacle) return this.#overcome(obstacle);
     const held = this.#held;
     this.#held = [];
     if (this.#options.phase() !== 'over') this.#admit(held);
+  }
+
+  /** Takes what the backend has answered to a query of the lane's own. */
+  #learn(): void {
+    const { reader, pipeline } = this.#options;
+    if (this.#asking) reader?.learn(this.#asking.meaning);
+    this.#asking = undefined;
+    if (pipeline.status === 'I') reader?.settled();
+  }
+
+  /** What keeps a message from being judged now. `behind`: it follows messages that are being admitted. */
+  #obstacle(piece: Piece, behind: boolean): Obstacle | undefined {
+    const { reader, pipeline } = this.#options;
+    if (!reader || this.#taking || this.#copyInside) return undefined;
+    return this.#admission.obstacle(piece, {
+      idle: !behind && pipeline.idle && this.#inbox.length === 0,
+      mayAsk: pipeline.mayAsk,
+      status: pipeline.status,
+    });
+  }
+
+  /** Brings about what a message that is held back waits for, where nothing else does. */
+  #overcome(obstacle: Obstacle): void {
+    if (obstacle === 'replies') return;
+    if (obstacle === 'settings') {
+      this.#asking = new SettingsQuery();
+      return this.#enqueue([{ kind: 'own-query', query: this.#asking }]);
+    }
+    this.#reading = true;
+    const read = (): void => {
+      this.#reading = false;
+      this.#options.onRead();
+    };
+    obstacle.then(read, read); // what could not be read is judged as such
   }
 
   /** Every reply has come: names mean what the backend says. */
@@ -214,10 +267,14 @@ export class Intake {
       this.#cutOff ||= finishing && !finishes(piece);
       if (this.#cutOff) return;
       const early = this.#comesEarly(piece, items.length > 0) || this.#isDoubtful(piece);
-      if (early || this.#crossed || this.#held.length > 0) {
+      const waits = early || this.#crossed || this.#held.length > 0;
+      const obstacle = waits ? undefined : this.#obstacle(piece, items.length > 0);
+      if (waits || obstacle) {
         // The replies that decide may wait for a Flush that the agent does not send.
-        if (early && this.#held.length === 0) items.push({ kind: 'own-flush' });
+        const flushes = early || obstacle === 'replies';
+        if (flushes && this.#held.length === 0) items.push({ kind: 'own-flush' });
         this.#held.push(...pieces.slice(index));
+        if (obstacle) this.#overcome(obstacle);
         break;
       }
       const item = copyTags.has(piece.tag) ? this.#admitCopy(piece) : this.#admission.admit(piece);

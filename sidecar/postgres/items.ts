@@ -1,5 +1,6 @@
 import type { Outcome, RecordRef, Refusal } from '#core/operation.ts';
 import type { Permit } from '../gate.ts';
+import type { SettingsQuery } from './reading/settings-query.ts';
 import type { Control } from './outlet.ts';
 import type { Change, Portal, Statement } from './statements.ts';
 
@@ -64,6 +65,8 @@ export type Item =
     }
   /** Asks for the replies that the backend keeps back until a Flush or Sync. */
   | { readonly kind: 'own-flush' }
+  /** Asks the backend for its settings, between messages of the agent that all have their replies. */
+  | { readonly kind: 'own-query'; readonly query: SettingsQuery }
   /** `simple`: a refused Query, which ends with a ReadyForQuery of its own. */
   | { readonly kind: 'refused'; readonly simple: boolean; readonly refusal: Refusal };
 
@@ -106,6 +109,9 @@ export type Expected =
   | { readonly kind: 'own-describe'; readonly permit: Permit; readonly statement: Statement }
   | { readonly kind: 'close'; readonly change: Change | undefined }
   | { readonly kind: 'sync' }
+  | { readonly kind: 'own-query'; readonly query: SettingsQuery }
+  /** A Sync of ours behind a query of ours, whose ReadyForQuery nobody else awaits. */
+  | { readonly kind: 'own-sync' }
   /** An Execute that must fail: its error becomes the refusal, so that the transaction fails as for any error. */
   | { readonly kind: 'poison'; readonly error: Buffer };
 
@@ -122,10 +128,12 @@ export type Reply =
   | { readonly kind: 'acknowledgement' }
   | { readonly kind: 'aside'; readonly channel: 'notice' | 'parameters' | 'message' | 'layout' }
   | { readonly kind: 'replaced'; readonly bytes: Buffer }
+  /** Answers a query of the lane's own: kept from the agent, and taken by `query` where that is still asked. */
+  | { readonly kind: 'own'; readonly query: SettingsQuery | undefined }
   | { readonly kind: 'ready' };
 
 /** What passes whatever the messages before it have led to. */
-export type Passing = 'terminate' | 'copy-data' | 'copy-end' | 'more' | 'own-flush';
+export type Passing = 'terminate' | 'copy-data' | 'copy-end' | 'more' | 'own-flush' | 'own-query';
 
 /** What is sent as the agent wrote it, under no permit. */
 export function control(

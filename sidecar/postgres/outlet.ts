@@ -12,6 +12,7 @@ import type { RecordRef } from '#core/operation.ts';
 import type { Permit } from '../gate.ts';
 import type { Outlet, Session } from '../lane.ts';
 import { AdjacentWriter } from './adjacent.ts';
+import type { SettingsQuery } from './reading/settings-query.ts';
 
 /** Messages without content of their own but a name: the only ones that go up under no permit. */
 export type Control =
@@ -23,6 +24,7 @@ export type Control =
     }
   | { readonly kind: 'poison' | 'own-sync' | 'own-flush' }
   | { readonly kind: 'own-describe'; readonly portal: string }
+  | { readonly kind: 'own-query'; readonly query: SettingsQuery }
   | { readonly kind: 'copy-fail'; readonly reason: string };
 
 /** The only way to the backend after login. */
@@ -52,6 +54,8 @@ export class PostgresOutlet implements Outlet<Buffer, Control> {
         return this.#write(buildFlush());
       case 'own-describe':
         return this.#write(buildDescribe({ kind: 'portal', name: message.portal }));
+      case 'own-query':
+        return this.#write(message.query.frames);
       case 'copy-fail':
         return this.#write(buildCopyFail(message.reason));
       default:

@@ -1,4 +1,3 @@
-import { ChaperoneError } from '#core/errors.ts';
 import type { Outcome } from '#core/operation.ts';
 import {
   BackendTag,
@@ -9,17 +8,21 @@ import {
 } from '#core/postgres/backend.ts';
 import type { Permit } from '../gate.ts';
 import { CopyIn } from './copy-in.ts';
+import { execute } from './executing.ts';
+import { Expectations } from './expectations.ts';
 import {
   control,
   ended,
   type Effect,
-  type Execute,
   type Expected,
   type Item,
   type Passing,
   type Reply,
 } from './items.ts';
+import { backendMisbehaved } from './misbehaved.ts';
+import { ask, ownAnswer } from './own-queries.ts';
 import { Portals } from './portals.ts';
+import type { SettingsQuery } from './reading/settings-query.ts';
 import { buildRefusal } from './refusal.ts';
 import type { Statement } from './statements.ts';
 
@@ -37,11 +40,8 @@ type Segment =
   | 'skipping' // after an error: dropped, as the backend would
   | 'skipping-here'; // refused before anything went up: the Sync is answered here as well
 
-const backendMisbehaved = (tag: number): ChaperoneError =>
-  new ChaperoneError('protocol-violation', `the backend sent an unexpected message (${tag})`);
-
 export class Pipeline {
-  readonly #expected: Expected[] = [];
+  readonly #expected = new Expectations();
   readonly #portals = new Portals();
   readonly #copyIn = new CopyIn();
   /** A message of which more is to come. */
@@ -55,12 +55,25 @@ export class Pipeline {
 
   /** Whether every message that was sent has its reply. */
   get idle(): boolean {
-    return this.#expected.length === 0;
+    return this.#expected.size === 0;
   }
 
   /** How many replies are still to come. */
   get outstanding(): number {
-    return this.#expected.length;
+    return this.#expected.size;
+  }
+
+  /** The transaction that the backend was in at its last ReadyForQuery. */
+  get status(): TransactionStatus {
+    return this.#status;
+  }
+
+  /** Whether the backend would answer a query of the lane's own that is sent now, and nothing of the agent's change by it. */
+  get mayAsk(): boolean {
+    const { idle } = this;
+    const between = this.#segment === 'clean' || this.#segment === 'open';
+    const certain = this.#doubtfulSyncs === 0 && !this.#copyIn.taking && !this.inside;
+    return idle && between && certain && this.#status !== 'E';
   }
 
   /** The operation that takes the agent's COPY data now. */
@@ -85,6 +98,8 @@ export class Pipeline {
         return this.#more(item);
       case 'own-flush':
         return [{ kind: 'control', control: { kind: 'own-flush' } }];
+      case 'own-query':
+        return this.#ask(item.query);
       default:
         if (this.#copyIn.taking) return this.#duringCopy(item);
         if (this.#segment === 'skipping' || this.#segment === 'skipping-here')
@@ -111,7 +126,7 @@ export class Pipeline {
         this.#expected.push({ kind: 'bind', permit: item.permit });
         return this.#send(item);
       case 'execute':
-        return this.#execute(item);
+        return execute(item, this.#expected);
       case 'describe-portal':
         if (item.portal) item.portal.described = true;
         this.#expected.push({ kind: item.kind, permit: item.portal?.permit });
@@ -126,13 +141,20 @@ export class Pipeline {
     }
   }
 
+  #ask(query: SettingsQuery): readonly Effect[] {
+    if (this.#segment === 'clean') return ask(query, 'between', this.#expected);
+    if (this.#segment === 'open') return ask(query, 'within', this.#expected);
+    query.fail(); // the backend would not answer before the next Sync
+    return [];
+  }
+
   /** Takes a message of the backend; `body` is undefined for runs of rows and data, and may be a beginning of errors. */
   reply(tag: number, body: Buffer | undefined): Reply {
     if (tag === BackendTag.NoticeResponse) return this.#notice();
     if (tag === BackendTag.ParameterStatus) return { kind: 'aside', channel: 'parameters' };
     if (tag === BackendTag.NotificationResponse) return { kind: 'aside', channel: 'message' };
     if (tag === BackendTag.ErrorResponse && body) return this.#error(body);
-    const head = this.#expected[0];
+    const head = this.#expected.head;
     if (!head || (tag === BackendTag.ReadyForQuery && this.#isDoubtful(head)))
       return this.#doubtfulReady(tag, body);
     switch (head.kind) {
@@ -162,14 +184,27 @@ export class Pipeline {
       case 'sync':
         if (tag !== BackendTag.ReadyForQuery || !body) throw backendMisbehaved(tag);
         return this.#ready(body);
+      case 'own-query':
+        return ownAnswer(head.query, tag);
+      case 'own-sync':
+        if (tag !== BackendTag.ReadyForQuery || !body) throw backendMisbehaved(tag);
+        this.#expected.shift();
+        this.#settled(body);
+        return { kind: 'own', query: undefined };
       case 'poison':
         throw backendMisbehaved(tag);
     }
   }
 
+  /** Every answer to a query of the lane's own has come. */
+  answered(query: SettingsQuery): void {
+    const { head } = this.#expected;
+    if (head?.kind === 'own-query' && head.query === query) this.#expected.shift();
+  }
+
   /** Whether a ReadyForQuery comes before what is expected can have been answered. */
   #isDoubtful(head: Expected): boolean {
-    if (this.#doubtfulSyncs === 0 || head.kind === 'sync') return false;
+    if (this.#doubtfulSyncs === 0 || head.kind === 'sync' || head.kind === 'own-sync') return false;
     return head.kind !== 'query' || this.#answering !== head.permit;
   }
 
@@ -184,10 +219,7 @@ export class Pipeline {
 
   /** Ends the operations whose answers will not come, for the end of the session. */
   abandon(): void {
-    for (const expected of this.#expected) {
-      if ('permit' in expected) expected.permit?.finish({ status: 'incomplete' });
-    }
-    this.#expected.length = 0;
+    this.#expected.abandon();
     this.#portals.endAll();
   }
 
@@ -203,25 +235,6 @@ export class Pipeline {
     if (!permit) return [];
     if (last) this.#flowing = undefined;
     return [{ kind: 'send', permit, record, frame }];
-  }
-
-  /**
-   * Rows that are recorded and that nobody described could not be read: then the lane asks, and keeps the reply to
-   * itself.
-   */
-  #execute({ permit, portal, cursor, name, frame }: Execute): readonly Effect[] {
-    const { statement } = portal;
-    const send: Effect = { kind: 'send', permit, record: permit.ref, frame };
-    const known = statement.fixed && statement.layout !== undefined;
-    const asks = !known && !portal.described && permit.keepsRows;
-    if (asks) {
-      statement.layout = 'asked';
-      portal.described = true;
-      this.#expected.push({ kind: 'own-describe', permit, statement });
-    }
-    this.#expected.push({ kind: 'execute', permit, statement, cursor });
-    if (!asks) return [send];
-    return [{ kind: 'control', control: { kind: 'own-describe', portal: name } }, send];
   }
 
   /**
@@ -277,7 +290,7 @@ export class Pipeline {
   }
 
   #notice(): Reply {
-    const head = this.#expected[0];
+    const head = this.#expected.head;
     if (head?.kind === 'query' || head?.kind === 'execute')
       return { kind: 'answer', permit: head.permit };
     return { kind: 'aside', channel: 'notice' };
@@ -329,11 +342,11 @@ export class Pipeline {
 
   /** What was sent behind a COPY is read by it: the ReadyForQuery of a Sync will not come (see `#duringCopy`). */
   #beginCopyIn(permit: Permit): void {
-    const [head] = this.#expected;
+    const { head } = this.#expected;
     if (head?.kind === 'query' && head.change) head.change.applied = true;
-    const other = this.#expected.findIndex(({ kind }, index) => index > 0 && kind !== 'sync');
-    this.#doubtfulSyncs = this.#expected.splice(1, other < 0 ? Infinity : other - 1).length;
-    if (other < 0) this.#copyIn.begin(permit);
+    const { taken, last } = this.#expected.takeSyncs();
+    this.#doubtfulSyncs = taken;
+    if (last) this.#copyIn.begin(permit);
   }
 
   #shift(tag: number, want: number): Reply {
@@ -363,9 +376,9 @@ export class Pipeline {
   }
 
   #error(body: Buffer): Reply {
-    const head = this.#expected[0];
+    const head = this.#expected.head;
     // Before its end the backend speaks unasked, and after a Sync it may fail to commit: neither answers an operation.
-    if (!head || head.kind === 'sync') {
+    if (!head || head.kind === 'sync' || head.kind === 'own-sync') {
       if (!head && this.#segment === 'open') this.#segment = 'skipping'; // such as a timeout between two messages
       return { kind: 'aside', channel: 'message' };
     }
@@ -377,24 +390,11 @@ export class Pipeline {
       return { kind: 'answer', permit: head.permit, ends: outcome };
     }
     const permit = 'permit' in head ? head.permit : undefined;
-    this.#dropUntilSync(permit);
+    const alone = this.#expected.ownAlone;
+    if (!this.#expected.dropUntilSync(permit)) this.#segment = 'skipping';
+    if (alone) return { kind: 'own', query: undefined };
     if (head.kind === 'poison') return { kind: 'replaced', bytes: head.error };
     if (permit) return { kind: 'answer', permit, ends: outcome };
     return { kind: 'aside', channel: 'message' };
-  }
-
-  /** The backend answers nothing more before the next Sync: what was sent up to there has not been done. */
-  #dropUntilSync(failed: Permit | undefined): void {
-    const sync = this.#expected.findIndex(({ kind }) => kind === 'sync');
-    const lost = this.#expected.splice(0, sync < 0 ? Infinity : sync);
-    for (const expected of lost) this.#drop(expected, failed);
-    if (sync < 0) this.#segment = 'skipping';
-  }
-
-  #drop(expected: Expected, failed: Permit | undefined): void {
-    if ('statement' in expected && expected.statement.layout === 'asked')
-      expected.statement.layout = undefined;
-    if ('permit' in expected && expected.permit !== failed)
-      expected.permit?.finish({ status: 'not-executed' });
   }
 }

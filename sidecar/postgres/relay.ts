@@ -11,6 +11,7 @@ import { LookAhead } from './look-ahead.ts';
 import { PostgresOutlet } from './outlet.ts';
 import type { Effect, Item } from './items.ts';
 import { Pipeline } from './pipeline.ts';
+import type { Reader } from './reading/reader.ts';
 import { buildRefusal } from './refusal.ts';
 import { ReleaseQueue } from './release.ts';
 import { Stopping } from './stopping.ts';
@@ -27,6 +28,8 @@ export interface RelayOptions {
   readonly session: Session;
   /** Cancels what the backend runs for this connection; resolves when it has the signal. */
   readonly cancel: () => Promise<void>;
+  /** Reads what texts do, where policies may ask for it. */
+  readonly reader?: Reader;
 }
 
 const betweenAnswers = { inside: false, idle: true };
@@ -56,7 +59,7 @@ export class Relay {
   #lingers = 0;
   #defect: Error | undefined;
 
-  constructor({ agent, upstream, session, cancel }: RelayOptions) {
+  constructor({ agent, upstream, session, cancel, reader }: RelayOptions) {
     this.#agent = agent;
     this.#upstream = upstream;
     this.#session = session;
@@ -72,6 +75,11 @@ export class Relay {
       phase: () => this.#phase,
       forward: (items, stop) => this.#forwardAdmitted(items, stop),
       onProgress: () => this.#progress(),
+      reader,
+      onRead: () => {
+        this.#guard(() => this.#intake.resume());
+        this.#progress();
+      },
     });
     this.#outlet = new PostgresOutlet(upstream, session);
     this.#release = new ReleaseQueue({
@@ -84,7 +92,7 @@ export class Relay {
       pipeline: this.#pipeline,
       release: this.#release,
       onCopyIn: () => this.#intake.beginCopy(),
-      onRenamed: (renames) => this.#intake.forget(renames),
+      onRenamed: (renames, tag) => this.#intake.forget(renames, tag),
       onFailed: () => this.#intake.forgetDoubtful(),
     });
   }

@@ -3,11 +3,15 @@ import type { RecordRef } from '#core/operation.ts';
 import type { Renames } from '#core/postgres/command.ts';
 import { isAsciiName } from '#core/postgres/frontend.ts';
 import type { Permit } from '../gate.ts';
+import type { Effects } from './reading/effects.ts';
+import type { Remembered } from './reading/known-texts.ts';
 
 /** What a connection remembers of a statement that was parsed under a name. */
 export interface Statement {
   /** The record that holds its text. Unknown for one that SQL's PREPARE made. */
   readonly ref: RecordRef | undefined;
+  /** Its text, where policies may ask what it does. */
+  readonly remembered: Remembered | undefined;
   /** Whether its rows have the same columns at every execution. */
   readonly fixed: boolean;
   /** Whose names may mean something else once it has run. */
@@ -21,7 +25,7 @@ export interface Statement {
 
 /** A statement of which nothing is known but that it is there. */
 export function unknownStatement(): Statement {
-  return { ref: undefined, fixed: false, renames: 'all', layout: undefined };
+  return { ref: undefined, remembered: undefined, fixed: false, renames: 'all', layout: undefined };
 }
 
 /**
@@ -36,6 +40,8 @@ export interface Change {
 export interface Portal {
   readonly permit: Permit;
   readonly statement: Statement;
+  /** What running it may do to the reading of texts behind it. */
+  readonly effects: Effects;
   /** Whether it was asked how the rows are to be read, by the agent or by the lane. */
   described: boolean;
 }

@@ -177,6 +177,7 @@ describe('a table of statements', () => {
     session: 's',
     verdict: 'Allow',
     policy: '',
+    rule: '',
     text: 'SELECT "x",\n\'\u202e\'',
     parameters: ['=1', null],
     rows: 1,
@@ -215,7 +216,7 @@ describe('a table of statements', () => {
 
   test('has each request once: with its result, denied, or without an end', async () => {
     const verdict = { action: 'Allow', wouldBe: 'Allow', reason: 'default-action', revision: 'r', policy: 'P/x' } as const; // prettier-ignore
-    const denied = { ...verdict, action: 'Deny' } as const;
+    const denied = { ...verdict, action: 'Deny', reason: 'rule', rule: 'no-b' } as const;
     const time = row.time;
     const lines: TranscriptLine[] = [
       { kind: 'session', time, session: 's', backend: 'b', principal: { kind: 'token', user: 'u' }, login: new Map() },
@@ -229,8 +230,8 @@ describe('a table of statements', () => {
     const rows: StatementRow[] = [];
     for await (const each of statementRows((async function* () { yield* lines; })())) rows.push(each); // prettier-ignore
     assert.deepEqual(
-      rows.map(({ text, verdict: action, status, rows: count, parameters, policy }) => [text, action, status, count, parameters, policy]),
-      [['b', 'Deny', 'denied', 0, ['x'], 'P/x'], ['a', 'Allow', 'ok', 2, [], 'P/x'], [undefined, 'Allow', '', 0, [], 'P/x']],
+      rows.map(({ text, verdict: action, status, rows: count, parameters, policy, rule }) => [text, action, status, count, parameters, policy, rule]),
+      [['b', 'Deny', 'denied', 0, ['x'], 'P/x', 'no-b'], ['a', 'Allow', 'ok', 2, [], 'P/x', ''], [undefined, 'Allow', '', 0, [], 'P/x', '']],
     ); // prettier-ignore
   });
 });

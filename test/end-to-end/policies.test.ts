@@ -54,8 +54,8 @@ describe('watched resources', () => {
     [
       'a field that nothing applies yet',
       'policies.yaml',
-      ['  delivery: Spool', '  delivery: Spool\n  rules: []'],
-      /policies\.yaml:\d+: spec\.rules: unsupported/,
+      ['  delivery: Spool', '  delivery: Spool\n  maxBundleAge: 1h'],
+      /policies\.yaml:\d+: spec\.maxBundleAge: unsupported/,
     ],
     ['what is not YAML', 'policies.yaml', ['spec:', 'spec: ['], /policies\.yaml:\d+: /],
   ];

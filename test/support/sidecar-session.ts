@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseFrames, type Frame } from '#core/record/frame.ts';
+import { compilePolicies } from '#core/policy/compile.ts';
 import { parseResource } from '#core/policy/parse.ts';
 import { resolve, type Bundle } from '#core/policy/resolve.ts';
 import { Clearance, type Commits } from '../../sidecar/clearance.ts';
@@ -79,10 +80,12 @@ export function openSession(
   const { bundle } = resolve(resource ? [resource] : [], workload, new Map());
   if (!bundle) throw new Error('the test has a wrong policy');
   const current: Bundle = bundle;
+  const compiled = compilePolicies(current);
   return new LiveSession({
     writer,
     clearance: new Clearance({ writer, commits: neverNeeded, delivery: () => 'Spool' }),
     bundle: () => current,
+    compiled: () => compiled,
     who: { kind: 'workload', user: 'test' },
     target: {
       backend: {
@@ -90,7 +93,9 @@ export function openSession(
         protocol: 'Postgres',
         upstream: { host: 'h', port: 1, tls: { mode: 'Disable', ca: undefined } },
         credential: undefined,
-        postgres: { users: new Map(), databases: new Map() },
+        postgres: { users: new Map(), databases: new Map(), applicationName: 'Keep', settings: [] },
+        hosts: ['h'],
+        labels: new Map(),
       },
       client: { address: '127.0.0.1', port: 2 },
       server: { address: '127.0.0.1', port: 3 },

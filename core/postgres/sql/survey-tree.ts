@@ -17,6 +17,7 @@ const worst: StatementSurvey = {
   settings: ['*'],
   changesMeaning: true,
   changesCatalogue: true,
+  moves: true,
   readOnly: false,
   isOpaque: true,
   prepares: undefined,

@@ -26,6 +26,8 @@ export interface StatementSurvey {
   readonly changesMeaning: boolean;
   /** Whether it defines, changes or drops something that names may stand for, so that the catalogue is out of date. */
   readonly changesCatalogue: boolean;
+  /** Whether a name may stand for another thing from then on that existed before: RENAME, SET SCHEMA, ATTACH, INHERIT. */
+  readonly moves: boolean;
   /** Whether the grammar shows no change of data, definitions or settings; functions may still make one. */
   readonly readOnly: boolean;
   readonly isOpaque: boolean;

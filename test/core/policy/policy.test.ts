@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { decide } from '#core/policy/decide.ts';
+import { combine } from '#core/policy/combine.ts';
 import { parseResource } from '#core/policy/parse.ts';
-import { combine, matches, resolve } from '#core/policy/resolve.ts';
+import { matches, resolve } from '#core/policy/resolve.ts';
 import type { AuditPolicy, Resource } from '#core/policy/resources.ts';
+import { statement, verdictOf } from '../../support/policies.ts';
 
 const apiVersion = 'chaperone.dev/v1alpha1';
 const backend = {
@@ -98,9 +99,8 @@ describe('parseResource', () => {
     [backend, 'spec.hosts', Array.from({ length: 257 }, () => 'h'), /at most 256/],
     [backend, 'spec.credential.type', 'Token', /unsupported/],
     [backend, 'spec.credential.password', 'x', /unknown field/],
-    [backend, 'spec.postgres', { settings: [] }, /unsupported/],
     [backend, 'spec.postgres', { userMapping: [{ user: 'a' }] }, /missing/],
-    [backend, 'spec.postgres', { userMapping: [mapped('a'), mapped('a')] }, /mapped twice/],
+    [backend, 'spec.postgres', { userMapping: [mapped('a'), mapped('a')] }, /stands twice/],
     [
       backend,
       'spec.postgres',
@@ -143,10 +143,15 @@ describe('parseResource', () => {
     [policy(), 'spec.record', { maxBytes: 1.5 }, /integer/],
     [policy(), 'spec.onAuditUnavailable', { wait: '10' }, /duration/],
     [policy(), 'spec.onAuditUnavailable', { wait: '2m' }, /duration/],
-    [policy(), 'spec.limits', { sessions: 1 }, /unsupported/],
-    [policy(), 'spec.rules', [], /unsupported/],
-    [policy(), 'spec.unknownHosts', 'Deny', /unsupported/],
-    [policy(), 'spec.inbound', {}, /unsupported/],
+    [backend, 'spec.hosts', ['a', 'a'], /stands twice/],
+    [policy(), 'spec.maxBundleAge', '1h', /unsupported/],
+    [policy(), 'spec.unknownHosts', 'Allow', /one of Record, Deny/],
+    [policy(), 'spec.inbound', {}, /missing/],
+    [policy(), 'spec.inbound', { ports: [80, 80] }, /stands twice/],
+    [policy(), 'spec.limits', { sessions: 0 }, /integer/],
+    [policy(), 'spec.limits', { idle: '0s' }, /duration/],
+    [policy(), 'spec.limits', { idle: '577h' }, /duration/],
+    [policy(), 'spec.limits', { rows: 1 }, /unknown field/],
   ];
   for (const [document, path, value, message] of wrong) {
     test(`refuses ${path} = ${JSON.stringify(value)?.slice(0, 60)}`, () => {
@@ -277,7 +282,7 @@ describe('combining policies', () => {
       (spec, index) =>
         parsed(policy(spec, index % 2 === 0 ? 'local' : undefined, `p${index}`)) as AuditPolicy,
     );
-  const readable = { protocol: 'Postgres', statements: [] } as const;
+  const readable = statement({ commands: ['SELECT'] });
   const unreadable = { protocol: 'Unreadable', because: 'a test' } as const;
   const observe = { mode: 'Observe' };
   const enforce = { mode: 'Enforce' };
@@ -306,23 +311,20 @@ describe('combining policies', () => {
   for (const [specs, action, wouldBe] of cases) {
     test(`${JSON.stringify(specs)} allows or denies, in any order`, () => {
       for (const order of [policies(...specs), policies(...specs).reverse()]) {
-        const verdict = decide(combine(order), readable, 'r');
+        const verdict = verdictOf(order, readable);
         assert.deepEqual([verdict.action, verdict.wouldBe], [action, wouldBe]);
       }
     });
   }
 
   test('what cannot be read is denied as soon as one enforces, and observed otherwise', () => {
-    assert.equal(
-      decide(combine(policies({ ...enforce, ...allow })), unreadable, 'r').action,
-      'Deny',
-    );
-    assert.equal(decide(combine(policies(observe)), unreadable, 'r').action, 'Allow');
-    assert.equal(decide(combine(policies(observe)), unreadable, 'r').wouldBe, 'Deny');
+    assert.equal(verdictOf(policies({ ...enforce, ...allow }), unreadable).action, 'Deny');
+    assert.equal(verdictOf(policies(observe), unreadable).action, 'Allow');
+    assert.equal(verdictOf(policies(observe), unreadable).wouldBe, 'Deny');
   });
 
   test('without a policy everything is denied', () => {
-    assert.deepEqual(decide(combine([]), readable, 'r'), {
+    assert.deepEqual(verdictOf([], readable), {
       action: 'Deny',
       wouldBe: 'Deny',
       reason: 'no-policy',

@@ -5,6 +5,8 @@ import { BackendTag, buildErrorResponse } from '#core/postgres/backend.ts';
 import type { Permit } from '../../../sidecar/gate.ts';
 import type { Effect, Item, Reply } from '../../../sidecar/postgres/items.ts';
 import { Pipeline } from '../../../sidecar/postgres/pipeline.ts';
+import { noEffects } from '../../../sidecar/postgres/reading/effects.ts';
+import { SettingsQuery } from '../../../sidecar/postgres/reading/settings-query.ts';
 import type { Statement } from '../../../sidecar/postgres/statements.ts';
 import type { LiveSession } from '../../../sidecar/session.ts';
 import { openSession, openSpool } from '../../support/sidecar-session.ts';
@@ -30,7 +32,13 @@ function permit(session: LiveSession, kind: 'request' | 'statement' = 'request')
 
 /** One letter a message of the agent: Q P B E D S H C, and R (refused), r (refused Query). */
 function itemOf(session: LiveSession, letter: string, bound: Permit): Item {
-  const statement: Statement = { ref: undefined, fixed: true, renames: 'nothing', layout: 'none' };
+  const statement: Statement = {
+    ref: undefined,
+    remembered: undefined,
+    fixed: true,
+    renames: 'nothing',
+    layout: 'none',
+  };
   switch (letter) {
     case 'Q':
       return {
@@ -54,7 +62,7 @@ function itemOf(session: LiveSession, letter: string, bound: Permit): Item {
       return {
         kind: 'execute',
         permit: bound,
-        portal: { permit: bound, statement, described: false },
+        portal: { permit: bound, statement, effects: noEffects, described: false },
         name: '',
         cursor: false,
         frame: frame('E'),
@@ -62,7 +70,7 @@ function itemOf(session: LiveSession, letter: string, bound: Permit): Item {
     case 'D':
       return {
         kind: 'describe-portal',
-        portal: { permit: bound, statement, described: false },
+        portal: { permit: bound, statement, effects: noEffects, described: false },
         record: undefined,
         frame: frame('D'),
       };
@@ -72,6 +80,8 @@ function itemOf(session: LiveSession, letter: string, bound: Permit): Item {
       return { kind: 'flush', frame: frame('H') };
     case 'C':
       return { kind: 'close', record: undefined, frame: frame('C') };
+    case 'A':
+      return { kind: 'own-query', query: new SettingsQuery() };
     case 'r':
       return { kind: 'refused', simple: true, refusal };
     default:
@@ -165,6 +175,11 @@ describe('Pipeline', () => {
       ['P', 'H', 'S', 'Q'],
     ],
     ['minds no error that came unasked between segments', 'P S [1] [ZI] [!] P', ['P', 'S', 'P']],
+    ['asks for settings with a Sync of its own between pipelines', 'A', ['own-query', 'own-sync']],
+    ['asks for settings without a Sync within one', 'P H [1] A', ['P', 'H', 'own-query', 'own-flush']], // prettier-ignore
+    ['asks nothing where the backend would not answer', 'P [!] A S', ['P', 'S']],
+    ['drops what follows a query of its own that failed within a pipeline', 'P H [1] A [!] B E S Q', ['P', 'H', 'own-query', 'own-flush', 'S', 'Q']], // prettier-ignore
+    ['goes on after a query of its own that failed between two', 'A [!] [ZI] P', ['own-query', 'own-sync', 'P']], // prettier-ignore
     ['is clean again after a Sync', 'P S [1] [ZI] r', ['P', 'S', 'answer error Z']],
   ];
   for (const [what, script, effects] of cases) {
@@ -210,6 +225,34 @@ describe('Pipeline', () => {
     );
   });
 
+  test('keeps answers to a query of its own from the agent', () => {
+    const { replies, pipeline } = play('A [1] [2] [D] [C] [3] [3]');
+    assert.deepEqual([...new Set(replies.map(({ kind }) => kind))], ['own']);
+    assert.equal(pipeline.mayAsk, false);
+  });
+
+  test('keeps the error and the end of a query of its own between pipelines from the agent', () => {
+    const { replies, pipeline } = play('A [!] [ZI]');
+    assert.deepEqual(
+      replies.map(({ kind }) => kind),
+      ['own', 'own'],
+    );
+    assert.equal(pipeline.mayAsk, true);
+  });
+
+  test('tells the agent of an error to a query of its own within a pipeline, which fails by it', () => {
+    const { replies } = play('P H [1] A [!] S [ZI]');
+    assert.deepEqual(
+      replies.map(({ kind }) => kind),
+      ['acknowledgement', 'aside', 'ready'],
+    );
+  });
+
+  test('asks nothing in a transaction that has failed', () => {
+    assert.equal(play('Q [!] [ZE]').pipeline.mayAsk, false);
+    assert.equal(play('Q [C] [ZT]').pipeline.mayAsk, true);
+  });
+
   test('takes notices and parameters at any time', () => {
     const { replies } = play('[N] [S] [A] Q [N] [S] [C] [ZI]');
     assert.deepEqual(
@@ -229,6 +272,9 @@ describe('Pipeline', () => {
     'Q [W]',
     'Q [s]',
     'S [C]',
+    'A [T]',
+    'A [G]',
+    'A [ZI]',
   ];
   for (const script of violations) {
     test(`takes it as a broken protocol: ${script}`, () => {

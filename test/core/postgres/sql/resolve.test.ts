@@ -112,6 +112,7 @@ const plain: StatementSurvey = {
   settings: [],
   changesMeaning: false,
   changesCatalogue: false,
+  moves: false,
   readOnly: true,
   isOpaque: false,
   prepares: undefined,

@@ -1,0 +1,301 @@
+import { isPromise } from 'node:util/types';
+import type { PostgresFacts, StatementFacts } from '#core/facts.ts';
+import type { Unreadable } from '#core/operation.ts';
+import type { TransactionStatus } from '#core/postgres/backend.ts';
+import type { Survey } from '#core/postgres/sql/survey.ts';
+import type { Catalogue } from '#core/postgres/sql/catalogue.ts';
+import type { Grammar } from '../grammar/grammar.ts';
+import type { Reading as Parsed } from '../grammar/reading.ts';
+import { Definitions } from './definitions.ts';
+import { anyEffects, joinEffects, noEffects, type Effects } from './effects.ts';
+import { KnownTexts, type Known, type Remembered } from './known-texts.ts';
+import { changesMidway } from './midway.ts';
+import { resolveStatement, resolveText, type Reading, type ResolvedText } from './readings.ts';
+import { unreadText, unknownExecute } from './plain-facts.ts';
+import type { TextMeaning } from './settings-query.ts';
+
+/** What the database knows of names; undefined while it is not known. */
+export interface CatalogueSource {
+  readonly current: Catalogue | undefined;
+  load(): Promise<void>;
+}
+
+export interface ReaderOptions {
+  readonly grammar: Pick<Grammar, 'read'>;
+  readonly catalogue: CatalogueSource;
+  /** Whether policies in force ask what texts do: else nothing is read. */
+  readonly needed: () => boolean;
+}
+
+/** Where the session's connection stands. */
+export interface Place {
+  /** Whether everything that was admitted has been sent and answered. */
+  readonly idle: boolean;
+  /** Whether the backend would answer a query of the lane's own here. */
+  readonly mayAsk: boolean;
+  readonly status: TransactionStatus;
+}
+
+/**
+ * What has to happen before a text can be judged: earlier messages get their replies, the backend says its settings, or
+ * something settles.
+ */
+export type Obstacle = 'replies' | 'settings' | Promise<void>;
+
+/** What is to be judged: a text, or what a name stands for. */
+export type Subject =
+  | { readonly kind: 'text'; readonly text: Buffer }
+  | { readonly kind: 'name'; readonly name: string; readonly known: Remembered | undefined };
+
+const maxAsks = 3; // in a row that came to nothing
+const unread: Reading = { facts: unreadText, effects: noEffects };
+
+/**
+ * Says what the texts of one session do: reads them with PostgreSQL's grammar, under the settings that the session has and
+ * the catalogue of its database. Where one of these is not known yet it names the obstacle, and the text waits.
+ */
+export class Reader {
+  readonly #options: ReaderOptions;
+  readonly #texts = new KnownTexts();
+  /** Undefined while something that ran may have changed it. */
+  #meaning: TextMeaning | undefined;
+  #lastMeaning: TextMeaning | undefined;
+  #catalogueStale = false;
+  /** Something in the open transaction has changed settings. */
+  #setInTransaction = false;
+  /** Of the open transaction. */
+  readonly #definitions = new Definitions();
+  #failedAsks = 0;
+  /** The text that was waited for, with its survey, which the grammar's cache may have dropped since. */
+  #awaited: { readonly text: string; readonly result: Parsed } | undefined;
+  #loadedFor: Survey | undefined;
+
+  constructor(options: ReaderOptions) {
+    this.#options = options;
+  }
+
+  /** What keeps something from being judged now. */
+  obstacle(subject: Subject, { idle, mayAsk, status }: Place): Obstacle | undefined {
+    const { needed, catalogue } = this.#options;
+    if (!needed()) {
+      this.#meaning = undefined; // what is not read may change it
+      return undefined;
+    }
+    if (!this.#meaning && !idle) return 'replies';
+    if (!this.#meaning && mayAsk && this.#failedAsks < maxAsks) return 'settings';
+    if (this.#catalogueStale && !idle) return 'replies';
+    if (this.#catalogueStale && status === 'I') {
+      this.#catalogueStale = false;
+      return catalogue.load();
+    }
+    for (const text of this.#textsOf(subject)) {
+      const waits = this.#waitsFor(text);
+      if (waits) return waits;
+    }
+    return undefined;
+  }
+
+  /** Takes what the backend has said of its settings; undefined where it has not. */
+  learn(meaning: TextMeaning | undefined): void {
+    this.#failedAsks = meaning ? 0 : this.#failedAsks + 1;
+    if (!meaning) return;
+    this.#meaning = meaning;
+    this.#lastMeaning = meaning;
+  }
+
+  /** What is known of a subject now; to be asked once nothing is in its way. */
+  read(subject: Subject): Reading {
+    if (!this.#options.needed()) return unread;
+    if (subject.kind === 'text') return this.#readText(subject.text);
+    const { name, known } = subject;
+    const candidates = known?.known ? [known.known] : this.#texts.candidates(name);
+    if (!candidates || candidates.length === 0) return unknownStatement;
+    return joinReadings(candidates.map((candidate) => this.#readKnown(candidate)));
+  }
+
+  /** Notes a statement that a Parse names. */
+  remember(name: string, text: Buffer): Remembered {
+    const known: Known = { kind: 'text', text: Buffer.from(text) };
+    return name === '' ? { known } : this.#texts.remember(name, known);
+  }
+
+  /** Notes that something goes up whose running may change what others mean. */
+  runs(effects: Effects): void {
+    const { meaning, catalogue, ends } = effects;
+    if (!this.#options.needed()) return;
+    if (meaning || (ends && this.#setInTransaction)) this.#meaning = undefined;
+    if (meaning) this.#setInTransaction = true;
+    if (catalogue || (ends && this.#definitions.any)) this.#catalogueStale = true;
+    this.#definitions.add(effects);
+  }
+
+  /** Notes what a text that goes up makes names stand for. */
+  runsText(text: Buffer): void {
+    if (!this.#options.needed()) return;
+    const survey = this.#surveyOf(text);
+    for (const { prepares } of survey?.statements ?? []) {
+      if (!prepares) continue;
+      const { name, statement } = prepares;
+      this.#texts.remember(name, { kind: 'statement', statement, bytes: text.length * 4 });
+    }
+  }
+
+  /** Something has failed: what was set in it is taken back, where it was. */
+  failed(): void {
+    if (this.#setInTransaction) this.#meaning = undefined;
+  }
+
+  /** Every reply has come, and no transaction is open. */
+  settled(): void {
+    this.#setInTransaction = false;
+    this.#definitions.clear();
+  }
+
+  /** Every prepared statement is gone, as the backend has said. */
+  forgetNames(): void {
+    this.#texts.clear();
+  }
+
+  #textsOf(subject: Subject): readonly Buffer[] {
+    if (subject.kind === 'text') return [subject.text];
+    const known = subject.known?.known
+      ? [subject.known.known]
+      : this.#texts.candidates(subject.name);
+    return known?.flatMap((one) => (one.kind === 'text' ? one.text : [])) ?? [];
+  }
+
+  #waitsFor(bytes: Buffer): Promise<void> | undefined {
+    const text = this.#decode(bytes);
+    if (text === undefined || this.#awaited?.text === text) return this.#waitsForNames(text);
+    const result = this.#options.grammar.read(text, this);
+    if (!isPromise(result)) return this.#waitsForNames(text);
+    return result.then((read) => {
+      this.#awaited = { text, result: read };
+    });
+  }
+
+  /** The catalogue may be behind: it is loaded anew, once, where it lacks a name. */
+  #waitsForNames(text: string | undefined): Promise<void> | undefined {
+    const result = text === undefined ? undefined : this.#parsed(text);
+    const { catalogue } = this.#options;
+    const meaning = this.#meaning ?? this.#lastMeaning;
+    if (result?.kind !== 'survey' || !meaning || this.#loadedFor === result.survey)
+      return undefined;
+    if (!catalogue.current) return undefined;
+    if (!resolveText(result.survey, meaning, catalogue.current).hasUnknown) return undefined;
+    this.#loadedFor = result.survey;
+    return this.#definitions.any ? undefined : catalogue.load();
+  }
+
+  #readKnown(known: Known): Reading {
+    if (known.kind === 'text') return this.#readText(known.text);
+    const meaning = this.#meaning ?? this.#lastMeaning;
+    if (!meaning) return { facts: unreadable('its settings are not known'), effects: anyEffects };
+    const { facts, effects } = resolveStatement(
+      known.statement,
+      meaning,
+      this.#options.catalogue.current,
+    );
+    return { facts: { protocol: 'Postgres', statements: [facts] }, effects };
+  }
+
+  #readText(bytes: Buffer): Reading {
+    const text = this.#decode(bytes);
+    const meaning = this.#meaning ?? this.#lastMeaning;
+    if (!meaning) return cannot('its settings are not known');
+    if (text === undefined)
+      return cannot('its encoding or its backslashes may mean something else');
+    const result = this.#parsed(text);
+    if (!result) return cannot('it was not read in time');
+    switch (result.kind) {
+      case 'syntax-error':
+        return { facts: { ...unreadable('it is no SQL'), error: result }, effects: noEffects };
+      case 'unreadable':
+        return cannot(result.because);
+      case 'survey':
+        return this.#inContext(
+          resolveText(result.survey, meaning, this.#options.catalogue.current),
+        );
+    }
+  }
+
+  /** What else a text means for what ran before it, and for its own statements. */
+  #inContext(text: ResolvedText): Reading {
+    const { reading } = text;
+    if (text.statements.length > 1 && changesMidway(text, this.#setInTransaction))
+      return cannot('a statement in it changes what those behind it mean');
+    const executed = this.#executed(text);
+    const own = this.#definitions.any ? this.#underDefinitions(text) : reading;
+    return executed ? joinReadings([own, ...executed]) : own;
+  }
+
+  /** What a name stands for that the open transaction has moved, nobody else can see. */
+  #underDefinitions({ statements, reading }: ResolvedText): Reading {
+    if (!statements.some((statement) => this.#definitions.mayChange(statement))) return reading;
+    const opaque = reading.facts.statements.map((facts) => ({ ...facts, isOpaque: true }));
+    return { ...reading, facts: { protocol: 'Postgres', statements: opaque } };
+  }
+
+  /** What EXECUTE runs, by what its name may stand for. */
+  #executed(text: ResolvedText): readonly Reading[] | undefined {
+    const prepared = new Map<string, Known[]>();
+    let readings: Reading[] | undefined;
+    for (const { survey } of text.statements) {
+      const { prepares, executes } = survey;
+      if (prepares) {
+        const known: Known = { kind: 'statement', statement: prepares.statement, bytes: 0 };
+        prepared.set(prepares.name, [...(prepared.get(prepares.name) ?? []), known]);
+      }
+      if (executes === undefined) continue;
+      readings ??= [];
+      const own = prepared.get(executes);
+      const candidates = this.#texts.candidates(executes) ?? (own ? [] : undefined);
+      const all = candidates && [...candidates, ...(own ?? [])];
+      if (!all || all.length === 0) readings.push(unknownStatement);
+      else readings.push(...all.map((known) => this.#readKnown(known)));
+    }
+    return readings;
+  }
+
+  #decode(bytes: Buffer): string | undefined {
+    const meaning = this.#meaning ?? this.#lastMeaning;
+    const text = meaning?.decode(bytes);
+    if (text === undefined || (!meaning?.standardStrings && text.includes('\\'))) return undefined;
+    return text;
+  }
+
+  #surveyOf(bytes: Buffer): Survey | undefined {
+    const text = this.#decode(bytes);
+    const result = text === undefined ? undefined : this.#parsed(text);
+    return result?.kind === 'survey' ? result.survey : undefined;
+  }
+
+  #parsed(text: string): Parsed | undefined {
+    if (this.#awaited?.text === text) return this.#awaited.result;
+    const result = this.#options.grammar.read(text, this);
+    return isPromise(result) ? undefined : result;
+  }
+}
+
+function unreadable(because: string): Unreadable {
+  return { protocol: 'Unreadable', because };
+}
+
+function cannot(because: string): Reading {
+  return { facts: unreadable(because), effects: anyEffects };
+}
+
+/** A name of which nobody knows what it stands for. */
+const unknownStatement: Reading = { facts: unknownExecute, effects: anyEffects };
+
+function joinReadings(readings: readonly Reading[]): Reading {
+  const [first = unknownStatement] = readings;
+  if (readings.length === 1) return first;
+  const statements: StatementFacts[] = [];
+  for (const { facts } of readings) {
+    if (facts.protocol !== 'Postgres') return { facts, effects: anyEffects };
+    statements.push(...facts.statements);
+  }
+  const facts: PostgresFacts = { protocol: 'Postgres', statements };
+  return { facts, effects: readings.map(({ effects }) => effects).reduce(joinEffects) };
+}

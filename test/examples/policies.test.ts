@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { describe, test } from 'node:test';
+import type { Principal, Workload } from '#core/identity/principal.ts';
+import { compilePolicies } from '#core/policy/compile.ts';
+import { decide } from '#core/policy/decide.ts';
+import { resolve, type Bundle } from '#core/policy/resolve.ts';
+import type { RecordedVerdict } from '#core/record/kinds.ts';
+import { projectDirectory } from '../../cli/instance.ts';
+import { parseResourceFiles, readResourceFiles } from '../../sidecar/resource-files.ts';
+import { exampleCases, type ExampleCase } from './cases.ts';
+
+const directory = join(projectDirectory, 'examples/policies');
+const { files } = await readResourceFiles(directory);
+const surroundings = ['backend.yaml', 'identity-provider.yaml'].map((name) => {
+  const file = join(projectDirectory, 'examples/local', name);
+  return { file, text: readFileSync(file, 'utf8') };
+});
+
+const pod = (namespace: string, serviceAccount: string): Workload => ({
+  pod: serviceAccount,
+  namespace,
+  serviceAccount,
+  labels: new Map([['app', 'local']]),
+});
+const token = (user: string, ...groups: string[]): Principal => ({
+  kind: 'token',
+  provider: 'demo',
+  issuer: 'http://issuer.local',
+  user,
+  groups,
+  expiresAt: 0,
+});
+const askers: Readonly<Record<ExampleCase['who'], { who: Principal; workload: Workload }>> = {
+  analyst: { who: token('ada', 'analysts'), workload: pod('local', 'local') },
+  stranger: { who: token('eve', 'visitors'), workload: pod('local', 'local') },
+  migrator: {
+    who: { kind: 'workload', user: 'system:serviceaccount:ci:migrator' },
+    workload: pod('ci', 'migrator'),
+  },
+};
+
+/** What a pod gets with some examples beside the demo's own Backend and IdentityProvider. */
+function bundleOf(names: readonly string[], workload: Workload): Bundle {
+  const examples = files.filter(({ file }) => names.includes(basename(file)));
+  const { resources, problems } = parseResourceFiles([...examples, ...surroundings]);
+  assert.deepEqual(problems, []);
+  const { bundle, problems: conflicts } = resolve(
+    resources.map(({ resource }) => resource),
+    workload,
+    new Map([['shop-credential', 'Password']]),
+  );
+  assert.ok(bundle?.policy, JSON.stringify(conflicts));
+  return bundle;
+}
+
+function verdictOf(names: readonly string[], { who, facts }: ExampleCase): RecordedVerdict {
+  const { who: principal, workload } = askers[who];
+  const compiled = compilePolicies(bundleOf(names, workload));
+  const asker = { backend: 'shop', who: principal, workload };
+  return decide(compiled, asker, { protocol: 'Postgres', statements: [facts] }).recorded;
+}
+
+const names = [...new Set(exampleCases.map(({ file }) => file))].sort();
+
+describe('the example policies', () => {
+  test('are there, each with a comment that says what it is for', () => {
+    assert.deepEqual(
+      files.map(({ file }) => file),
+      names.map((name) => join(directory, name)),
+    );
+    for (const { file, text } of files) assert.match(text, /^# [A-Z].*\n# .*\n/, file);
+  });
+
+  test('are named as their files are', () => {
+    const { resources } = parseResourceFiles(files);
+    for (const [index, { resource }] of resources.entries())
+      assert.equal(join(directory, `${resource.metadata.name}.yaml`), files[index]?.file);
+  });
+
+  for (const example of exampleCases) {
+    const { file, who, text, action, reason, rule } = example;
+    test(`${file}: ${text} by ${who} is ${action}, ${reason}`, () => {
+      const verdict = verdictOf([file], example);
+      assert.deepEqual([verdict.action, verdict.reason, verdict.rule], [action, reason, rule]);
+    });
+  }
+
+  test('go together: what one of them denies, they deny', () => {
+    const denied = exampleCases.filter(({ action, who }) => action === 'Deny' && who === 'analyst');
+    for (const example of denied.filter(({ reason }) => reason === 'rule'))
+      assert.equal(verdictOf(names, example).action, 'Deny', example.text);
+  });
+});
