@@ -5,7 +5,7 @@ import { DatabaseCatalogue } from './database-catalogue.ts';
 export interface CatalogueUse {
   readonly catalogue: DatabaseCatalogue;
   /** Ends the use, once. */
-  release(): void;
+  readonly release: () => void;
 }
 
 /** Catalogues that no session uses and that are kept for the next, those that were used last. */
