@@ -58,8 +58,9 @@ export interface RelationName {
 }
 
 /**
- * Names the relation of the text that led to it. `View`: by the definition of a view or rule. `Parent` and `Child`: by
- * inheritance or partitions; the table of an index counts as its parent.
+ * Names what led to it. `View`: the view or the table with rules that the text names. `Parent` and `Child`: the
+ * partitioned or inherited table that the text, or the definition of a view, names; the table of an index counts as its
+ * parent.
  */
 export interface Through extends RelationName {
   readonly kind: 'View' | 'Parent' | 'Child';
