@@ -18,7 +18,10 @@ export interface StatementFacts {
   readonly tables: readonly TableFact[];
   /** Every function that it calls, aggregates and those behind operators' syntax included, each once. */
   readonly functions: readonly FunctionFact[];
-  /** Whether a WHERE limits what the outermost SELECT, UPDATE or DELETE takes; undefined where the command has none. */
+  /**
+   * Whether a WHERE limits what the outermost SELECT, UPDATE or DELETE takes, and every UPDATE and DELETE inside it;
+   * undefined where the command has none.
+   */
   readonly hasWhere: boolean | undefined;
   /** The rows that a literal LIMIT lets through, `true` for one that is no literal, undefined without. */
   readonly limit: number | true | undefined;
