@@ -11,7 +11,7 @@ import {
   type CompiledRule,
 } from './compile.ts';
 import { elementsOf, type Element } from './elements.ts';
-import { Effort } from './expression.ts';
+import { Effort, type Value } from './expression.ts';
 import { operationTerms, type Terms } from './vocabulary.ts';
 
 /** What is decided of an operation. */
@@ -34,6 +34,7 @@ export interface Case {
   readonly all: Side;
 }
 
+/** A rule with the policy that it stands in. */
 export interface CaseRule {
   readonly policy: CompiledPolicy;
   readonly rule: CompiledRule;
@@ -135,7 +136,7 @@ export function decideCase(inCase: Case, facts: Facts | Unreadable): Verdict {
   const { binding, all, revision, policies } = inCase;
   const [first] = policies;
   if (!first) return plain({ action: 'Deny', wouldBe: 'Deny', reason: 'no-policy', revision });
-  if (facts.protocol === 'Unreadable') {
+  if (facts.protocol === 'Unreadable' || checksFor(inCase, facts) > maxChecks) {
     const policy = (policies.find(({ enforces }) => enforces) ?? first).name;
     const action = binding ? 'Deny' : 'Allow';
     return plain({ action, wouldBe: 'Deny', reason: 'unreadable', policy, revision });
@@ -166,6 +167,17 @@ export function decideCase(inCase: Case, facts: Facts | Unreadable): Verdict {
   };
 }
 
+/** Rules times elements of one message; past it deciding would hold up other sessions: some 200 ms. */
+const maxChecks = 2_000_000;
+
+function checksFor({ rules }: Case, facts: Facts): number {
+  if (facts.protocol !== 'Postgres') return 0;
+  let elements = 0;
+  for (const { commands, tables, functions } of facts.statements)
+    elements += commands.length + tables.length + functions.length;
+  return elements * rules.length;
+}
+
 function plain(recorded: RecordedVerdict): Verdict {
   return { recorded, message: undefined, uncovered: [] };
 }
@@ -193,17 +205,22 @@ export function findingsOf(
   effort: Effort,
 ): readonly Finding[] {
   let terms: Terms | undefined;
-  return rules.flatMap(({ policy, rule }): Finding[] => {
-    if (rule.problem !== undefined)
-      return [{ policy, rule, outcome: 'error', error: rule.problem }];
-    if (!concerns(rule, unit)) return [];
-    if (!rule.when) return [{ policy, rule, outcome: 'counts' }];
-    terms ??= operationTerms(asker, unit.statement);
-    const { value, error } = rule.when.over(terms, effort);
-    if (error !== undefined) return [{ policy, rule, outcome: 'error', error }];
-    return value === true ? [{ policy, rule, outcome: 'counts' }] : [];
-  });
+  const findings: Finding[] = [];
+  for (const { policy, rule } of rules) {
+    if (rule.problem !== undefined) {
+      findings.push({ policy, rule, outcome: 'error', error: rule.problem });
+    } else if (concerns(rule, unit)) {
+      const { value, error } = rule.when
+        ? rule.when.over((terms ??= operationTerms(asker, unit.statement)), effort)
+        : always;
+      if (error !== undefined) findings.push({ policy, rule, outcome: 'error', error });
+      else if (value === true) findings.push({ policy, rule, outcome: 'counts' });
+    }
+  }
+  return findings;
 }
+
+const always: Value = { value: true };
 
 /** Whether a rule is about anything in a unit, whatever its condition says. */
 export function concerns(rule: CompiledRule, { statement, elements }: Unit): boolean {

@@ -56,6 +56,7 @@ export interface PostgresMatch {
   readonly readOnly: boolean | undefined;
 }
 
+/** A table of a rule, with the ways of using it that are meant. */
 export interface TableMatch {
   /** `name` in any schema, `schema.name`, `schema.*` or `*`, as the catalogue writes names. */
   readonly name: string;

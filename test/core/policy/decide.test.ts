@@ -274,6 +274,13 @@ describe('a message', () => {
     assert.equal(verdictOf([policy(observed({}))], unreadable).action, 'Allow');
   });
 
+  test('that is too long for its many rules is as one that cannot be read', () => {
+    const many = policy(open(...Array.from({ length: 60 }, () => denyOrders)));
+    const long = Array.from({ length: 40_000 }, () => statement({}));
+    assert.equal(verdictOf([many], long).reason, 'unreadable');
+    assert.equal(verdictOf([policy(open())], long).action, 'Allow');
+  });
+
   test('that is refused has the rule’s message, or what nothing covers', () => {
     assert.equal(fullVerdictOf([policy(open(...rules))], update).message, 'Ask the shop.');
     const [first, ...more] = fullVerdictOf([policy({ rules: [reads] })], join).uncovered;
