@@ -28,7 +28,9 @@ export interface Case {
   readonly asker: Asker;
   readonly revision: string;
   readonly policies: readonly CompiledPolicy[];
-  readonly rules: readonly CaseRule[];
+  /** Of policies that enforce, and of those that only observe. */
+  readonly enforced: readonly CaseRule[];
+  readonly observed: readonly CaseRule[];
   /** Undefined when none enforces. */
   readonly binding: Side | undefined;
   readonly all: Side;
@@ -103,7 +105,8 @@ export function caseOf({ revision, policies, backends }: CompiledPolicies, asker
     asker,
     revision,
     policies,
-    rules,
+    enforced: rules.filter(({ policy }) => policy.enforces),
+    observed: rules.filter(({ policy }) => !policy.enforces),
     binding: enforcing.length > 0 ? sideOf(enforcing, rules) : undefined,
     all: sideOf(policies, rules),
   };
@@ -133,25 +136,16 @@ function sideOf(policies: readonly CompiledPolicy[], rules: readonly CaseRule[])
  * under Enforce. A message takes the strictest verdict of its statements.
  */
 export function decideCase(inCase: Case, facts: Facts | Unreadable): Verdict {
-  const { binding, all, revision, policies } = inCase;
+  const { binding, enforced, observed, revision, policies } = inCase;
   const [first] = policies;
   if (!first) return plain({ action: 'Deny', wouldBe: 'Deny', reason: 'no-policy', revision });
-  if (facts.protocol === 'Unreadable' || checksFor(inCase, facts) > maxChecks) {
+  const [most, least] = binding ? [enforced, observed] : [observed, enforced];
+  if (facts.protocol === 'Unreadable' || isTooMuch(facts, most)) {
     const policy = (policies.find(({ enforces }) => enforces) ?? first).name;
     const action = binding ? 'Deny' : 'Allow';
     return plain({ action, wouldBe: 'Deny', reason: 'unreadable', policy, revision });
   }
-  let decided: Settled | undefined;
-  let wouldBe: Settled | undefined;
-  const effort = new Effort();
-  for (const unit of unitsOf(facts)) {
-    const findings = findingsOf(inCase, unit, effort);
-    if (binding && decided?.action !== 'Deny')
-      decided = stricter(decided, settle(binding, unit, findings));
-    if (wouldBe?.action !== 'Deny') wouldBe = stricter(wouldBe, settle(all, unit, findings));
-    if (wouldBe.action === 'Deny' && (!binding || decided?.action === 'Deny')) break;
-  }
-  if (!wouldBe) throw new TypeError('an operation has at least one unit');
+  const { decided, wouldBe } = settleUnits(inCase, facts, isTooMuch(facts, least));
   const settled = decided ?? { ...wouldBe, action: 'Allow', reason: 'observe' };
   return {
     recorded: {
@@ -170,12 +164,36 @@ export function decideCase(inCase: Case, facts: Facts | Unreadable): Verdict {
 /** Rules times elements of one message; past it deciding would hold up other sessions: some 200 ms. */
 const maxChecks = 2_000_000;
 
-function checksFor({ rules }: Case, facts: Facts): number {
-  if (facts.protocol !== 'Postgres') return 0;
+function isTooMuch(facts: Facts, rules: readonly CaseRule[]): boolean {
+  if (facts.protocol !== 'Postgres') return false;
   let elements = 0;
   for (const { commands, tables, functions } of facts.statements)
     elements += commands.length + tables.length + functions.length;
-  return elements * rules.length;
+  return elements * rules.length > maxChecks;
+}
+
+/** Settles unit by unit until nothing can become stricter. `skipTrial`: what observing rules would do is taken for a Deny. */
+function settleUnits(
+  { asker, binding, all, enforced, observed }: Case,
+  facts: Facts,
+  skipTrial: boolean,
+): { readonly decided: Settled | undefined; readonly wouldBe: Settled } {
+  let decided: Settled | undefined;
+  let wouldBe: Settled | undefined;
+  const effort = new Effort();
+  const trialEffort = new Effort(); // a trial that takes long must not take from what binds
+  for (const unit of unitsOf(facts)) {
+    const findings = findingsOf(asker, enforced, unit, effort);
+    if (binding && decided?.action !== 'Deny')
+      decided = stricter(decided, settle(binding, unit, findings));
+    if (wouldBe?.action !== 'Deny') {
+      const trial = skipTrial ? [] : findingsOf(asker, observed, unit, trialEffort);
+      wouldBe = stricter(wouldBe, settle(all, unit, [...findings, ...trial]));
+    }
+    if (wouldBe.action === 'Deny' && (!binding || decided?.action === 'Deny')) break;
+  }
+  if (!wouldBe) throw new TypeError('an operation has at least one unit');
+  return { decided, wouldBe: skipTrial ? { ...wouldBe, action: 'Deny' } : wouldBe };
 }
 
 function plain(recorded: RecordedVerdict): Verdict {
@@ -200,7 +218,8 @@ export function unitsOf(facts: Facts): readonly Unit[] {
 
 /** Returns the rules that have to do with a unit. */
 export function findingsOf(
-  { asker, rules }: Pick<Case, 'asker' | 'rules'>,
+  asker: Asker,
+  rules: readonly CaseRule[],
   unit: Unit,
   effort: Effort,
 ): readonly Finding[] {

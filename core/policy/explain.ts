@@ -117,7 +117,7 @@ function partOf(
     const { policy, rule } = each;
     const finding =
       isAboutBackend(rule, asker.backend, backend) && isAboutSubject(rule, asker)
-        ? findingsOf({ asker, rules: [each] }, unit, effort)[0]
+        ? findingsOf(asker, [each], unit, effort)[0]
         : undefined;
     const decided = recorded.policy === policy.name && recorded.rule === rule.name;
     const outcome: RuleOutcome = finding
