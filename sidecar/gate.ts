@@ -30,7 +30,9 @@ export function admit(context: GateContext, operation: Operation): Permit | Refu
   const verdict = context.judge.decide(operation.facts);
   const ref = recordRequest(context, operation, verdict.recorded);
   if (verdict.recorded.action === 'Allow') return new LivePermit(context, operation, ref);
-  return refusalOf(verdict, operation.facts, context.log.id);
+  const { facts } = operation;
+  const unreadable = facts.protocol === 'Unreadable' ? facts : undefined;
+  return refusalOf(verdict, context.log.id, unreadable);
 }
 
 function recordRequest(

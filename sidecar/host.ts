@@ -17,6 +17,7 @@ import { Clearance, type Commits } from './clearance.ts';
 import type { Stop } from './ready.ts';
 import { LoginFailures, type CountedFailure, type LoginFailureReason } from './login-failures.ts';
 import type { Metrics } from './metrics.ts';
+import type { Grammar } from './postgres/grammar/grammar.ts';
 import { LiveSession } from './session.ts';
 import type { SpoolWriter } from './spool/writer.ts';
 import { dial } from './upstream.ts';
@@ -26,6 +27,7 @@ export interface HostOptions {
   readonly writer: SpoolWriter;
   readonly commits: Commits;
   readonly credentials: Credentials;
+  readonly grammar: Grammar;
   readonly tls: ServerKeyPair;
   readonly metrics: Metrics;
   readonly log: Logger;
@@ -82,6 +84,10 @@ export class Host implements LaneHost {
 
   get loginTimeoutMs(): number {
     return this.#options.config.loginTimeoutMs;
+  }
+
+  get grammar(): Grammar {
+    return this.#options.grammar;
   }
 
   get sessionCount(): number {

@@ -8,6 +8,7 @@ import type { Channel, EndReason } from '#core/record/kinds.ts';
 import type { Principal } from '#core/identity/principal.ts';
 import type { ResolvedBackend } from '#core/policy/resolve.ts';
 import type { CancelRegistry } from './cancel-registry.ts';
+import type { Grammar } from './postgres/grammar/grammar.ts';
 import type { LoginFailureReason } from './login-failures.ts';
 import type { Permit } from './gate.ts';
 import type { Ready } from './ready.ts';
@@ -71,6 +72,8 @@ export interface LaneHost {
   /** TLS for agents: replaces the plain socket by the encrypted one. */
   secure(agent: Socket): TLSSocket;
   readonly cancels: CancelRegistry;
+  /** Reads SQL, for all sessions. */
+  readonly grammar: Pick<Grammar, 'read'>;
   /** The login, all of it, has to be done within this time. */
   readonly loginTimeoutMs: number;
 }

@@ -184,6 +184,7 @@ export class Listener {
       },
       secure: (agent) => host.secure(agent),
       cancels: host.cancels,
+      grammar: host.grammar,
       loginTimeoutMs: host.loginTimeoutMs,
     };
   }

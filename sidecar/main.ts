@@ -11,6 +11,7 @@ import { runService } from '../runtime/service.ts';
 import { Host } from './host.ts';
 import { Listener } from './listener.ts';
 import { createMetrics } from './metrics.ts';
+import { Grammar } from './postgres/grammar/grammar.ts';
 import { postgresLane } from './postgres/lane.ts';
 import { openSpool } from './spool/open.ts';
 import { tcpLane } from './tcp/lane.ts';
@@ -40,12 +41,14 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     log,
   });
   const { writer } = spool;
+  const grammar = new Grammar();
 
   const host: Host = new Host({
     config,
     writer,
     commits: spool.committed,
     credentials,
+    grammar,
     tls: secrets.tls,
     metrics,
     log,
@@ -110,6 +113,7 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     listener.close(),
     delay(why === 'asked' ? drainMs : orphanDrainMs, undefined, { ref: false }),
   ]);
+  await grammar.stop();
   await spool.close(why === 'asked' ? shipMs : 0);
   admin?.close();
   health.server.close();

@@ -1,9 +1,15 @@
-import { join } from 'node:path';
+import { copyFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 
 /** Threads that a service starts: each is a bundle of its own, which lies beside the service's. */
 export const workers: Readonly<Record<string, readonly string[]>> = {
-  'sidecar/main.ts': ['sidecar/spool/worker.ts'],
+  'sidecar/main.ts': ['sidecar/spool/worker.ts', 'sidecar/postgres/grammar/worker.ts'],
+};
+
+/** What a bundle reads as a file of its own, from the directory in which it lies itself. */
+const files: Readonly<Record<string, readonly string[]>> = {
+  'sidecar/postgres/grammar/worker.ts': ['node_modules/libpg-query/wasm/libpg-query.wasm'],
 };
 
 /**
@@ -29,5 +35,6 @@ async function bundleOne(entry: string, directory: string): Promise<string> {
     define: { 'import.meta.dirname': '__dirname', 'import.meta.filename': '__filename' },
     logLevel: 'error',
   });
+  for (const file of files[entry] ?? []) copyFileSync(file, join(directory, basename(file)));
   return outfile;
 }

@@ -1,15 +1,14 @@
 import type { Refusal, Unreadable } from '../operation.ts';
-import type { Facts } from '../facts.ts';
 import type { Verdict } from './decide.ts';
 import { describeElement } from './elements.ts';
 
 const maxNamed = 5;
 
-/** Says to the agent why a verdict refuses what it wanted, and what can be done about it. */
+/** Says to the agent why a verdict refuses what it wanted, and what can be done about it; `unreadable` is what could not be read. */
 export function refusalOf(
   { recorded, message, uncovered }: Verdict,
-  facts: Facts | Unreadable,
   session: string,
+  unreadable?: Unreadable,
 ): Refusal {
   const { reason, policy, rule } = recorded;
   const explain = `chaperone explain ${session}`;
@@ -21,12 +20,12 @@ export function refusalOf(
     ...named.map((element) => ['uncovered', element] as const),
     ['explain', explain],
   ] as const;
-  if (facts.protocol === 'Unreadable' && facts.error) {
-    const { error } = facts;
+  if (unreadable?.error) {
+    const { error } = unreadable;
     return { code: 'syntax-error', message: error.message, position: error.position };
   }
-  if (facts.protocol === 'Unreadable' && reason === 'unreadable') {
-    const { because } = facts;
+  if (unreadable && reason === 'unreadable') {
+    const { because } = unreadable;
     return {
       code: because === 'too long' ? 'too-large' : 'unreadable',
       message: `this cannot be judged: ${because} (${policy ?? 'no policy'} enforces)`,

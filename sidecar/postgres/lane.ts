@@ -2,7 +2,8 @@ import type { Duplex } from 'node:stream';
 import { ChaperoneError, type ErrorCode } from '#core/errors.ts';
 import { isRefusal, type Refusal } from '#core/operation.ts';
 import type { EndReason } from '#core/record/kinds.ts';
-import type { NameMappings } from '#core/policy/resources.ts';
+import { settingsFor } from '#core/policy/login.ts';
+import type { PostgresSettings } from '#core/policy/resources.ts';
 import { buildAuthenticationOk, buildBackendKeyData } from '#core/postgres/backend.ts';
 import { endReasonOf, isDefect, refusalOf } from '../endings.ts';
 import type { LoginFailureReason } from '../login-failures.ts';
@@ -13,8 +14,10 @@ import { BackendCancels } from './backend-cancels.ts';
 import { connectToBackend } from './backend-connection.ts';
 import { logInToBackend, readGreeting, type BackendLogin } from './backend-login.ts';
 import { buildRefusal } from './refusal.ts';
+import { Reader } from './reading/reader.ts';
 import { Relay } from './relay.ts';
 import { relayLogin, type RelayedLoginOptions } from './relayed-login.ts';
+import { startupParameters } from './startup-parameters.ts';
 
 const secretBytes = { old: 4, new: 32 }; // of a cancel key, before and since protocol 3.2
 
@@ -85,7 +88,14 @@ async function carry(
   try {
     const { credential: ref, postgres } = target.backend;
     const credential = ref && host.credential(ref);
-    const parameters = startupParameters(login.parameters, postgres, credential?.username);
+    const parameters = startupParameters({
+      asked: login.parameters,
+      names: postgres,
+      username: credential?.username,
+      pinned: pinnedSettings(session, postgres),
+      applicationName:
+        postgres.applicationName === 'Session' ? `chaperone ${session.id}` : undefined,
+    });
     let greeted: BackendLogin;
     if (credential) {
       greeted = await logInToBackend(backend, { credential, parameters, signal });
@@ -147,7 +157,12 @@ async function relay(
     return unrecorded.reason;
   }
   const cancels = new BackendCancels(target, host, cancelKey);
-  const carried = new Relay({ agent, upstream, session, cancel: () => cancels.send() });
+  const reader = new Reader({
+    grammar: host.grammar,
+    catalogue: { current: undefined, load: async () => undefined },
+    needed: () => session.readsFacts,
+  });
+  const carried = new Relay({ agent, upstream, session, cancel: () => cancels.send(), reader });
   const { key, withdraw } = host.cancels.register(
     minor >= 2 ? secretBytes.new : secretBytes.old,
     () => carried.cancel(),
@@ -160,19 +175,14 @@ async function relay(
   }
 }
 
-/** What the backend is told: the agent's own wishes, under the names that the Backend maps them to. */
-function startupParameters(
-  asked: ReadonlyMap<string, string>,
-  { users, databases }: NameMappings,
-  username: string | undefined,
+/** Settings that the gateway sets for whoever logs in. @throws ChaperoneError `denied` where one has no value. */
+function pinnedSettings(
+  session: Session,
+  { settings }: PostgresSettings,
 ): ReadonlyMap<string, string> {
-  const user = asked.get('user') ?? '';
-  const database = asked.get('database') ?? user; // PostgreSQL's default, which must not become another user's
-  return new Map([
-    ...asked,
-    ['user', users.get(user) ?? username ?? user],
-    ['database', databases.get(database) ?? database],
-  ]);
+  const { settings: values, problem } = settingsFor(settings, session.who);
+  if (!values) throw new ChaperoneError('denied', `a login here needs what you lack: ${problem}`);
+  return values;
 }
 
 function refuse(socket: Duplex, refusal: Refusal): void {

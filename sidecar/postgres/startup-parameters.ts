@@ -11,6 +11,8 @@ export interface StartupOptions {
   readonly username: string | undefined;
   /** Settings that the gateway sets, by name in lower case: no agent may choose them. */
   readonly pinned: ReadonlyMap<string, string>;
+  /** In place of the agent's own, where the Backend wants it so. */
+  readonly applicationName?: string | undefined;
 }
 
 /**
@@ -18,13 +20,14 @@ export interface StartupOptions {
  * are pinned. @throws ChaperoneError `denied` where the agent wishes one of those.
  */
 export function startupParameters(options: StartupOptions): ReadonlyMap<string, string> {
-  const { asked, names, username, pinned } = options;
+  const { asked, names, username, pinned, applicationName } = options;
   assertNotPinned(asked, pinned);
   const user = asked.get('user') ?? '';
   const database = asked.get('database') ?? user; // PostgreSQL's default, which must not become another user's
   return new Map([
     ...asked,
     ...pinned,
+    ...(applicationName === undefined ? [] : [['application_name', applicationName] as const]),
     ['user', names.users.get(user) ?? username ?? user],
     ['database', names.databases.get(database) ?? database],
   ]);

@@ -25,6 +25,8 @@ const reasons: readonly [ErrorCode, EndReason][] = [
   ['too-large', 'protocol-violation'],
   ['too-many-connections', 'access-withdrawn'],
   ['token-expired', 'token-expired'],
+  ['syntax-error', 'internal-error'],
+  ['unreadable', 'internal-error'],
   ['unsupported', 'unsupported'],
 ];
 

@@ -9,6 +9,7 @@ import type { SidecarConfig } from '../../sidecar/config.ts';
 import { Credentials } from '../../sidecar/credentials.ts';
 import { Host } from '../../sidecar/host.ts';
 import { createMetrics } from '../../sidecar/metrics.ts';
+import { Grammar } from '../../sidecar/postgres/grammar/grammar.ts';
 import { openSession, openSpool, type TestSpool } from '../support/sidecar-session.ts';
 
 async function startHost(spool: TestSpool, maxSessions: number) {
@@ -28,6 +29,7 @@ async function startHost(spool: TestSpool, maxSessions: number) {
     writer: spool.writer,
     commits: { ackedSeq: 0, committed: () => undefined },
     credentials: new Credentials({}),
+    grammar: new Grammar(), // which starts no thread before it is asked
     tls: await (await createLocalCa(Date.now())).issue('test'),
     metrics,
     log: pino({}, { write: (line) => lines.push(line) }),

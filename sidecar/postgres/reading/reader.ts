@@ -4,6 +4,8 @@ import type { Unreadable } from '#core/operation.ts';
 import type { TransactionStatus } from '#core/postgres/backend.ts';
 import type { Survey } from '#core/postgres/sql/survey.ts';
 import type { Catalogue } from '#core/postgres/sql/catalogue.ts';
+import type { Grammar } from '../grammar/grammar.ts';
+import type { Reading as Parsed } from '../grammar/reading.ts';
 import { Definitions } from './definitions.ts';
 import { anyEffects, joinEffects, noEffects, type Effects } from './effects.ts';
 import { KnownTexts, type Known, type Remembered } from './known-texts.ts';
@@ -12,22 +14,6 @@ import { resolveStatement, resolveText, type Reading, type ResolvedText } from '
 import { unreadText, unknownExecute } from './plain-facts.ts';
 import type { TextMeaning } from './settings-query.ts';
 
-/** What reading a text by the grammar comes to. */
-export type GrammarResult =
-  | { readonly kind: 'survey'; readonly survey: Survey }
-  /** PostgreSQL's own message; `position` counts characters from 1. */
-  | {
-      readonly kind: 'syntax-error';
-      readonly message: string;
-      readonly position: number | undefined;
-    }
-  | { readonly kind: 'unreadable'; readonly because: string };
-
-/** Reads texts by PostgreSQL's grammar; what it has read lately it returns at once. */
-export interface TextGrammar {
-  read(text: string, session: object): GrammarResult | Promise<GrammarResult>;
-}
-
 /** What the database knows of names; undefined while it is not known. */
 export interface CatalogueSource {
   readonly current: Catalogue | undefined;
@@ -35,7 +21,7 @@ export interface CatalogueSource {
 }
 
 export interface ReaderOptions {
-  readonly grammar: TextGrammar;
+  readonly grammar: Pick<Grammar, 'read'>;
   readonly catalogue: CatalogueSource;
   /** Whether policies in force ask what texts do: else nothing is read. */
   readonly needed: () => boolean;
@@ -81,7 +67,7 @@ export class Reader {
   readonly #definitions = new Definitions();
   #failedAsks = 0;
   /** The text that was waited for, with its survey, which the grammar's cache may have dropped since. */
-  #awaited: { readonly text: string; readonly result: GrammarResult } | undefined;
+  #awaited: { readonly text: string; readonly result: Parsed } | undefined;
   #loadedFor: Survey | undefined;
 
   constructor(options: ReaderOptions) {
@@ -190,7 +176,7 @@ export class Reader {
 
   /** The catalogue may be behind: it is loaded anew, once, where it lacks a name. */
   #waitsForNames(text: string | undefined): Promise<void> | undefined {
-    const result = text === undefined ? undefined : this.#grammarResult(text);
+    const result = text === undefined ? undefined : this.#parsed(text);
     const { catalogue } = this.#options;
     const meaning = this.#meaning ?? this.#lastMeaning;
     if (result?.kind !== 'survey' || !meaning || this.#loadedFor === result.survey)
@@ -219,7 +205,7 @@ export class Reader {
     if (!meaning) return cannot('its settings are not known');
     if (text === undefined)
       return cannot('its encoding or its backslashes may mean something else');
-    const result = this.#grammarResult(text);
+    const result = this.#parsed(text);
     if (!result) return cannot('it was not read in time');
     switch (result.kind) {
       case 'syntax-error':
@@ -280,11 +266,11 @@ export class Reader {
 
   #surveyOf(bytes: Buffer): Survey | undefined {
     const text = this.#decode(bytes);
-    const result = text === undefined ? undefined : this.#grammarResult(text);
+    const result = text === undefined ? undefined : this.#parsed(text);
     return result?.kind === 'survey' ? result.survey : undefined;
   }
 
-  #grammarResult(text: string): GrammarResult | undefined {
+  #parsed(text: string): Parsed | undefined {
     if (this.#awaited?.text === text) return this.#awaited.result;
     const result = this.#options.grammar.read(text, this);
     return isPromise(result) ? undefined : result;

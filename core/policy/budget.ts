@@ -1,0 +1,247 @@
+import type { Limits } from './rules.ts';
+
+/** A limit that would be, or is, exceeded. */
+export interface Over {
+  readonly limit: keyof Limits;
+  readonly most: number;
+  /** How long until less is in use again; undefined where waiting does not help. */
+  readonly retryMs: number | undefined;
+}
+
+const minuteMs = 60_000;
+const hourMs = 3_600_000;
+
+/**
+ * Counts what happened within a time that ends now. Kept in slots, so that its memory does not grow: what happened
+ * counts for as long as the window, and up to a slot longer, never less.
+ */
+export class SlidingCount {
+  readonly #slotMs: number;
+  readonly #slots: number[];
+  #newest = 0;
+  #total = 0;
+
+  constructor(windowMs: number, slots: number) {
+    this.#slotMs = windowMs / slots;
+    this.#slots = Array.from({ length: slots + 1 }, () => 0);
+  }
+
+  add(amount: number, nowMs: number): void {
+    this.#advance(nowMs);
+    const at = this.#newest % this.#slots.length;
+    this.#slots[at] = (this.#slots[at] ?? 0) + amount;
+    this.#total += amount;
+  }
+
+  total(nowMs: number): number {
+    this.#advance(nowMs);
+    return this.#total;
+  }
+
+  /** Milliseconds until no more than `most` is left of what is counted now. */
+  untilAtMost(most: number, nowMs: number): number {
+    let left = this.total(nowMs);
+    const { length } = this.#slots;
+    for (let age = length - 1; age >= 0 && left > most; age -= 1) {
+      left -= this.#slots[(this.#newest - age + length * 2) % length] ?? 0;
+      if (left <= most) return (this.#newest - age + length) * this.#slotMs - nowMs;
+    }
+    return 0;
+  }
+
+  // A clock that goes back moves nothing.
+  #advance(nowMs: number): void {
+    const slot = Math.floor(nowMs / this.#slotMs);
+    const { length } = this.#slots;
+    for (let step = 0; step < length && this.#newest < slot; step += 1) {
+      this.#newest = Math.max(this.#newest + 1, slot - length + 1);
+      const at = this.#newest % length;
+      this.#total -= this.#slots[at] ?? 0;
+      this.#slots[at] = 0;
+    }
+  }
+}
+
+/** What one pod uses of one Backend, over all its sessions there. Times are milliseconds of a clock that never goes back. */
+export class BackendUse {
+  #sessions = 0;
+  #requests = 0;
+  readonly #statements = new SlidingCount(minuteMs, 60);
+  readonly #rows = new SlidingCount(hourMs, 120);
+  readonly #bytes = new SlidingCount(hourMs, 120);
+
+  /** Opens a session, or says why there may be no other. Its `close` gives back what it holds. */
+  open({ sessions }: Limits, nowMs: number): SessionUse | Over {
+    if (this.#sessions >= sessions) return over('sessions', sessions);
+    this.#sessions += 1;
+    return new SessionUse(this, nowMs);
+  }
+
+  /** Says why a request with so many statements may not begin; one that may is counted. */
+  begin(limits: Limits, statements: number, nowMs: number): Over | undefined {
+    const { concurrentRequests, statementsPerMinute } = limits;
+    if (this.#requests >= concurrentRequests) return over('concurrentRequests', concurrentRequests);
+    if (this.#statements.total(nowMs) + statements > statementsPerMinute) {
+      const room = statementsPerMinute - statements;
+      const retryMs = room < 0 ? undefined : this.#statements.untilAtMost(room, nowMs);
+      return over('statementsPerMinute', statementsPerMinute, retryMs);
+    }
+    const used = this.answered(limits, nowMs, 1);
+    if (used) return used;
+    this.#requests += 1;
+    this.#statements.add(statements, nowMs);
+    return undefined;
+  }
+
+  end(): void {
+    this.#requests -= 1;
+  }
+
+  close(): void {
+    this.#sessions -= 1;
+  }
+
+  add(rows: number, bytes: number, nowMs: number): void {
+    this.#rows.add(rows, nowMs);
+    this.#bytes.add(bytes, nowMs);
+  }
+
+  /** What of an hour's answers is over when `more` comes on top. */
+  answered({ rowsPerHour, bytesPerHour }: Limits, nowMs: number, more = 0): Over | undefined {
+    const hours = [
+      ['rowsPerHour', this.#rows, rowsPerHour],
+      ['bytesPerHour', this.#bytes, bytesPerHour],
+    ] as const;
+    for (const [limit, count, most] of hours)
+      if (count.total(nowMs) + more > most)
+        return over(limit, most, count.untilAtMost(Math.max(0, most - 1), nowMs));
+    return undefined;
+  }
+}
+
+/** What one session uses. Made by `BackendUse.open`. */
+export class SessionUse {
+  readonly #backend: BackendUse;
+  readonly #startedMs: number;
+  readonly #requests = new Set<RequestUse>();
+  #lastMs: number;
+  #rows = 0;
+  #bytes = 0;
+  #closed = false;
+
+  constructor(backend: BackendUse, nowMs: number) {
+    this.#backend = backend;
+    this.#startedMs = nowMs;
+    this.#lastMs = nowMs;
+  }
+
+  /** Begins a request, or says what it would be too much for. */
+  begin(limits: Limits, statements: number, nowMs: number): RequestUse | Over {
+    const refused = this.#answered(limits, 1) ?? this.#backend.begin(limits, statements, nowMs);
+    if (refused) return refused;
+    const request = new RequestUse(nowMs, {
+      add: (rows, bytes, atMs) => this.#add(rows, bytes, atMs),
+      answered: (now, atMs) => this.#answered(now) ?? this.#backend.answered(now, atMs),
+      end: (atMs) => this.#end(request, atMs),
+    });
+    this.#requests.add(request);
+    return request;
+  }
+
+  /** What has taken too long by now. */
+  overdue(limits: Limits, nowMs: number): Over | undefined {
+    for (const { limit, atMs } of this.#deadlines(limits))
+      if (nowMs >= atMs) return over(limit, limits[limit]);
+    return undefined;
+  }
+
+  /** When `overdue` is to be asked next; Infinity where nothing is limited. */
+  dueMs(limits: Limits): number {
+    return Math.min(...this.#deadlines(limits).map(({ atMs }) => atMs));
+  }
+
+  /** Gives back what it holds, once; also of requests that have not ended. */
+  close(nowMs: number): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const request of this.#requests) request.end(nowMs);
+    this.#backend.close();
+  }
+
+  #deadlines({ sessionDurationMs, idleMs, requestDurationMs }: Limits): readonly Deadline[] {
+    const [oldest] = this.#requests; // they are kept in the order of their beginning
+    return [
+      { limit: 'sessionDurationMs', atMs: this.#startedMs + sessionDurationMs },
+      oldest
+        ? { limit: 'requestDurationMs', atMs: oldest.startedMs + requestDurationMs }
+        : { limit: 'idleMs', atMs: this.#lastMs + idleMs },
+    ];
+  }
+
+  #answered({ rowsPerSession, bytesPerSession }: Limits, more = 0): Over | undefined {
+    if (this.#rows + more > rowsPerSession) return over('rowsPerSession', rowsPerSession);
+    if (this.#bytes + more > bytesPerSession) return over('bytesPerSession', bytesPerSession);
+    return undefined;
+  }
+
+  #add(rows: number, bytes: number, nowMs: number): void {
+    this.#rows += rows;
+    this.#bytes += bytes;
+    this.#backend.add(rows, bytes, nowMs);
+  }
+
+  #end(request: RequestUse, nowMs: number): void {
+    if (!this.#requests.delete(request)) return;
+    this.#lastMs = nowMs;
+    this.#backend.end();
+  }
+}
+
+interface Deadline {
+  readonly limit: keyof Limits;
+  readonly atMs: number;
+}
+
+interface RequestOwner {
+  readonly add: (rows: number, bytes: number, nowMs: number) => void;
+  readonly answered: (limits: Limits, nowMs: number) => Over | undefined;
+  readonly end: (nowMs: number) => void;
+}
+
+/** What one request uses. Made by `SessionUse.begin`. */
+export class RequestUse {
+  readonly startedMs: number;
+  readonly #owner: RequestOwner;
+  #rows = 0;
+  #bytes = 0;
+
+  constructor(startedMs: number, owner: RequestOwner) {
+    this.startedMs = startedMs;
+    this.#owner = owner;
+  }
+
+  /** Counts a piece of an answer before it is released, and says what is over with it. */
+  answer(limits: Limits, rows: number, bytes: number, nowMs: number): Over | undefined {
+    this.#rows += rows;
+    this.#bytes += bytes;
+    this.#owner.add(rows, bytes, nowMs);
+    const { rowsPerRequest, bytesPerRequest } = limits;
+    if (this.#rows > rowsPerRequest) return over('rowsPerRequest', rowsPerRequest);
+    if (this.#bytes > bytesPerRequest) return over('bytesPerRequest', bytesPerRequest);
+    return this.#owner.answered(limits, nowMs);
+  }
+
+  /** Ends it, once. */
+  end(nowMs: number): void {
+    this.#owner.end(nowMs);
+  }
+}
+
+/** Tells what is over from what may go on. */
+export function isOver(value: object): value is Over {
+  return 'limit' in value;
+}
+
+function over(limit: keyof Limits, most: number, retryMs?: number): Over {
+  return { limit, most, retryMs };
+}

@@ -1,0 +1,167 @@
+import type { Facts, StatementFacts } from '../facts.ts';
+import type { Unreadable } from '../operation.ts';
+import {
+  coversElement,
+  isAboutBackend,
+  isAboutSubject,
+  type Asker,
+  type CompiledPolicies,
+  type CompiledRule,
+} from './compile.ts';
+import {
+  concerns,
+  decide,
+  findingsOf,
+  unitsOf,
+  type CaseRule,
+  type Finding,
+  type Unit,
+  type Verdict,
+} from './decide.ts';
+import { describeElement, type Element } from './elements.ts';
+import { Effort } from './expression.ts';
+
+/** Why an operation is allowed or denied, rule by rule. */
+export interface Explanation {
+  readonly verdict: Verdict;
+  readonly policies: readonly {
+    readonly name: string;
+    readonly mode: 'Observe' | 'Enforce';
+    readonly defaultAction: 'Allow' | 'Deny';
+  }[];
+  /** One for each statement; one for an operation that has none; none for what cannot be read. */
+  readonly parts: readonly ExplainedPart[];
+  /** Why nothing could be understood. */
+  readonly unreadable: string | undefined;
+}
+
+export interface ExplainedPart {
+  readonly statement: StatementFacts | undefined;
+  readonly elements: readonly ExplainedElement[];
+  readonly rules: readonly ExplainedRule[];
+}
+
+export interface ExplainedElement {
+  readonly element: Element;
+  /** As a person reads it. */
+  readonly text: string;
+  /** Whether an Allow has to cover it at all. */
+  readonly needsCover: boolean;
+  readonly coveredBy: readonly RuleName[];
+  /** Rules that deny or hold it. */
+  readonly stoppedBy: readonly RuleName[];
+}
+
+export interface RuleName {
+  readonly policy: string;
+  readonly rule: string;
+}
+
+export interface ExplainedRule extends RuleName {
+  readonly action: CompiledRule['action'];
+  readonly outcome: RuleOutcome;
+  /** What is wrong, for an error. */
+  readonly error: string | undefined;
+}
+
+/**
+ * What became of a rule: `decided` alone says the verdict; `counts` and `error` have a part in it; the others are out, by the first
+ * thing that keeps them out.
+ */
+export type RuleOutcome =
+  | 'decided'
+  | 'counts'
+  | 'error'
+  | 'other-backend'
+  | 'other-subject'
+  | 'read-only' // about statements that read, or that do not
+  | 'no-element' // nothing that it lists is there
+  | 'condition'; // which is false
+
+/** Explains what is decided; it decides just as `decide` does. */
+export function explain(
+  compiled: CompiledPolicies,
+  asker: Asker,
+  facts: Facts | Unreadable,
+): Explanation {
+  const verdict = decide(compiled, asker, facts);
+  const readable = facts.protocol === 'Unreadable' ? undefined : facts;
+  return {
+    verdict,
+    policies: compiled.policies.map(({ name, enforces, defaultAction }) => ({
+      name,
+      mode: enforces ? 'Enforce' : 'Observe',
+      defaultAction,
+    })),
+    parts: readable ? unitsOf(readable).map((unit) => partOf(compiled, asker, unit, verdict)) : [],
+    unreadable: facts.protocol === 'Unreadable' ? facts.because : undefined,
+  };
+}
+
+function partOf(
+  { policies, backends }: CompiledPolicies,
+  asker: Asker,
+  unit: Unit,
+  { recorded }: Verdict,
+): ExplainedPart {
+  const backend = backends.get(asker.backend);
+  const effort = new Effort();
+  const rules = policies.flatMap((policy) =>
+    policy.rules.map((rule): CaseRule => ({ policy, rule })),
+  );
+  const judged = rules.map((each) => {
+    const { policy, rule } = each;
+    const finding =
+      isAboutBackend(rule, asker.backend, backend) && isAboutSubject(rule, asker)
+        ? findingsOf({ asker, rules: [each] }, unit, effort)[0]
+        : undefined;
+    const decided = recorded.policy === policy.name && recorded.rule === rule.name;
+    const outcome: RuleOutcome = finding
+      ? decided
+        ? 'decided'
+        : finding.outcome
+      : whyOut(rule, asker, unit, isAboutBackend(rule, asker.backend, backend));
+    return { ...each, finding, outcome };
+  });
+  const counting = judged.flatMap(({ finding }) =>
+    finding?.outcome === 'counts' ? [finding] : [],
+  );
+  return {
+    statement: unit.statement,
+    elements: unit.elements.map((element) => explainElement(element, counting)),
+    rules: judged.map(({ policy, rule, outcome, finding }) => ({
+      policy: policy.name,
+      rule: rule.name,
+      action: rule.action,
+      outcome,
+      error: finding?.error,
+    })),
+  };
+}
+
+function whyOut(rule: CompiledRule, asker: Asker, unit: Unit, isHere: boolean): RuleOutcome {
+  if (!isHere) return 'other-backend';
+  if (!isAboutSubject(rule, asker)) return 'other-subject';
+  const { readOnly } = rule.match ?? {};
+  if (unit.statement && readOnly !== undefined && readOnly !== unit.statement.readOnly)
+    return 'read-only';
+  return concerns(rule, unit) ? 'condition' : 'no-element';
+}
+
+function explainElement(element: Element, counting: readonly Finding[]): ExplainedElement {
+  const names = (wanted: (rule: CompiledRule) => boolean): readonly RuleName[] =>
+    counting
+      .filter(({ rule }) => wanted(rule))
+      .map(({ policy, rule }) => ({ policy: policy.name, rule: rule.name }));
+  return {
+    element,
+    text: describeElement(element),
+    needsCover: !(element.kind === 'function' && element.harmless),
+    coveredBy: names((rule) => rule.action === 'Allow' && coversElement(rule, element)),
+    stoppedBy: names((rule) => rule.action !== 'Allow' && stops(rule, element)),
+  };
+}
+
+function stops({ match }: CompiledRule, element: Element): boolean {
+  return !match || match.isWhole || match.touches(element);
+}

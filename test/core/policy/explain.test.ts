@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { decide } from '#core/policy/decide.ts';
+import { explain } from '#core/policy/explain.ts';
+import type { Rule } from '#core/policy/rules.ts';
+import {
+  about,
+  ada,
+  compiled,
+  factsOf,
+  harmless,
+  policy,
+  relation,
+  rule,
+  statement,
+  table,
+  tables,
+  workload,
+} from '../../support/policies.ts';
+
+const asker = { backend: 'shop', who: ada, workload };
+const named = (name: string, each: Rule): Rule => ({ ...each, name });
+
+describe('an explanation', () => {
+  const policies = compiled([
+    policy({
+      rules: [
+        named('a-reads', about('Allow', { commands: ['SELECT'], tables: tables('orders') })),
+        named('b-salaries', about('Deny', { tables: tables('salaries') })),
+        named('c-writers', about('Allow', { readOnly: false })),
+        named('d-other-table', about('Deny', { tables: tables('none') })),
+        named('e-condition', about('Deny', {}, { when: 'principal.user == "bob"' })),
+        named('f-broken', about('Allow', {}, { when: 'statement.hasWhere' })),
+        named('g-elsewhere', rule('Deny', { where: { kind: 'backends', names: ['other'] } })),
+        named('h-others', rule('Deny', { subjects: [] })),
+      ],
+    }),
+  ]);
+  const facts = factsOf(
+    statement({
+      tables: [table('public.orders'), table('public.salaries')],
+      functions: [harmless, relation('public.pay')],
+    }),
+  );
+  const explained = explain(policies, asker, facts);
+
+  test('says what became of each rule, and why', () => {
+    assert.deepEqual(
+      explained.parts[0]?.rules.map(({ rule: name, outcome }) => [name, outcome]),
+      [
+        ['a-reads', 'counts'],
+        ['b-salaries', 'decided'],
+        ['c-writers', 'read-only'],
+        ['d-other-table', 'no-element'],
+        ['e-condition', 'condition'],
+        ['f-broken', 'error'],
+        ['g-elsewhere', 'other-backend'],
+        ['h-others', 'other-subject'],
+      ],
+    );
+    assert.match(explained.parts[0]?.rules[5]?.error ?? '', /hasWhere/);
+  });
+
+  test('says of each element what covers it and what stops it', () => {
+    const names = (of: readonly { rule: string }[]): string => of.map(({ rule: name }) => name).join(); // prettier-ignore
+    assert.deepEqual(
+      explained.parts[0]?.elements.map((each) => [each.text, each.needsCover, names(each.coveredBy), names(each.stoppedBy)]),
+      [
+        ['SELECT', true, 'a-reads', ''],
+        ['Read on public.orders', true, 'a-reads', ''],
+        ['Read on public.salaries', true, '', 'b-salaries'],
+        ['function pg_catalog.sum', false, '', ''],
+        ['function public.pay', true, '', ''],
+      ],
+    ); // prettier-ignore
+  });
+
+  test('decides as it is decided, part by part of what can be read', () => {
+    const two = factsOf([statement({}), statement({ commands: ['UPDATE'] })]);
+    for (const each of [facts, two, factsOf([]), { protocol: 'TCP' } as const])
+      assert.deepEqual(explain(policies, asker, each).verdict, decide(policies, asker, each));
+    assert.equal(explain(policies, asker, two).parts.length, 2);
+    const unreadable = explain(policies, asker, { protocol: 'Unreadable', because: 'a test' });
+    assert.deepEqual([unreadable.parts, unreadable.unreadable], [[], 'a test']);
+  });
+
+  test('shows no name that steers a terminal', () => {
+    const hostile = statement({ tables: [table('x', 'Read', { name: 'a\u001b[2J\u202e' })] });
+    const [, element] = explain(policies, asker, factsOf(hostile)).parts[0]?.elements ?? [];
+    assert.doesNotMatch(element?.text ?? '\u001b', /\p{C}/u);
+  });
+});
