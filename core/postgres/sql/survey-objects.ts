@@ -32,6 +32,7 @@ export const objectStatements: Handlers<StatementHandler> = {
     const tagType = type === 'OBJECT_COLUMN' ? textOf(fields, 'relationType') : type;
     walker.draft.command(`ALTER ${objectWords(tagType ?? '')}`);
     walker.draft.defines();
+    walker.draft.moves = true;
     const relation = childOf(fields, 'relation');
     const column = type === 'OBJECT_COLUMN' ? textOf(fields, 'subname') : undefined;
     if (relation && type !== 'OBJECT_ATTRIBUTE')
@@ -40,7 +41,10 @@ export const objectStatements: Handlers<StatementHandler> = {
     noteObject(type, fields['object'], walker);
   },
 
-  AlterObjectSchemaStmt: alterObject,
+  AlterObjectSchemaStmt(fields, scope, walker) {
+    alterObject(fields, scope, walker);
+    walker.draft.moves = true;
+  },
   AlterOwnerStmt: alterObject,
   AlterObjectDependsStmt: alterObject,
 

@@ -66,6 +66,8 @@ export class Reader {
   /** Of the open transaction. */
   readonly #definitions = new Definitions();
   #failedAsks = 0;
+  /** Whether there was a look at the catalogue, which may have to be read first. */
+  #looked = false;
   /** The text that was waited for, with its survey, which the grammar's cache may have dropped since. */
   #awaited: { readonly text: string; readonly result: Parsed } | undefined;
   #loadedFor: Survey | undefined;
@@ -87,6 +89,10 @@ export class Reader {
     if (this.#catalogueStale && status === 'I') {
       this.#catalogueStale = false;
       return catalogue.load();
+    }
+    if (!this.#looked) {
+      this.#looked = true;
+      if (!catalogue.current) return catalogue.load();
     }
     for (const text of this.#textsOf(subject)) {
       const waits = this.#waitsFor(text);

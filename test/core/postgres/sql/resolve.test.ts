@@ -113,6 +113,7 @@ const plain: StatementSurvey = {
   changesMeaning: false,
   changesCatalogue: false,
   moves: false,
+  attributes: [],
   readOnly: true,
   isOpaque: false,
   prepares: undefined,
