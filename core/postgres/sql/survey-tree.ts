@@ -11,6 +11,7 @@ const worst: StatementSurvey = {
   relations: [],
   functions: [],
   operators: [],
+  attributes: [],
   hasWhere: undefined,
   limit: undefined,
   copy: undefined,

@@ -18,6 +18,11 @@ export interface StatementSurvey {
   readonly functions: readonly NameUse[];
   /** Operators other than by their plain syntax's own functions; those of the user's own call functions. */
   readonly operators: readonly NameUse[];
+  /**
+   * Names after a dot, `t.name` or `(row).name`: where the row has no such column, PostgreSQL calls the function of that
+   * name with the row.
+   */
+  readonly attributes: readonly string[];
   /** As in `StatementFacts`. */
   readonly hasWhere: boolean | undefined;
   readonly limit: number | true | undefined;
