@@ -60,6 +60,8 @@ export class Reader {
   /** Undefined while something that ran may have changed it. */
   #meaning: TextMeaning | undefined;
   #lastMeaning: TextMeaning | undefined;
+  /** Under which things are read now. In a transaction that has failed nothing runs but its end: the last one will do. */
+  #usable: TextMeaning | undefined;
   #catalogueStale = false;
   /** Something in the open transaction has changed settings. */
   #setInTransaction = false;
@@ -79,6 +81,7 @@ export class Reader {
   /** What keeps something from being judged now. */
   obstacle(subject: Subject, { idle, mayAsk, status }: Place): Obstacle | undefined {
     const { needed, catalogue } = this.#options;
+    this.#usable = undefined;
     if (!needed()) {
       this.#meaning = undefined; // what is not read may change it
       return undefined;
@@ -94,6 +97,7 @@ export class Reader {
       this.#looked = true;
       if (!catalogue.current) return catalogue.load();
     }
+    this.#usable = this.#meaning ?? (status === 'E' ? this.#lastMeaning : undefined);
     for (const text of this.#textsOf(subject)) {
       const waits = this.#waitsFor(text);
       if (waits) return waits;
@@ -184,7 +188,7 @@ export class Reader {
   #waitsForNames(text: string | undefined): Promise<void> | undefined {
     const result = text === undefined ? undefined : this.#parsed(text);
     const { catalogue } = this.#options;
-    const meaning = this.#meaning ?? this.#lastMeaning;
+    const meaning = this.#usable;
     if (result?.kind !== 'survey' || !meaning || this.#loadedFor === result.survey)
       return undefined;
     if (!catalogue.current) return undefined;
@@ -195,7 +199,7 @@ export class Reader {
 
   #readKnown(known: Known): Reading {
     if (known.kind === 'text') return this.#readText(known.text);
-    const meaning = this.#meaning ?? this.#lastMeaning;
+    const meaning = this.#usable;
     if (!meaning) return { facts: unreadable('its settings are not known'), effects: anyEffects };
     const { facts, effects } = resolveStatement(
       known.statement,
@@ -207,7 +211,7 @@ export class Reader {
 
   #readText(bytes: Buffer): Reading {
     const text = this.#decode(bytes);
-    const meaning = this.#meaning ?? this.#lastMeaning;
+    const meaning = this.#usable;
     if (!meaning) return cannot('its settings are not known');
     if (text === undefined)
       return cannot('its encoding or its backslashes may mean something else');
@@ -264,7 +268,7 @@ export class Reader {
   }
 
   #decode(bytes: Buffer): string | undefined {
-    const meaning = this.#meaning ?? this.#lastMeaning;
+    const meaning = this.#usable;
     const text = meaning?.decode(bytes);
     if (text === undefined || (!meaning?.standardStrings && text.includes('\\'))) return undefined;
     return text;
