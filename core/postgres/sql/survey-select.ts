@@ -89,7 +89,7 @@ function plainSelect(fields: Fields, parent: Scope, walker: Walker): Scope {
   for (const name of ['distinctClause', 'sortClause'])
     for (const sort of listOf(fields, name))
       orderBy(sort, scope, walker, (column) => outputs.has(column));
-  for (const clause of listOf(fields, 'lockingClause')) lock(clause, scope);
+  for (const clause of listOf(fields, 'lockingClause')) lock(clause, scope, walker);
   selectInto(fields, walker);
   scope.close();
   return scope;
@@ -110,7 +110,8 @@ function orderBy(
   else if (by) walker.walk({ SortBy: { useOp: by['useOp'] } }, scope);
 }
 
-function lock(clause: unknown, scope: Scope): void {
+function lock(clause: unknown, scope: Scope, walker: Walker): void {
+  walker.draft.readOnly = false;
   const relations = listOf(tryKind(clause, 'LockingClause') ?? {}, 'lockedRels');
   if (relations.length === 0) scope.lockAll();
   for (const relation of relations) {
