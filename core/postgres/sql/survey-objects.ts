@@ -2,16 +2,7 @@ import { objectParts, objectWords, tryObjectRelation } from './survey-object-nam
 import { changeSettings } from './survey-settings.ts';
 import type { Scope } from './survey-scope.ts';
 import type { Handlers, StatementHandler, Walker } from './survey-walker.ts';
-import {
-  type Fields,
-  childOf,
-  listOf,
-  nameOf,
-  stringsOf,
-  textOf,
-  tryKind,
-  tryNode,
-} from './tree.ts';
+import { childOf, listOf, nameOf, stringsOf, textOf, tryKind, tryNode } from './tree.ts';
 
 /** Statements that define, change or drop objects of any kind, or say something about them. */
 export const objectStatements: Handlers<StatementHandler> = {
@@ -82,7 +73,7 @@ export const objectStatements: Handlers<StatementHandler> = {
     draft.rows(undefined);
     walker.walk(fields['parameters'], scope);
     functionOptions(listOf(fields, 'options'), walker);
-    functionBody(fields['sql_body'], scope, walker);
+    if (fields['sql_body'] !== undefined) functionBody(fields['sql_body'], scope, walker);
   },
 
   AlterFunctionStmt(fields, _, walker) {
@@ -227,15 +218,10 @@ function functionOptions(options: readonly unknown[], walker: Walker): void {
 
 /** BEGIN ATOMIC holds a list of lists of statements, RETURN an expression. */
 function functionBody(body: unknown, scope: Scope, walker: Walker): void {
-  const pending = [body];
-  while (pending.length > 0) {
-    const node = tryNode(pending.shift());
-    if (node?.kind === 'List') pending.unshift(...listOf(node.fields, 'items'));
-    else if (node?.kind === 'ReturnStmt') walker.walk(node.fields['returnval'], scope);
-    else if (node) walker.statement(asNode(node), scope);
-  }
-}
-
-function asNode({ kind, fields }: { readonly kind: string; readonly fields: Fields }): Fields {
-  return { [kind]: fields };
+  const node = tryNode(body);
+  if (node?.kind === 'ReturnStmt') walker.walk(node.fields['returnval'], scope);
+  else if (node?.kind !== 'List') walker.statement(body, scope);
+  else
+    for (const item of listOf(node.fields, 'items'))
+      walker.deeper(() => functionBody(item, scope, walker));
 }

@@ -211,19 +211,20 @@ function joined(outermost: Fields, scope: Scope, walker: Walker): void {
 function addJoinAliases(join: Fields, start: number, scope: Scope): void {
   for (const alias of [childOf(join, 'alias'), childOf(join, 'join_using_alias')]) {
     if (!alias) continue;
-    const members = scope.items.slice(start);
-    const isRenamed = listOf(alias, 'colnames').length > 0 || members.length > maxMembers;
+    const end = scope.items.length;
+    const takesAll = listOf(alias, 'colnames').length > 0 || end - start > maxMembers;
     let isTaken = false;
     scope.add({
       name: textOf(alias, 'aliasname'),
       schema: undefined,
       read: (column) => {
-        if (!isTaken) for (const member of members) member.read?.(isRenamed ? '*' : column);
-        isTaken = isRenamed;
+        if (isTaken) return;
+        isTaken = takesAll;
+        for (const member of scope.items.slice(start, end))
+          if (!member.spans) member.read?.(takesAll ? '*' : column);
       },
-      lock: () => {
-        for (const member of members) member.lock?.();
-      },
+      lock: undefined, // PostgreSQL refuses it
+      spans: true,
     });
   }
 }

@@ -117,6 +117,59 @@ describe('of hostile trees', () => {
     for (const { columns } of statement?.relations ?? []) assert.deepEqual(columns, ['*']);
   });
 
+  test('aliases of joins inside each other count what they stand for once each', () => {
+    const depth = 90;
+    const joins = Array.from({ length: depth }, (_, at) => `join t${at} on true) j${at}`);
+    const [statement] = surveyText(
+      `select a, j20.b from ${'('.repeat(depth)}t ${joins.join(' ')}`,
+    ).statements;
+    assert.equal(statement?.relations.length, depth + 1);
+    assert.deepEqual(statement.relations[0]?.columns, ['b', 'a']);
+    assert.deepEqual(statement.relations.at(-1)?.columns, ['a']);
+  });
+
+  test('many relations of one name take all columns of all of them', () => {
+    const name = { String: { sval: 't' } };
+    const { relations } = surveyOf({
+      SelectStmt: {
+        targetList: Array.from({ length: many }, (_, at) => ({
+          ColumnRef: { fields: [name, { String: { sval: `c${at}` } }] },
+        })),
+        fromClause: Array.from({ length: many }, (_, at) => ({
+          RangeVar: { schemaname: `s${at}`, relname: 't' },
+        })),
+      },
+    });
+    assert.equal(relations.length, many);
+    assert.ok(relations.slice(64).every(({ columns }) => columns[0] === '*'));
+  });
+
+  test('rights on many columns of many tables are rights on all of their columns', () => {
+    const { relations } = surveyOf({
+      GrantStmt: {
+        objects: Array.from({ length: many }, (_, at) => range(`t${at}`)),
+        privileges: [
+          {
+            AccessPriv: {
+              cols: Array.from({ length: many }, (_, at) => ({ String: { sval: `c${at}` } })),
+            },
+          },
+        ],
+      },
+    });
+    assert.ok(relations.every(({ columns }) => columns.length === 1 && columns[0] === '*'));
+  });
+
+  test('many locks of many relations are noted once', () => {
+    const { relations } = surveyOf({
+      SelectStmt: {
+        fromClause: Array.from({ length: many }, (_, at) => range(`t${at}`)),
+        lockingClause: Array.from({ length: many }, () => ({ LockingClause: {} })),
+      },
+    });
+    assert.equal(relations.length, 2 * many);
+  });
+
   test('relations and functions are found inside nodes that nobody knows', () => {
     const unknown = { NewExpr: { what: [{ relname: 't' }, call('f')], who: { funcname: [] } } };
     const { relations, functions } = surveyOf({
