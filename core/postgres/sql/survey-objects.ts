@@ -73,7 +73,7 @@ export const objectStatements: Handlers<StatementHandler> = {
     draft.rows(undefined);
     walker.walk(fields['parameters'], scope);
     functionOptions(listOf(fields, 'options'), walker);
-    if (fields['sql_body'] !== undefined) functionBody(fields['sql_body'], scope, walker);
+    functionBody(fields['sql_body'], scope, walker);
   },
 
   AlterFunctionStmt(fields, _, walker) {
@@ -219,8 +219,9 @@ function functionOptions(options: readonly unknown[], walker: Walker): void {
 /** BEGIN ATOMIC holds a list of lists of statements, RETURN an expression. */
 function functionBody(body: unknown, scope: Scope, walker: Walker): void {
   const node = tryNode(body);
-  if (node?.kind === 'ReturnStmt') walker.walk(node.fields['returnval'], scope);
-  else if (node?.kind !== 'List') walker.statement(body, scope);
+  if (!node) return; // no body, or one without statements
+  if (node.kind === 'ReturnStmt') walker.walk(node.fields['returnval'], scope);
+  else if (node.kind !== 'List') walker.statement(body, scope);
   else
     for (const item of listOf(node.fields, 'items'))
       walker.deeper(() => functionBody(item, scope, walker));

@@ -2,6 +2,7 @@ import type { Row } from '../../../../support/survey-notation.ts';
 
 /** Definitions of everything else. */
 export const objectDefinitions: readonly Row[] = [
+  ['create function f() returns void begin atomic end', 'CREATE FUNCTION; alters; catalogue'],
   [
     "create function f(a int default g(1)) returns int language plpgsql as 'begin return 1; end'",
     'CREATE FUNCTION; f g; alters; catalogue; opaque',
