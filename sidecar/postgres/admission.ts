@@ -50,6 +50,8 @@ export class Admission {
   #skipping = false;
   /** What SQL that was admitted since every reply had come may rename. */
   #doubt: Renames = 'nothing';
+  /** Whether a Parse has given the unnamed statement a text since something took it away. */
+  #hasUnnamed = false;
   /** The operation whose message goes on in the pieces that follow. */
   #flowing: { readonly permit: Permit; readonly type: PayloadType } | undefined;
 
@@ -179,13 +181,14 @@ export class Admission {
     const bytes = open ? body : parseQuery(body);
     const { facts, effects } = this.#read(open, { kind: 'text', text: bytes });
     const answer = this.#decide('request', 'postgres.query', bytes, { open, facts });
-    if (isRefusal(answer)) return this.#refused(tag, answer);
+    if (isRefusal(answer)) return this.#refused(tag, answer, true);
     this.#reader?.runs(effects);
     if (!open) this.#reader?.runsText(bytes);
     this.#portals.delete('');
     this.#runs(open ? 'all' : renamesOf(bytes));
     // A simple Query destroys the unnamed statement as well.
     const change = this.#statements.delete('');
+    this.#hasUnnamed = false;
     return { kind: 'query', permit: answer, change, frame, open };
   }
 
@@ -196,12 +199,13 @@ export class Admission {
     this.#statements.reserve(name);
     const { facts } = this.#read(open, { kind: 'text', text: query ?? body });
     const answer = this.#decide('statement', 'postgres.parse', body, { open, facts });
-    if (isRefusal(answer)) return this.#refused(tag, answer);
+    if (isRefusal(answer)) return this.#refused(tag, answer, name === '');
     const remembered = query && this.#reader?.remember(name, query);
     const fixed = query !== undefined && hasFixedColumns(query);
     const renames = query ? renamesOf(query) : 'all';
     const statement = { ref: answer.ref, remembered, fixed, renames, layout: undefined };
     const change = this.#statements.set(name, statement);
+    if (name === '') this.#hasUnnamed = true;
     return { kind: 'parse', permit: answer, change, frame, open };
   }
 
@@ -318,10 +322,16 @@ export class Admission {
     return answer;
   }
 
-  #refused(tag: number, refusal: Refusal): Item {
+  /** `unnamed`: PostgreSQL would take the unnamed statement away although the message fails. */
+  #refused(tag: number, refusal: Refusal, unnamed = false): Item {
     const simple = tag === FrontendTag.Query || tag === FrontendTag.FunctionCall;
     this.#skipping = !simple;
-    return { kind: 'refused', simple, refusal };
+    const drops = unnamed && this.#hasUnnamed;
+    if (drops) {
+      this.#hasUnnamed = false;
+      this.#statements.delete('').applied = true;
+    }
+    return { kind: 'refused', simple, drops, refusal };
   }
 }
 

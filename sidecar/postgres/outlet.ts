@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import { ChaperoneError } from '#core/errors.ts';
 import {
+  buildClose,
   buildCopyFail,
   buildDescribe,
   buildExecute,
@@ -22,7 +23,7 @@ export type Control =
       /** Holds the name, where no other record does. */
       readonly record?: RecordRef | undefined;
     }
-  | { readonly kind: 'poison' | 'own-sync' | 'own-flush' }
+  | { readonly kind: 'poison' | 'own-sync' | 'own-flush' | 'own-close' }
   | { readonly kind: 'own-describe'; readonly portal: string }
   | { readonly kind: 'own-query'; readonly query: SettingsQuery }
   | { readonly kind: 'copy-fail'; readonly reason: string };
@@ -48,6 +49,8 @@ export class PostgresOutlet implements Outlet<Buffer, Control> {
     switch (message.kind) {
       case 'poison':
         return this.#write(buildExecute(`chaperone_${randomBytes(16).toString('hex')}`, 0));
+      case 'own-close':
+        return this.#write(buildClose({ kind: 'statement', name: '' }));
       case 'own-sync':
         return this.#write(buildSync());
       case 'own-flush':

@@ -17,6 +17,7 @@ import {
   type Expected,
   type Item,
   type Passing,
+  type Refused,
   type Reply,
 } from './items.ts';
 import { backendMisbehaved } from './misbehaved.ts';
@@ -109,7 +110,7 @@ export class Pipeline {
   }
 
   #take(item: Exclude<Item, { kind: Passing }>): readonly Effect[] {
-    if (item.kind === 'refused') return this.#refuse(item.simple, buildRefusal(item.refusal));
+    if (item.kind === 'refused') return this.#refuse(item);
     if (item.kind === 'sync') return this.#sync(item.frame);
     if (item.kind === 'flush') return [control('flush', item.frame)];
     const simple = item.kind === 'query' || item.kind === 'function-call';
@@ -186,6 +187,9 @@ export class Pipeline {
         return this.#ready(body);
       case 'own-query':
         return ownAnswer(head.query, tag);
+      case 'own-close':
+        this.#shift(tag, BackendTag.CloseComplete);
+        return { kind: 'own', query: undefined };
       case 'own-sync':
         if (tag !== BackendTag.ReadyForQuery || !body) throw backendMisbehaved(tag);
         this.#expected.shift();
@@ -271,22 +275,29 @@ export class Pipeline {
    * Else the backend is made to fail at this place: an Execute of a portal that does not exist touches no statement and
    * no portal, and rolls back or fails the transaction exactly as an error of the refused message would have done.
    */
-  #refuse(simple: boolean, error: Buffer): readonly Effect[] {
-    if (this.idle && this.#segment === 'clean' && this.#status === 'I') {
-      if (simple)
-        return [{ kind: 'answer', bytes: Buffer.concat([error, buildReadyForQuery('I')]) }];
-      this.#segment = 'skipping-here';
-      return [{ kind: 'answer', bytes: error }];
+  #refuse({ simple, drops = false, refusal }: Refused): readonly Effect[] {
+    const error = buildRefusal(refusal);
+    const here = this.idle && this.#segment === 'clean' && this.#status === 'I';
+    const effects: Effect[] = [];
+    if (drops) {
+      this.#expected.push({ kind: 'own-close' });
+      effects.push({ kind: 'control', control: { kind: 'own-close' } });
+    }
+    if (here) {
+      if (drops) {
+        this.#expected.push({ kind: 'own-sync' });
+        effects.push({ kind: 'control', control: { kind: 'own-sync' } });
+      }
+      if (!simple) this.#segment = 'skipping-here';
+      const bytes = simple ? Buffer.concat([error, buildReadyForQuery('I')]) : error;
+      return [{ kind: 'answer', bytes }, ...effects];
     }
     this.#expected.push({ kind: 'poison', error });
-    const poison: Effect = { kind: 'control', control: { kind: 'poison' } };
-    if (!simple) {
-      this.#segment = 'skipping';
-      return [poison];
-    }
-    this.#segment = 'clean';
+    effects.push({ kind: 'control', control: { kind: 'poison' } });
+    this.#segment = simple ? 'clean' : 'skipping';
+    if (!simple) return effects;
     this.#expected.push({ kind: 'sync' });
-    return [poison, { kind: 'control', control: { kind: 'own-sync' } }];
+    return [...effects, { kind: 'control', control: { kind: 'own-sync' } }];
   }
 
   #notice(): Reply {
