@@ -50,6 +50,8 @@ export class Admission {
   #skipping = false;
   /** What SQL that was admitted since every reply had come may rename. */
   #doubt: Renames = 'nothing';
+  /** Whether a pipeline has begun that no Sync has ended. */
+  #unsynced = false;
   /** Whether a Parse has given the unnamed statement a text since something took it away. */
   #hasUnnamed = false;
   /** The operation whose message goes on in the pieces that follow. */
@@ -62,7 +64,10 @@ export class Admission {
 
   /** What keeps a message from being judged now. */
   obstacle(piece: Piece, place: Place): Obstacle | undefined {
-    if (piece.kind !== 'message' || this.#skipping || !judgedTags.has(piece.tag)) return undefined;
+    if (this.#skipping || !judgedTags.has(piece.tag)) return undefined;
+    // If what is before it in the pipeline fails, the backend skips it: then nothing may be said in its place.
+    if (simpleTags.has(piece.tag) && this.#unsynced && !place.idle) return 'replies';
+    if (piece.kind !== 'message') return undefined;
     try {
       const subject = this.#subjectOf(piece.tag, piece.body);
       return subject && this.#reader?.obstacle(subject, place);
@@ -131,6 +136,7 @@ export class Admission {
     const { kind, tag, frame } = piece;
     if (kind === 'open' && !mayBeLong.has(tag)) throw impossible(tag);
     const open = kind === 'open' && !piece.last;
+    this.#unsynced = !simpleTags.has(tag) && tag !== FrontendTag.Sync;
     try {
       return this.#admitMessage({ tag, frame, body: frame.subarray(headerBytes), open });
     } catch (error) {
@@ -324,7 +330,7 @@ export class Admission {
 
   /** `unnamed`: PostgreSQL would take the unnamed statement away although the message fails. */
   #refused(tag: number, refusal: Refusal, unnamed = false): Item {
-    const simple = tag === FrontendTag.Query || tag === FrontendTag.FunctionCall;
+    const simple = simpleTags.has(tag);
     this.#skipping = !simple;
     const drops = unnamed && this.#hasUnnamed;
     if (drops) {
@@ -344,9 +350,13 @@ const mayBeLong: ReadonlySet<number> = new Set([
 
 const judgedTags: ReadonlySet<number> = new Set([
   FrontendTag.Query,
+  FrontendTag.FunctionCall,
   FrontendTag.Parse,
   FrontendTag.Bind,
 ]);
+
+/** Messages that are answered with a ReadyForQuery of their own. */
+const simpleTags: ReadonlySet<number> = new Set([FrontendTag.Query, FrontendTag.FunctionCall]);
 
 const tooLong = { protocol: 'Unreadable', because: 'too long' } as const;
 

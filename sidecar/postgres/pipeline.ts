@@ -24,7 +24,7 @@ import { backendMisbehaved } from './misbehaved.ts';
 import { ask, ownAnswer } from './own-queries.ts';
 import { Portals } from './portals.ts';
 import type { SettingsQuery } from './reading/settings-query.ts';
-import { buildRefusal } from './refusal.ts';
+import { refuse } from './refusing.ts';
 import type { Statement } from './statements.ts';
 
 /**
@@ -270,34 +270,11 @@ export class Pipeline {
     return [];
   }
 
-  /**
-   * Refuses in the place of the message. Outside a transaction and with nothing under way the answer is made here.
-   * Else the backend is made to fail at this place: an Execute of a portal that does not exist touches no statement and
-   * no portal, and rolls back or fails the transaction exactly as an error of the refused message would have done.
-   */
-  #refuse({ simple, drops = false, refusal }: Refused): readonly Effect[] {
-    const error = buildRefusal(refusal);
+  #refuse(item: Refused): readonly Effect[] {
     const here = this.idle && this.#segment === 'clean' && this.#status === 'I';
-    const effects: Effect[] = [];
-    if (drops) {
-      this.#expected.push({ kind: 'own-close' });
-      effects.push({ kind: 'control', control: { kind: 'own-close' } });
-    }
-    if (here) {
-      if (drops) {
-        this.#expected.push({ kind: 'own-sync' });
-        effects.push({ kind: 'control', control: { kind: 'own-sync' } });
-      }
-      if (!simple) this.#segment = 'skipping-here';
-      const bytes = simple ? Buffer.concat([error, buildReadyForQuery('I')]) : error;
-      return [{ kind: 'answer', bytes }, ...effects];
-    }
-    this.#expected.push({ kind: 'poison', error });
-    effects.push({ kind: 'control', control: { kind: 'poison' } });
-    this.#segment = simple ? 'clean' : 'skipping';
-    if (!simple) return effects;
-    this.#expected.push({ kind: 'sync' });
-    return [...effects, { kind: 'control', control: { kind: 'own-sync' } }];
+    if (item.simple) this.#segment = 'clean';
+    else this.#segment = here ? 'skipping-here' : 'skipping';
+    return refuse(item, here, this.#expected);
   }
 
   #notice(): Reply {
