@@ -21,6 +21,7 @@ const movingCommands: ReadonlySet<string> = new Set([
   'AT_DetachPartition',
 ]);
 
+/** Tables, views, indexes and what belongs to them: CREATE and ALTER. */
 export const tableStatements: Handlers<StatementHandler> = {
   CreateStmt(fields, _, walker) {
     walker.draft.command('CREATE TABLE');
