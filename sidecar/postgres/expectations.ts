@@ -13,6 +13,12 @@ export class Expectations {
     return this.#queue[0];
   }
 
+  /** The operation whose reply comes next. */
+  get running(): Permit | undefined {
+    const { head } = this;
+    return head && 'permit' in head ? head.permit : undefined;
+  }
+
   push(expected: Expected): void {
     this.#queue.push(expected);
   }
