@@ -98,7 +98,12 @@ export class SessionUsage {
     // Nobody knows when requests of a stream begin and end: only that bytes pass shows that it is not idle.
     if (kind === 'connection') use.rest(nowMs);
     this.#watchUntil(nowMs + limits.requestDurationMs);
-    return new RequestUsage(request, { ...current, limits }, id);
+    return new RequestUsage({
+      use: request,
+      inForce: limits === current.limits ? current : { ...current, limits },
+      session: id,
+      onEnd: () => this.#watchIdle(),
+    });
   }
 
   /** Counts bytes that answer no request: they leave less for those that do. */
@@ -109,6 +114,7 @@ export class SessionUsage {
   /** Says that nothing of the session runs now. */
   rest(): void {
     this.#options.use.rest(performance.now());
+    this.#watchIdle();
   }
 
   /** Sets whom to tell of a request that runs for too long: again and again while it does. */
@@ -128,6 +134,11 @@ export class SessionUsage {
     this.#ended = true;
     clearTimeout(this.#timer);
     this.#options.use.close(performance.now());
+  }
+
+  #watchIdle(): void {
+    const { idleMs } = this.#options.inForce().limits;
+    if (idleMs < Infinity) this.#watchUntil(performance.now() + idleMs);
   }
 
   /** The timer is not moved when something ends: it looks again when it is due. */
@@ -158,16 +169,26 @@ export class SessionUsage {
   }
 }
 
+interface RequestUsageOptions {
+  readonly use: RequestUse;
+  readonly inForce: LimitsInForce;
+  /** Its id. */
+  readonly session: string;
+  readonly onEnd: () => void;
+}
+
 /** What one permitted operation uses, under the limits that were in force when it began. */
 export class RequestUsage {
   readonly #use: RequestUse;
   readonly #inForce: LimitsInForce;
   readonly #session: string;
+  readonly #onEnd: () => void;
 
-  constructor(use: RequestUse, inForce: LimitsInForce, session: string) {
+  constructor({ use, inForce, session, onEnd }: RequestUsageOptions) {
     this.#use = use;
     this.#inForce = inForce;
     this.#session = session;
+    this.#onEnd = onEnd;
   }
 
   /** Whether its answer has to be counted before it is released. */
@@ -208,6 +229,7 @@ export class RequestUsage {
 
   end(): void {
     this.#use.end(performance.now());
+    this.#onEnd();
   }
 }
 

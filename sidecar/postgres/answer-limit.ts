@@ -44,8 +44,8 @@ const dropped: Limited = { record: undefined, release: [] };
  */
 export class AnswerLimit {
   #cut: Cut | undefined;
-  /** A request that was cancelled since it took too long. */
-  #cancelled: { readonly permit: Permit; readonly over: Over } | undefined;
+  /** Why what runs was cancelled that took too long. */
+  #cancelled: { readonly over: Over; readonly refusal: Refusal } | undefined;
   /** Bytes of a row that was let through and is still to come. */
   #left = 0;
 
@@ -59,9 +59,13 @@ export class AnswerLimit {
     return this.#cut !== undefined;
   }
 
-  /** Says that a request is cancelled for its length: the error that this leads to becomes its refusal. */
+  /**
+   * Says that a request is cancelled for its length: the error that this leads to becomes its refusal. It may be that of
+   * another which the backend works on before the same Sync.
+   */
   cancels(permit: Permit, over: Over): void {
-    this.#cancelled = { permit, over };
+    const refusal = permit.use?.refusal(over, 'cancelled');
+    if (refusal) this.#cancelled = { over, refusal };
   }
 
   /** Returns what is to be said where every reply has come, and none that could stand for the rest of what was cut. */
@@ -76,6 +80,7 @@ export class AnswerLimit {
   /** Returns what becomes of a piece; undefined where it passes as it is. */
   take(reply: Reply, part: Part): Limited | undefined {
     if (reply.kind === 'answer') return this.#answer(reply, part);
+    if (reply.kind === 'ready') this.#cancelled = undefined;
     const cut = this.#cut;
     if (!cut || reply.kind === 'own') return undefined;
     if (reply.kind === 'ready') {
@@ -93,8 +98,7 @@ export class AnswerLimit {
     const { permit } = reply;
     if (!this.#cut) {
       const { use } = permit;
-      if (this.#cancelled?.permit === permit && part.tag === BackendTag.ErrorResponse)
-        return this.#confirm(this.#cancelled, part);
+      if (this.#cancelled && saysCancelled(part)) return this.#confirm(permit, part);
       if (!use?.boundAnswers || unbound.has(part.tag)) return undefined;
       if (part.kind === 'run') return this.#run(permit, part);
       if (part.kind === 'more') return undefined; // counted with its beginning
@@ -110,11 +114,12 @@ export class AnswerLimit {
   }
 
   /** The backend says that it has cancelled what took too long; any other end is passed on as it is. */
-  #confirm({ permit, over }: { permit: Permit; over: Over }, part: Part): Limited | undefined {
+  #confirm(permit: Permit, part: Part): Limited | undefined {
+    const cancelled = this.#cancelled;
     this.#cancelled = undefined;
-    if (tryParseErrorCode(part.bytes.subarray(5)) !== queryCanceled) return undefined;
-    const refusal = permit.cut(over);
-    return refusal && { record: part, release: [buildRefusal(refusal)] };
+    if (!cancelled) return undefined;
+    if (permit.use?.overdue()) permit.cut(cancelled.over);
+    return { record: part, release: [buildRefusal(cancelled.refusal)] };
   }
 
   #run(permit: Permit, part: Part): Limited | undefined {
@@ -161,6 +166,11 @@ export class AnswerLimit {
 }
 
 const queryCanceled = sqlStateOf('request-timeout');
+
+function saysCancelled({ kind, tag, bytes }: Part): boolean {
+  if (kind !== 'message' || tag !== BackendTag.ErrorResponse) return false;
+  return tryParseErrorCode(bytes.subarray(5)) === queryCanceled;
+}
 
 /** Messages that are short whatever is asked for, and without which an answer would not be told from one that was cut. */
 const unbound: ReadonlySet<number> = new Set([

@@ -4,8 +4,8 @@ const againMs = 100; // a cancel that comes between two statements, when nothing
 const patienceMs = 5_000; // for the backend to end what was cancelled
 
 export interface InterruptionOptions {
-  /** The operation that the backend works on. */
-  readonly running: () => Permit | undefined;
+  /** Whether the backend may still work on an operation. */
+  readonly runs: (permit: Permit) => boolean;
   /** Cancels what the backend runs now. */
   readonly cancel: () => void;
   /** Ends the session: the backend does not end what it was told to. */
@@ -39,8 +39,8 @@ export class Interruption {
   }
 
   #again(): void {
-    const { running, cancel, cut } = this.#options;
-    if (running() !== this.#permit) return this.end();
+    const { runs, cancel, cut } = this.#options;
+    if (!this.#permit || !runs(this.#permit)) return this.end();
     if (performance.now() - this.#sinceMs < patienceMs) return cancel();
     this.end();
     return cut();

@@ -59,7 +59,7 @@ export class Pipeline {
   }
 
   /** The replies that are still to come. */
-  get expected(): Pick<Expectations, 'size' | 'running'> {
+  get expected(): Pick<Expectations, 'size' | 'mayRun' | 'overdue'> {
     return this.#expected;
   }
 

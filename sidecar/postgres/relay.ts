@@ -43,6 +43,16 @@ const unending: Stop = {
   reason: 'limit',
 };
 
+// The agent has read an error already and sends no data, and the COPY has taken its Sync: neither would ever end.
+const copyUnseen: Stop = {
+  refusal: {
+    code: 'session-ended',
+    message: 'a COPY takes data behind an answer that was cut for a limit',
+    hint: 'Connect again, and send a COPY on its own.',
+  },
+  reason: 'limit',
+};
+
 const betweenAnswers = { inside: false, idle: true };
 
 /** Carries one logged-in connection to its end: agent → admission → spool → pipeline → backend, and the answers back. */
@@ -82,7 +92,7 @@ export class Relay {
       cut: (stop) => this.#endWith(stop),
     });
     this.#interruption = new Interruption({
-      running: () => this.#pipeline.expected.running,
+      runs: (permit) => this.#pipeline.expected.mayRun(permit),
       cancel: () => this.#interrupt(),
       cut: () => this.#endWith(unending),
     });
@@ -121,12 +131,8 @@ export class Relay {
 
   /** Cancels what is more than it may be. A backend that awaits data of the agent's reads them whatever is cancelled. */
   #interrupt(): void {
-    if (this.#pipeline.copyIn && !this.#pipeline.inside) this.#failCopy();
-    else this.cancel();
-  }
-
-  #failCopy(): void {
-    this.#guard(() => {
+    if (!this.#pipeline.copyIn || this.#pipeline.inside) return this.cancel();
+    return this.#guard(() => {
       const refused = { kind: 'refused', simple: false, refusal: overLimit } as const;
       this.#perform(this.#pipeline.forward(refused));
       this.#outlet.flush();
@@ -134,11 +140,10 @@ export class Relay {
   }
 
   #overdue(): void {
-    const { running } = this.#pipeline.expected;
-    const over = running?.use?.overdue();
-    if (!running || !over) return;
-    this.#answers.limit.cancels(running, over);
-    this.#interruption.begin(running);
+    const found = this.#pipeline.expected.overdue();
+    if (!found) return;
+    this.#answers.limit.cancels(found.permit, found.over);
+    this.#interruption.begin(found.permit);
   }
 
   get #phase(): Phase {
@@ -286,7 +291,7 @@ export class Relay {
     if (ready && !this.#pipeline.idle) this.#stopping.goesOn();
     const { limit } = this.#answers;
     if (limit.running) this.#interruption.begin(limit.running);
-    else if (limit.withholding && this.#pipeline.copyIn) this.#failCopy(); // nobody would send it anything
+    else if (limit.withholding && this.#pipeline.copyIn) this.#endWith(copyUnseen);
     this.#intake.resume();
     this.#endUpstream();
     this.#progress();
