@@ -66,9 +66,9 @@ export class Pipeline {
     return this.#expected.size === 0;
   }
 
-  /** How many replies are still to come. */
-  get outstanding(): number {
-    return this.#expected.size;
+  /** The replies that are still to come. */
+  get expected(): Pick<Expectations, 'size' | 'mayRun' | 'overdue'> {
+    return this.#expected;
   }
 
   /** The transaction that the backend was in at its last ReadyForQuery. */
