@@ -3,7 +3,7 @@ import { ChaperoneError } from '#core/errors.ts';
 import { UsageError, type Command } from './command.ts';
 import { dev } from './dev.ts';
 import { erase } from './erase.ts';
-import { explain } from './explain.ts';
+import { sentenceOf } from './error-sentence.ts';
 import { findings } from './findings.ts';
 import { hold } from './hold.ts';
 import { sessions } from './sessions.ts';
@@ -45,7 +45,7 @@ function report(error: unknown): number {
   }
   const known = error instanceof ChaperoneError;
   const text = known
-    ? explain(error)
+    ? sentenceOf(error)
     : error instanceof Error
       ? (error.stack ?? error.message)
       : 'unknown error';

@@ -6,6 +6,7 @@ import { readConfig, type SidecarConfig } from './config.ts';
 import type { SidecarReport, SidecarSecrets } from '#core/control.ts';
 import { stopRequest, type ControlPipe } from '../runtime/control-pipe.ts';
 import { Credentials } from './credentials.ts';
+import { Explainer } from './explainer.ts';
 import { startHealth } from '../runtime/health.ts';
 import { runService } from '../runtime/service.ts';
 import { Host } from './host.ts';
@@ -71,10 +72,20 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     notReady: () =>
       host.bundle ? spool.trouble && 'the spool cannot be written' : 'no policy bundle yet',
   });
+  const explainer = new Explainer({
+    asked: () => host.asked,
+    grammar,
+    loginUser: ({ credential }) => credential && credentials.get(credential).username,
+    holdCatalogue: () => undefined,
+  });
   const admin =
     config.adminSocket === ''
       ? undefined
-      : await listenForOperators({ path: config.adminSocket, kill: (prefix) => host.kill(prefix) });
+      : await listenForOperators({
+          path: config.adminSocket,
+          kill: (prefix) => host.kill(prefix),
+          explainer,
+        });
   const ending = new AbortController();
   const bundles: BundleDirectory = new BundleDirectory({
     directory: config.configDirectory,

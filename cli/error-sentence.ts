@@ -1,7 +1,7 @@
 import { ChaperoneError } from '#core/errors.ts';
 
 /** Says an error in a sentence, with the code of what lies behind it, such as `ECONNREFUSED` or that of a certificate. */
-export function explain(error: ChaperoneError): string {
+export function sentenceOf(error: ChaperoneError): string {
   const code = codeOf(error.cause);
   return code === undefined ? error.message : `${error.message} (${code})`;
 }
