@@ -4,10 +4,11 @@ import { startSetting, type Setting } from './setting.ts';
 import { collector } from './collector/measures.ts';
 import { memory, start } from './postgres/footprint.ts';
 import { streams } from './postgres/streams.ts';
+import { policies } from './policy.ts';
 import { spool } from './spool.ts';
 import { connections, throughput, type Effort } from './postgres/throughput.ts';
 
-const usage = `usage: npm run bench -- postgres|collector|spool [--json] [--quick] [--only WORD] [--seconds N] [--rounds N] [--profile]
+const usage = `usage: npm run bench -- postgres|collector|spool|policy [--json] [--quick] [--only WORD] [--seconds N] [--rounds N] [--profile]
 
 postgres measures PostgreSQL direct, through a bare relay, and through Chaperone with everything recorded, in interleaved rounds.
 collector measures what a collector takes in beside its store, and how it answers with a million sessions in there.
@@ -15,7 +16,9 @@ The machine should have nothing else to do. --quick takes short rounds: enough t
 --only takes the measures of one group: throughput, connections, streams, memory, start, tls; drivers, simple, answers.
 
 spool measures recording alone: requests with their results through gate and writer, with the worker beside them and no
-collector. --profile says where the time of the agents' thread went.`;
+collector. --profile says where the time of the agents' thread went.
+
+policy measures how long policies take to compile, and a verdict to be made.`;
 
 const { values, positionals } = parseArgs({
   options: {
@@ -38,6 +41,7 @@ const wanted = (group: string): boolean => values.only === undefined || group ==
 
 const benches: ReadonlyMap<string | undefined, () => AsyncGenerator<Measured>> = new Map([
   ['postgres', measures],
+  ['policy', () => policies(effort)],
   ['spool', () => spool(effort, { profile: values.profile })],
   [
     'collector',

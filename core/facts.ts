@@ -18,7 +18,10 @@ export interface StatementFacts {
   readonly tables: readonly TableFact[];
   /** Every function that it calls, aggregates and those behind operators' syntax included, each once. */
   readonly functions: readonly FunctionFact[];
-  /** Whether a WHERE limits what the outermost SELECT, UPDATE or DELETE takes; undefined where the command has none. */
+  /**
+   * Whether a WHERE limits what the outermost SELECT, UPDATE or DELETE takes, and every UPDATE and DELETE inside it;
+   * undefined where the command has none.
+   */
   readonly hasWhere: boolean | undefined;
   /** The rows that a literal LIMIT lets through, `true` for one that is no literal, undefined without. */
   readonly limit: number | true | undefined;
@@ -58,8 +61,9 @@ export interface RelationName {
 }
 
 /**
- * Names the relation of the text that led to it. `View`: by the definition of a view or rule. `Parent` and `Child`: by
- * inheritance or partitions; the table of an index counts as its parent.
+ * Names what led to it. `View`: the view or the table with rules that the text names. `Parent` and `Child`: the
+ * partitioned or inherited table that the text, or the definition of a view, names; the table of an index counts as its
+ * parent.
  */
 export interface Through extends RelationName {
   readonly kind: 'View' | 'Parent' | 'Child';

@@ -14,6 +14,7 @@ export interface CompiledPolicies {
   readonly backends: ReadonlyMap<string, ResolvedBackend>;
 }
 
+/** One of them. */
 export interface CompiledPolicy {
   /** As `nameOf` has it. */
   readonly name: string;
@@ -24,6 +25,7 @@ export interface CompiledPolicy {
   readonly rules: readonly CompiledRule[];
 }
 
+/** A rule, whose names and condition were read. */
 export interface CompiledRule {
   readonly name: string;
   readonly action: RuleAction;

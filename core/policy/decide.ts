@@ -11,7 +11,7 @@ import {
   type CompiledRule,
 } from './compile.ts';
 import { elementsOf, type Element } from './elements.ts';
-import { Effort } from './expression.ts';
+import { Effort, type Value } from './expression.ts';
 import { operationTerms, type Terms } from './vocabulary.ts';
 
 /** What is decided of an operation. */
@@ -28,12 +28,15 @@ export interface Case {
   readonly asker: Asker;
   readonly revision: string;
   readonly policies: readonly CompiledPolicy[];
-  readonly rules: readonly CaseRule[];
+  /** Of policies that enforce, and of those that only observe. */
+  readonly enforced: readonly CaseRule[];
+  readonly observed: readonly CaseRule[];
   /** Undefined when none enforces. */
   readonly binding: Side | undefined;
   readonly all: Side;
 }
 
+/** A rule with the policy that it stands in. */
 export interface CaseRule {
   readonly policy: CompiledPolicy;
   readonly rule: CompiledRule;
@@ -102,7 +105,8 @@ export function caseOf({ revision, policies, backends }: CompiledPolicies, asker
     asker,
     revision,
     policies,
-    rules,
+    enforced: rules.filter(({ policy }) => policy.enforces),
+    observed: rules.filter(({ policy }) => !policy.enforces),
     binding: enforcing.length > 0 ? sideOf(enforcing, rules) : undefined,
     all: sideOf(policies, rules),
   };
@@ -132,25 +136,16 @@ function sideOf(policies: readonly CompiledPolicy[], rules: readonly CaseRule[])
  * under Enforce. A message takes the strictest verdict of its statements.
  */
 export function decideCase(inCase: Case, facts: Facts | Unreadable): Verdict {
-  const { binding, all, revision, policies } = inCase;
+  const { binding, enforced, observed, revision, policies } = inCase;
   const [first] = policies;
   if (!first) return plain({ action: 'Deny', wouldBe: 'Deny', reason: 'no-policy', revision });
-  if (facts.protocol === 'Unreadable') {
+  const [most, least] = binding ? [enforced, observed] : [observed, enforced];
+  if (facts.protocol === 'Unreadable' || isTooMuch(facts, most)) {
     const policy = (policies.find(({ enforces }) => enforces) ?? first).name;
     const action = binding ? 'Deny' : 'Allow';
     return plain({ action, wouldBe: 'Deny', reason: 'unreadable', policy, revision });
   }
-  let decided: Settled | undefined;
-  let wouldBe: Settled | undefined;
-  const effort = new Effort();
-  for (const unit of unitsOf(facts)) {
-    const findings = findingsOf(inCase, unit, effort);
-    if (binding && decided?.action !== 'Deny')
-      decided = stricter(decided, settle(binding, unit, findings));
-    if (wouldBe?.action !== 'Deny') wouldBe = stricter(wouldBe, settle(all, unit, findings));
-    if (wouldBe.action === 'Deny' && (!binding || decided?.action === 'Deny')) break;
-  }
-  if (!wouldBe) throw new TypeError('an operation has at least one unit');
+  const { decided, wouldBe } = settleUnits(inCase, facts, isTooMuch(facts, least));
   const settled = decided ?? { ...wouldBe, action: 'Allow', reason: 'observe' };
   return {
     recorded: {
@@ -164,6 +159,41 @@ export function decideCase(inCase: Case, facts: Facts | Unreadable): Verdict {
     message: settled.rule?.message,
     uncovered: settled.uncovered ?? [],
   };
+}
+
+/** Rules times elements of one message; past it deciding would hold up other sessions: some 200 ms. */
+const maxChecks = 2_000_000;
+
+function isTooMuch(facts: Facts, rules: readonly CaseRule[]): boolean {
+  if (facts.protocol !== 'Postgres') return false;
+  let elements = 0;
+  for (const { commands, tables, functions } of facts.statements)
+    elements += commands.length + tables.length + functions.length;
+  return elements * rules.length > maxChecks;
+}
+
+/** Settles unit by unit until nothing can become stricter. `skipTrial`: what observing rules would do is taken for a Deny. */
+function settleUnits(
+  { asker, binding, all, enforced, observed }: Case,
+  facts: Facts,
+  skipTrial: boolean,
+): { readonly decided: Settled | undefined; readonly wouldBe: Settled } {
+  let decided: Settled | undefined;
+  let wouldBe: Settled | undefined;
+  const effort = new Effort();
+  const trialEffort = new Effort(); // a trial that takes long must not take from what binds
+  for (const unit of unitsOf(facts)) {
+    const findings = findingsOf(asker, enforced, unit, effort);
+    if (binding && decided?.action !== 'Deny')
+      decided = stricter(decided, settle(binding, unit, findings));
+    if (wouldBe?.action !== 'Deny') {
+      const trial = skipTrial ? [] : findingsOf(asker, observed, unit, trialEffort);
+      wouldBe = stricter(wouldBe, settle(all, unit, [...findings, ...trial]));
+    }
+    if (wouldBe.action === 'Deny' && (!binding || decided?.action === 'Deny')) break;
+  }
+  if (!wouldBe) throw new TypeError('an operation has at least one unit');
+  return { decided, wouldBe: skipTrial ? { ...wouldBe, action: 'Deny' } : wouldBe };
 }
 
 function plain(recorded: RecordedVerdict): Verdict {
@@ -188,22 +218,28 @@ export function unitsOf(facts: Facts): readonly Unit[] {
 
 /** Returns the rules that have to do with a unit. */
 export function findingsOf(
-  { asker, rules }: Pick<Case, 'asker' | 'rules'>,
+  asker: Asker,
+  rules: readonly CaseRule[],
   unit: Unit,
   effort: Effort,
 ): readonly Finding[] {
   let terms: Terms | undefined;
-  return rules.flatMap(({ policy, rule }): Finding[] => {
-    if (rule.problem !== undefined)
-      return [{ policy, rule, outcome: 'error', error: rule.problem }];
-    if (!concerns(rule, unit)) return [];
-    if (!rule.when) return [{ policy, rule, outcome: 'counts' }];
-    terms ??= operationTerms(asker, unit.statement);
-    const { value, error } = rule.when.over(terms, effort);
-    if (error !== undefined) return [{ policy, rule, outcome: 'error', error }];
-    return value === true ? [{ policy, rule, outcome: 'counts' }] : [];
-  });
+  const findings: Finding[] = [];
+  for (const { policy, rule } of rules) {
+    if (rule.problem !== undefined) {
+      findings.push({ policy, rule, outcome: 'error', error: rule.problem });
+    } else if (concerns(rule, unit)) {
+      const { value, error } = rule.when
+        ? rule.when.over((terms ??= operationTerms(asker, unit.statement)), effort)
+        : always;
+      if (error !== undefined) findings.push({ policy, rule, outcome: 'error', error });
+      else if (value === true) findings.push({ policy, rule, outcome: 'counts' });
+    }
+  }
+  return findings;
 }
+
+const always: Value = { value: true };
 
 /** Whether a rule is about anything in a unit, whatever its condition says. */
 export function concerns(rule: CompiledRule, { statement, elements }: Unit): boolean {

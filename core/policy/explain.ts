@@ -37,12 +37,14 @@ export interface Explanation {
   readonly unreadable: string | undefined;
 }
 
+/** What is decided on its own, with every rule there is. */
 export interface ExplainedPart {
   readonly statement: StatementFacts | undefined;
   readonly elements: readonly ExplainedElement[];
   readonly rules: readonly ExplainedRule[];
 }
 
+/** An element, with the rules that have to do with it. */
 export interface ExplainedElement {
   readonly element: Element;
   /** As a person reads it. */
@@ -54,11 +56,13 @@ export interface ExplainedElement {
   readonly stoppedBy: readonly RuleName[];
 }
 
+/** Where a rule stands. */
 export interface RuleName {
   readonly policy: string;
   readonly rule: string;
 }
 
+/** A rule, and what became of it. */
 export interface ExplainedRule extends RuleName {
   readonly action: CompiledRule['action'];
   readonly outcome: RuleOutcome;
@@ -122,7 +126,7 @@ function partOf(
     const { policy, rule } = each;
     const finding =
       isAboutBackend(rule, asker.backend, backend) && isAboutSubject(rule, asker)
-        ? findingsOf({ asker, rules: [each] }, unit, effort)[0]
+        ? findingsOf(asker, [each], unit, effort)[0]
         : undefined;
     const decided = recorded.policy === policy.name && recorded.rule === rule.name;
     const outcome: RuleOutcome = finding

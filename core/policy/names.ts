@@ -49,8 +49,9 @@ export function writeName({ schema, name }: RelationName): string {
   return schema === undefined ? writePart(name) : `${writePart(schema)}.${writePart(name)}`;
 }
 
+// Upper case in quotes, as resources want it: without, SQL reads it as lower case.
 function writePart(part: string): string {
-  return /^[^."*\0\s\p{C}]+$/u.test(part) ? part : `"${part.replaceAll('"', '""')}"`;
+  return /^[^."*\0\s\p{C}A-Z]+$/u.test(part) ? part : `"${part.replaceAll('"', '""')}"`;
 }
 
 /** The whole of a schema, where a statement names no single thing in it. */

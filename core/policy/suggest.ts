@@ -36,6 +36,7 @@ export interface SuggestedPolicy {
   };
 }
 
+/** A rule as it is written in a document. */
 export interface SuggestedRule {
   readonly name: string;
   readonly backends: readonly string[];
@@ -49,6 +50,7 @@ export interface SuggestedRule {
   readonly action: 'Allow';
 }
 
+/** Whom such a rule is about. */
 export type SuggestedSubject =
   | { readonly provider: string; readonly users: readonly string[] }
   | {

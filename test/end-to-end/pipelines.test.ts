@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Client } from 'pg';
 import {
@@ -118,14 +120,50 @@ const framesOf = (names: readonly string[]): Buffer[] =>
   names.map((name) => messages[name] ?? Buffer.alloc(0));
 const tidy = framesOf(['copy fail', 'sync', 'rollback']);
 
-describe('pipelines', () => {
+/** A policy under which each text is read and judged, and allowed. */
+function allowByRules(config: string): void {
+  const policy = {
+    apiVersion: 'chaperone.dev/v1alpha1',
+    kind: 'AuditPolicy',
+    metadata: { name: 'by-rules', namespace: 'local' },
+    spec: {
+      podSelector: {},
+      mode: 'Enforce',
+      identity: 'Token',
+      rules: [
+        {
+          name: 'everything',
+          backends: ['through'],
+          anySubject: true,
+          postgres: {
+            commands: ['*', 'DO', 'FUNCTION CALL', 'EXECUTE'],
+            tables: [{ name: '*' }],
+            functions: ['*'],
+          },
+          action: 'Allow',
+        },
+      ],
+    },
+  };
+  writeFileSync(join(config, 'by-rules.yaml'), JSON.stringify(policy));
+}
+
+const modes = [
+  { name: 'pipelines that nobody asks about', prepare: () => undefined, seed: 0 },
+  { name: 'pipelines that are allowed by rules', prepare: allowByRules, seed: 100 },
+] as const;
+
+for (const { name, prepare, seed } of modes) describe(name, () => testPipelines(prepare, seed));
+
+/** `seed` makes other scripts of each. */
+function testPipelines(prepare: (config: string) => void, seed: number): void {
   let server: BackendServer;
   let through: Through;
   let admin: Client;
 
   before(async () => {
     server = await startBackendServer({ version: 18, authentication: 'password' });
-    through = await startThrough(server);
+    through = await startThrough(server, { prepare });
     const { host, port, user, password } = server;
     const asAdmin = { host, port, user, password };
     admin = new Client({ ...asAdmin, database: 'postgres' });
@@ -173,7 +211,7 @@ describe('pipelines', () => {
   };
 
   test('of random messages with errors, in and out of transactions, are answered as PostgreSQL answers them', async () => {
-    const random = new Random(4);
+    const random = new Random(seed + 4);
     for (let round = 0; round < scaled(3_000); round += 1) {
       const names = script(random);
       const { direct, through: gated } = await both();
@@ -184,7 +222,7 @@ describe('pipelines', () => {
   });
 
   test('that are cancelled at any place are answered as PostgreSQL answers them', async () => {
-    const random = new Random(5);
+    const random = new Random(seed + 5);
     for (let round = 0; round < scaled(200); round += 1) {
       const before = script(random);
       const later = script(random);
@@ -222,7 +260,7 @@ describe('pipelines', () => {
   });
 
   test('that end at any place are answered as far as PostgreSQL answers them, and undone as far', async () => {
-    const random = new Random(6);
+    const random = new Random(seed + 6);
     for (let round = 0; round < scaled(300); round += 1) {
       const names = script(random);
       const cut = random.below(names.length + 1);
@@ -253,7 +291,7 @@ describe('pipelines', () => {
   test('that are reset at any place leave nothing open', async () => {
     clients?.direct.destroy();
     clients?.through.destroy();
-    const random = new Random(7);
+    const random = new Random(seed + 7);
     for (let round = 0; round < scaled(300); round += 1) {
       const client = await open('through');
       client.send(...framesOf(script(random)));
@@ -292,4 +330,4 @@ describe('pipelines', () => {
     const requests = await assertOneResultEach(through.instance);
     assert.ok(requests > scaled(3_000), `${requests} results`);
   });
-});
+}

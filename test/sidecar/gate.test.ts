@@ -4,6 +4,17 @@ import { isRefusal } from '#core/operation.ts';
 import { transcribe } from '#core/postgres/transcript.ts';
 import type { Frame } from '#core/record/frame.ts';
 import type { RecordHeader } from '#core/record/kinds.ts';
+import { isReadable } from '#core/record/readable.ts';
+import {
+  about,
+  compiled,
+  factsOf,
+  policy,
+  shop,
+  statement,
+  table,
+  tables,
+} from '../support/policies.ts';
 import { openSession, openSpool } from '../support/sidecar-session.ts';
 
 async function* oneByOne(frames: readonly Frame[]): AsyncGenerator<Frame> {
@@ -46,6 +57,42 @@ describe('the text of a query, as its record is read', () => {
       assert.equal(await recordedText(level, ''), undefined);
       assert.equal(await recordedText(level, 'SELEC', 'T 1'), undefined);
     });
+});
+
+describe('an operation that is refused', () => {
+  const policies = compiled([
+    policy({ rules: [about('Deny', { tables: tables('salaries') }, { name: 'no-salaries' })] }),
+  ]);
+  const secret = factsOf(statement({ tables: [table('public.salaries')] }));
+
+  test('is recorded with the policy and the rule, and without what it was about', async () => {
+    using spool = openSpool();
+    const session = openSession(spool.writer, {}, { compiled: () => policies, backend: shop });
+    const refusal = session.admit({ kind: 'request', facts: secret });
+    assert.ok(isRefusal(refusal));
+    assert.match(refusal.message, /rule no-salaries/);
+    await spool.writer.turn();
+    const request = spool.frames().find(({ header }) => header.kind === 'request')?.header;
+    assert.ok(request?.kind === 'request' && isReadable(request));
+    assert.deepEqual(request.verdict, {
+      action: 'Deny',
+      wouldBe: 'Deny',
+      reason: 'rule',
+      policy: 'AuditPolicy/local/p',
+      rule: 'no-salaries',
+      revision: 'r',
+    });
+  });
+
+  test('is so from the next one on when the policies change', () => {
+    using spool = openSpool();
+    let now = compiled([policy({ defaultAction: 'Allow' })]);
+    const session = openSession(spool.writer, {}, { compiled: () => now, backend: shop });
+    const admitted = (): boolean => !isRefusal(session.admit({ kind: 'request', facts: secret }));
+    assert.equal(admitted(), true);
+    now = policies;
+    assert.equal(admitted(), false);
+  });
 });
 
 describe('an answer that could not be recorded in time', () => {

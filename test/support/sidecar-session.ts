@@ -2,9 +2,9 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseFrames, type Frame } from '#core/record/frame.ts';
-import { compilePolicies } from '#core/policy/compile.ts';
+import { compilePolicies, type CompiledPolicies } from '#core/policy/compile.ts';
 import { parseResource } from '#core/policy/parse.ts';
-import { resolve, type Bundle } from '#core/policy/resolve.ts';
+import { resolve, type Bundle, type ResolvedBackend } from '#core/policy/resolve.ts';
 import { Clearance, type Commits } from '../../sidecar/clearance.ts';
 import { LiveSession, createSessionId } from '../../sidecar/session.ts';
 import { createClock } from '../../sidecar/spool/clock.ts';
@@ -59,11 +59,15 @@ export function openSpool(options: Partial<WriterOptions> = {}): TestSpool {
 
 const neverNeeded: Commits = { ackedSeq: 0, committed: () => undefined };
 
-/** A session of a pod with one policy. */
+/** A session of a pod with one policy, or under what is compiled by hand. */
 export function openSession(
   writer: SpoolWriter,
   spec: object = {},
-  onVerdict: () => void = () => undefined,
+  more: {
+    readonly onVerdict?: () => void;
+    readonly compiled?: () => CompiledPolicies;
+    readonly backend?: ResolvedBackend;
+  } = {},
 ): LiveSession {
   const workload = {
     pod: 'p',
@@ -85,10 +89,10 @@ export function openSession(
     writer,
     clearance: new Clearance({ writer, commits: neverNeeded, delivery: () => 'Spool' }),
     bundle: () => current,
-    compiled: () => compiled,
+    compiled: more.compiled ?? (() => compiled),
     who: { kind: 'workload', user: 'test' },
     target: {
-      backend: {
+      backend: more.backend ?? {
         name: 'b',
         protocol: 'Postgres',
         upstream: { host: 'h', port: 1, tls: { mode: 'Disable', ca: undefined } },
@@ -102,6 +106,6 @@ export function openSession(
     },
     login: undefined,
     onEnd: () => undefined,
-    onVerdict,
+    onVerdict: more.onVerdict ?? (() => undefined),
   });
 }

@@ -13,11 +13,19 @@ export interface Survey {
 export interface StatementSurvey {
   /** As in `StatementFacts`. */
   readonly commands: readonly [string, ...string[]];
-  /** One entry for each name with one access and `only`, columns joined. Names of CTEs are not among them. */
+  /**
+   * One entry for each name with one access and `only`, columns joined. Names of CTEs are not among them. The name `*`
+   * stands for all relations of the schema, without one of the database.
+   */
   readonly relations: readonly RelationUse[];
   readonly functions: readonly NameUse[];
   /** Operators other than by their plain syntax's own functions; those of the user's own call functions. */
   readonly operators: readonly NameUse[];
+  /**
+   * Names after a dot, `t.name` or `(row).name`: where the row has no such column, PostgreSQL calls the function of that
+   * name with the row.
+   */
+  readonly attributes: readonly string[];
   /** As in `StatementFacts`. */
   readonly hasWhere: boolean | undefined;
   readonly limit: number | true | undefined;
@@ -33,7 +41,7 @@ export interface StatementSurvey {
   readonly isOpaque: boolean;
   /** PREPARE: what its name stands for from then on. */
   readonly prepares: { readonly name: string; readonly statement: StatementSurvey } | undefined;
-  /** EXECUTE, also within EXPLAIN or CREATE TABLE AS: the name of what it runs. */
+  /** EXECUTE, also within EXPLAIN or CREATE TABLE AS: the name of what it runs. Alone, it is not `readOnly`: that says. */
   readonly executes: string | undefined;
   /** DEALLOCATE and DISCARD: a name that stands for nothing from then on. */
   readonly deallocates: { readonly name: string } | 'all' | undefined;
@@ -48,7 +56,10 @@ export interface NameUse {
 /** How a relation is named and used. */
 export interface RelationUse extends NameUse {
   readonly access: TableAccess;
-  /** Columns that belong to it for certain, by name; `*` where that cannot be told or all are taken. */
+  /**
+   * Columns by name; `*` where they cannot be told or all are taken. An unqualified name counts for every relation that it
+   * may belong to, so there are some that the relation does not have. Those of a Write are what changes.
+   */
   readonly columns: readonly string[];
   /** Whether ONLY keeps its children out. */
   readonly only: boolean;

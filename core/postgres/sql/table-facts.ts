@@ -84,8 +84,7 @@ export class TableFacts {
     if (!this.#isNew(relation, use)) return [];
     const { access, columns } = use;
     const next: [Relation, Use][] = [];
-    const through = (kind: Through['kind']): Through =>
-      use.through ?? { kind, schema: relation.schema, name: relation.name };
+    const through = (kind: Through['kind']): Through => wayOf(kind, relation, use);
     if (relation.table) {
       next.push([relation.table, { access, columns, only: true, through: through('Parent') }]);
     }
@@ -126,7 +125,7 @@ export class TableFacts {
 
   /** Those that led here are there already: a parent whose child this is. */
   #addAncestors(relation: Relation, use: Use): void {
-    const way = use.through ?? { kind: 'Parent', schema: relation.schema, name: relation.name };
+    const way = wayOf('Parent', relation, use);
     const seen = new Set<Relation>();
     const pending = [...relation.parents];
     for (let parent = pending.pop(); parent; parent = pending.pop()) {
@@ -159,4 +158,13 @@ export class TableFacts {
     else this.#followed.set(relation, new Set([key]));
     return true;
   }
+}
+
+/**
+ * By what a relation leads on. It is the first of its kind, so that what covers a partitioned table, also one behind a
+ * view, covers the partitions of its partitions.
+ */
+function wayOf(kind: Through['kind'], { schema, name }: Relation, { through }: Use): Through {
+  const isFirst = through === undefined || (through.kind === 'View' && kind !== 'View');
+  return isFirst ? { kind, schema, name } : through;
 }

@@ -274,6 +274,26 @@ describe('a message', () => {
     assert.equal(verdictOf([policy(observed({}))], unreadable).action, 'Allow');
   });
 
+  test('that is too long for its many rules is as one that cannot be read', () => {
+    const many = policy(open(...Array.from({ length: 60 }, () => denyOrders)));
+    const long = Array.from({ length: 40_000 }, () => statement({}));
+    assert.equal(verdictOf([many], long).reason, 'unreadable');
+    assert.equal(verdictOf([policy(open())], long).action, 'Allow');
+    const trial = policy(observed(open(...Array.from({ length: 60 }, () => denyOrders))));
+    const { action, wouldBe } = verdictOf([policy({ ...open(), name: 'q' }), trial], long);
+    assert.deepEqual([action, wouldBe], ['Allow', 'Deny']);
+    assert.equal(verdictOf([trial], long).action, 'Allow');
+  });
+
+  test('takes no longer to judge for what observes: its conditions have an effort of their own', () => {
+    const heavy = about('Deny', {}, { when: 'statement.tables.all(t, t.name in principal.groups)' }); // prettier-ignore
+    const light = about('Deny', {}, { when: 'statement.tables.exists(t, t.name == "none")' });
+    const wide = statement({ tables: Array.from({ length: 5_000 }, () => table('public.orders')) });
+    const trial = policy({ ...observed(open(heavy)), name: 'a' });
+    const { action, wouldBe } = verdictOf([trial, policy(open(light))], wide);
+    assert.deepEqual([action, wouldBe], ['Allow', 'Deny']);
+  });
+
   test('that is refused has the rule’s message, or what nothing covers', () => {
     assert.equal(fullVerdictOf([policy(open(...rules))], update).message, 'Ask the shop.');
     const [first, ...more] = fullVerdictOf([policy({ rules: [reads] })], join).uncovered;

@@ -194,6 +194,28 @@ describe('a rule', () => {
     assert.match(parseResource(policyWith({ rules })).problems?.[0]?.message ?? '', /at most 64/);
   });
 
+  test('is not waited for long when it is huge, nested, or contains itself', () => {
+    const loop: unknown[] = [];
+    loop.push({ name: 'a', rules: loop, postgres: loop, subjects: loop });
+    let deep: object = {};
+    for (let depth = 0; depth < 100_000; depth += 1) deep = { matchLabels: deep };
+    const long = Array.from({ length: 100_000 }, (_, index) => `x${index}`);
+    const huge = [
+      { backends: long },
+      { backendSelector: deep },
+      { postgres: { commands: long, tables: long, functions: long } },
+      { postgres: { tables: [{ name: '"'.repeat(1_000_000) }] } },
+      { when: '('.repeat(1_000_000) },
+      { approval: loop, subjects: loop },
+    ];
+    for (const fields of huge) {
+      const problems = problemsOf(fields);
+      assert.ok(problems.length > 0 && problems.length < 20, JSON.stringify(problems.length));
+      assert.ok(JSON.stringify(problems).length < 10_000);
+    }
+    assert.ok(parseResource(policyWith({ rules: loop })).problems);
+  });
+
   test('says all its mistakes at once', () => {
     const paths = problemsOf({ name: 'A', action: 'Ask', postgres: { commands: [1] } }).map(
       ({ path }) => path,

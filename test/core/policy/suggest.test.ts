@@ -1,18 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { StatementFacts } from '#core/facts.ts';
+import { parseResource } from '#core/policy/parse.ts';
 import type { AuditPolicy } from '#core/policy/resources.ts';
-import type { Rule } from '#core/policy/rules.ts';
-import { suggest, type Seen, type SuggestedPolicy, type SuggestedRule } from '#core/policy/suggest.ts'; // prettier-ignore
+import { suggest, type Seen, type SuggestedPolicy } from '#core/policy/suggest.ts';
 import {
-  about,
   ada,
   agent,
   factsOf,
   harmless,
-  policy,
   relation,
-  rule,
   statement,
   table,
   verdictOf,
@@ -29,22 +26,14 @@ const seen = (of: Parameters<typeof factsOf>[0], more: Partial<Seen> = {}): Seen
   ...more,
 });
 
-/** As the parser would read it, but enforcing. */
-function enforced({ metadata, spec }: SuggestedPolicy): AuditPolicy {
-  return policy({ name: metadata.name, rules: spec.rules.map(ruleOf) });
-}
-
-function ruleOf({ name, backends, subjects, postgres, action }: SuggestedRule): Rule {
-  const given: Partial<Rule> = {
-    name,
-    where: { kind: 'backends', names: backends },
-    subjects: subjects.map((subject) =>
-      'provider' in subject
-        ? { kind: 'token', ...subject, groups: [] }
-        : { kind: 'workload', ...subject },
-    ),
-  };
-  return postgres ? about(action, postgres, given) : rule(action, given);
+/** As it is read when somebody has written it down, but enforcing. */
+function enforced(suggested: SuggestedPolicy): AuditPolicy {
+  const { resource, problems } = parseResource({
+    ...suggested,
+    spec: { ...suggested.spec, mode: 'Enforce' },
+  });
+  assert.ok(resource?.kind === 'AuditPolicy', JSON.stringify(problems));
+  return resource;
 }
 
 const select = statement({ tables: [table('public.orders')], functions: [harmless] });
@@ -135,7 +124,16 @@ describe('suggested policies', () => {
       statement({
         commands: [random.pick(['SELECT', 'DO', 'COPY TO'])],
         tables: [
-          table(random.pick(['public.orders', 'orders', 'a.*', 'public.Big Table', '*'])),
+          table(
+            random.pick([
+              'public.orders',
+              'orders',
+              'a.*',
+              'public.Big Table',
+              'public.Orders',
+              '*',
+            ]),
+          ),
           ...(random.below(3) === 0
             ? [table('public.orders'), table('x.part', 'Read', { through })]
             : []),

@@ -10,9 +10,15 @@ import { openSession, openSpool } from '../../support/sidecar-session.ts';
 test('a defect of the gateway is told to the agent as one, and not as the agent’s own fault', async () => {
   using spool = openSpool();
   const defect = new TypeError('a metric is missing');
-  const session = openSession(spool.writer, {}, () => {
-    throw defect;
-  });
+  const session = openSession(
+    spool.writer,
+    {},
+    {
+      onVerdict: () => {
+        throw defect;
+      },
+    },
+  );
   await session.recorded();
   const [agent, atAgent] = duplexPair();
   const [upstream, atBackend] = duplexPair();

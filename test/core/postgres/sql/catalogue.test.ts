@@ -85,6 +85,7 @@ for (const version of [18, 15] as const) {
       await other.query(
         'create temp table scratch (a int); create temp view seen as table scratch',
       );
+      await other.query('alter role reader set standard_conforming_strings = off');
       const reader = await connect('reader'); // any login, with nothing on its path
       await reader.query('set search_path = nowhere');
       const built = buildCatalogue(await queryCatalogue(reader));

@@ -375,8 +375,8 @@ describe('what a relation leads to', () => {
       [
         'Read app.part_view(*)',
         'Read app.part_1(id) by View app.part_view',
-        'Read app.parts(id) by View app.part_view',
-        'Read app.part_1a(id) by View app.part_view',
+        'Read app.parts(id) by Parent app.part_1',
+        'Read app.part_1a(id) by Child app.part_1',
       ],
     ],
     [

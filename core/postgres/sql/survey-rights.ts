@@ -1,0 +1,117 @@
+import type { Handlers, StatementHandler } from './survey-walker.ts';
+import {
+  type Fields,
+  childOf,
+  listOf,
+  restOf,
+  stringsOf,
+  textOf,
+  tryKind,
+  tryString,
+} from './tree.ts';
+
+/** Statements about rights, roles and whole databases, and definitions that name no relation and call no function. */
+export const rightsStatements: Handlers<StatementHandler> = {
+  GrantStmt(fields, _, walker) {
+    const { draft } = walker;
+    draft.command(fields['is_grant'] === true ? 'GRANT' : 'REVOKE');
+    draft.defines();
+    const type = textOf(fields, 'objtype');
+    const isOfSchemas =
+      type === 'OBJECT_SCHEMA' ||
+      (fields['targtype'] === 'ACL_TARGET_ALL_IN_SCHEMA' && storesRows(type));
+    const columns = grantedColumns(fields);
+    for (const object of listOf(fields, 'objects')) {
+      const range = tryKind(object, 'RangeVar');
+      const uses = range && walker.relation(range, 'Define');
+      if (uses) for (const column of columns) uses.add(column);
+      else if (isOfSchemas) draft.everyRelation(tryString(object), 'Define');
+    }
+  },
+
+  GrantRoleStmt(fields, _, { draft }) {
+    draft.command(fields['is_grant'] === true ? 'GRANT' : 'REVOKE');
+    draft.defines();
+  },
+
+  AlterDefaultPrivilegesStmt(fields, _, { draft }) {
+    draft.command('ALTER DEFAULT PRIVILEGES');
+    draft.defines();
+    if (!storesRows(textOf(childOf(fields, 'action') ?? {}, 'objtype'))) return;
+    const schemas = listOf(fields, 'options')
+      .map((option): Fields => tryKind(option, 'DefElem') ?? {})
+      .filter((option) => option['defname'] === 'schemas')
+      .flatMap(({ arg }) => stringsOf(listOf(tryKind(arg, 'List') ?? {}, 'items')));
+    for (const schema of schemas.length > 0 ? schemas : [undefined])
+      draft.everyRelation(schema, 'Define');
+  },
+
+  ImportForeignSchemaStmt(fields, _, { draft }) {
+    draft.command('IMPORT FOREIGN SCHEMA');
+    draft.defines();
+    draft.everyRelation(textOf(fields, 'local_schema'), 'Define');
+  },
+
+  DropOwnedStmt: everywhere('DROP OWNED', 'Define'),
+  ReassignOwnedStmt: everywhere('REASSIGN OWNED', 'Define'),
+  DropdbStmt: everywhere('DROP DATABASE', 'Define'),
+  // Rows of another server go into tables that the text does not name.
+  CreateSubscriptionStmt: everywhere('CREATE SUBSCRIPTION', 'Write'),
+  AlterSubscriptionStmt: everywhere('ALTER SUBSCRIPTION', 'Write'),
+
+  AlterCollationStmt: definition('ALTER COLLATION'),
+  AlterDatabaseStmt: definition('ALTER DATABASE'),
+  AlterDatabaseRefreshCollStmt: definition('ALTER DATABASE'),
+  AlterDomainStmt: definition('ALTER DOMAIN'),
+  AlterEnumStmt: definition('ALTER TYPE'),
+  AlterEventTrigStmt: definition('ALTER EVENT TRIGGER'),
+  AlterForeignServerStmt: definition('ALTER SERVER'),
+  AlterRoleStmt: definition('ALTER ROLE'),
+  AlterStatsStmt: definition('ALTER STATISTICS'),
+  AlterTSConfigurationStmt: definition('ALTER TEXT SEARCH CONFIGURATION'),
+  AlterTSDictionaryStmt: definition('ALTER TEXT SEARCH DICTIONARY'),
+  AlterTableSpaceOptionsStmt: definition('ALTER TABLESPACE'),
+  AlterUserMappingStmt: definition('ALTER USER MAPPING'),
+  CreateDomainStmt: definition('CREATE DOMAIN'),
+  CreateEnumStmt: definition('CREATE TYPE'),
+  CreateForeignServerStmt: definition('CREATE SERVER'),
+  CreateOpFamilyStmt: definition('CREATE OPERATOR FAMILY'),
+  CreateRoleStmt: definition('CREATE ROLE'),
+  CreateTableSpaceStmt: definition('CREATE TABLESPACE'),
+  CreateUserMappingStmt: definition('CREATE USER MAPPING'),
+  CreatedbStmt: definition('CREATE DATABASE'),
+  DropRoleStmt: definition('DROP ROLE'),
+  DropSubscriptionStmt: definition('DROP SUBSCRIPTION'),
+  DropTableSpaceStmt: definition('DROP TABLESPACE'),
+  DropUserMappingStmt: definition('DROP USER MAPPING'),
+};
+
+function storesRows(type: string | undefined): boolean {
+  return type === 'OBJECT_TABLE' || type === 'OBJECT_SEQUENCE';
+}
+
+/** Columns that a GRANT lists; one right without a list is about all of them, as ALL is. */
+function grantedColumns(fields: Fields): readonly string[] {
+  const privileges = listOf(fields, 'privileges').map((one) =>
+    stringsOf(listOf(tryKind(one, 'AccessPriv') ?? {}, 'cols')),
+  );
+  const isWhole = privileges.length === 0 || privileges.some((columns) => columns.length === 0);
+  return isWhole ? ['*'] : privileges.flat();
+}
+
+function everywhere(tag: string, access: 'Define' | 'Write'): StatementHandler {
+  return (_fields, _scope, { draft }) => {
+    draft.command(tag);
+    draft.defines();
+    draft.everyRelation(undefined, access);
+  };
+}
+
+/** What is walked of it are defaults and constraints of domains; elsewhere there is nothing to find. */
+function definition(tag: string): StatementHandler {
+  return (fields, scope, walker) => {
+    walker.draft.command(tag);
+    walker.draft.defines();
+    walker.walk(restOf(fields), scope);
+  };
+}
