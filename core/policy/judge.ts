@@ -20,7 +20,7 @@ export class Judge {
 
   /** Whether it matters what operations do: without rules and pinned settings, they need not be read. */
   get readsFacts(): boolean {
-    return this.#case.rules.length > 0 || this.#pinned.size > 0;
+    return this.#case.enforced.length + this.#case.observed.length > 0 || this.#pinned.size > 0;
   }
 
   /** Facts must not change once they were decided on. */

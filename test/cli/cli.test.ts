@@ -10,7 +10,7 @@ import { promisify } from 'node:util';
 import { projectDirectory } from '../../cli/instance.ts';
 import type { TranscriptLine } from '#core/record/transcript.ts';
 import { csvRow, jsonLine, statementRows, type StatementRow } from '../../cli/statements.ts';
-import { parseSince } from '../../cli/sessions.ts';
+import { parseTime } from '../../cli/time-words.ts';
 import { printable, table } from '../../cli/terminal.ts';
 import { readConfig as readCollectorConfig } from '../../collector/config.ts';
 import { readConfig as readSidecarConfig } from '../../sidecar/config.ts';
@@ -123,10 +123,10 @@ describe('the command line', () => {
 
   test('reads times of people', () => {
     const now = Date.parse('2026-01-08T00:00:00Z');
-    assert.equal(parseSince('7d', now), '2026-01-01T00:00:00.000Z');
-    assert.equal(parseSince('15m', now), '2026-01-07T23:45:00.000Z');
-    assert.equal(parseSince('2026-01-01', now), '2026-01-01T00:00:00.000Z');
-    assert.throws(() => parseSince('soon', now), /--since/);
+    assert.equal(parseTime('7d', now), '2026-01-01T00:00:00.000Z');
+    assert.equal(parseTime('15m', now), '2026-01-07T23:45:00.000Z');
+    assert.equal(parseTime('2026-01-01', now), '2026-01-01T00:00:00.000Z');
+    assert.throws(() => parseTime('soon', now), /--since/);
   });
 });
 

@@ -1,0 +1,66 @@
+import type {
+  RuleCounts,
+  SuggestedPolicy,
+  SuggestedRule,
+  Suggestion,
+} from '#core/policy/suggest.ts';
+import { jsonLine } from './statements.ts';
+
+/** Writes suggested policies in YAML, with how often each thing was seen as comments. */
+export function suggestionYaml({
+  policies,
+  counts,
+}: Pick<Suggestion, 'policies' | 'counts'>): string {
+  return policies.map((policy) => policyLines(policy, counts).join('\n')).join('\n---\n');
+}
+
+function policyLines(
+  { apiVersion, kind, metadata, spec }: SuggestedPolicy,
+  counts: Suggestion['counts'],
+): string[] {
+  return [
+    `apiVersion: ${apiVersion}`,
+    `kind: ${kind}`,
+    'metadata:',
+    `  name: ${metadata.name}`,
+    `  namespace: ${json(metadata.namespace)}`,
+    'spec:',
+    `  podSelector: ${json(spec.podSelector)}`,
+    `  mode: ${spec.mode} # Enforce, once "chaperone replay" shows what you expect`,
+    `  defaultAction: ${spec.defaultAction}`,
+    '  rules:',
+    ...spec.rules.flatMap((rule) => ruleLines(rule, counts.get(rule)).map((line) => `    ${line}`)),
+  ];
+}
+
+function ruleLines(
+  { name, backends, subjects, postgres, action }: SuggestedRule,
+  counts: RuleCounts | undefined,
+): string[] {
+  const { commands = [], tables = [], functions = [] } = postgres ?? {};
+  const counted = (what: 'commands' | 'tables' | 'functions', item: string): string => {
+    const count = counts?.[what].get(item);
+    return count === undefined ? '' : ` # ${count}`;
+  };
+  const named = (what: 'commands' | 'functions', items: readonly string[]): string[] => [
+    `    ${what}:`,
+    ...items.map((item) => `      - ${json(item)}${counted(what, item)}`),
+  ];
+  return [
+    `- name: ${name}${counts ? ` # seen ${counts.operations} times` : ''}`,
+    `  backends: ${json(backends)}`,
+    '  subjects:',
+    ...subjects.map((subject) => `    - ${json(subject)}`),
+    ...(postgres ? ['  postgres:'] : []),
+    ...(commands.length === 0 ? [] : named('commands', commands)),
+    ...(tables.length === 0 ? [] : ['    tables:']),
+    ...tables.map((table) => `      - ${json(table)}${counted('tables', table.name)}`),
+    ...(functions.length === 0 ? [] : named('functions', functions)),
+    `  action: ${action}`,
+  ];
+}
+
+/** JSON is YAML; without anything that steers a terminal. */
+function json(value: unknown): string {
+  return jsonLine(value).trimEnd();
+}
