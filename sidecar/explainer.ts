@@ -21,8 +21,8 @@ export interface ExplainerOptions {
   readonly grammar: LoneTextOptions['grammar'];
   /** Whom sessions log in to a backend as; undefined where that is the agent's own login. */
   readonly loginUser: (backend: ResolvedBackend) => string | undefined;
-  /** By the database's name at the upstream; undefined where nothing is known of it. */
-  readonly holdCatalogue: (backend: ResolvedBackend, database: string) => CatalogueHold | undefined;
+  /** By the database's name at the upstream. */
+  readonly holdCatalogue: (backend: ResolvedBackend, database: string) => CatalogueHold;
 }
 
 /** Says what a text does, or why nobody can say it. */

@@ -18,6 +18,7 @@ import { Clearance, type Commits } from './clearance.ts';
 import type { Stop } from './ready.ts';
 import { LoginFailures, type CountedFailure, type LoginFailureReason } from './login-failures.ts';
 import type { Metrics } from './metrics.ts';
+import { Databases } from './postgres/catalogue/databases.ts';
 import type { Grammar } from './postgres/grammar/grammar.ts';
 import { LiveSession } from './session.ts';
 import type { SpoolWriter } from './spool/writer.ts';
@@ -57,6 +58,7 @@ const noPolicies: CompiledPolicies = { revision: '', policies: [], backends: new
 /** What lanes may do: identify, open sessions, dial. Keeps the sessions that are open and the policies in force. */
 export class Host implements LaneHost {
   readonly cancels = new CancelRegistry();
+  readonly databases = new Databases();
   readonly #options: HostOptions;
   readonly #secureContext;
   readonly #clearance: Clearance;
@@ -217,6 +219,7 @@ export class Host implements LaneHost {
   /** Stops every session and refuses new ones. */
   drain(): void {
     this.#draining = true;
+    this.databases.stop();
     for (const session of this.#sessions) session.stop(draining);
     clearInterval(this.#failureTimer);
     this.#recordFailures(this.#failures.due());

@@ -8,6 +8,7 @@ import type { Channel, EndReason } from '#core/record/kinds.ts';
 import type { Principal } from '#core/identity/principal.ts';
 import type { ResolvedBackend } from '#core/policy/resolve.ts';
 import type { CancelRegistry } from './cancel-registry.ts';
+import type { Databases } from './postgres/catalogue/databases.ts';
 import type { Grammar } from './postgres/grammar/grammar.ts';
 import type { LoginFailureReason } from './login-failures.ts';
 import type { Permit } from './gate.ts';
@@ -74,6 +75,8 @@ export interface LaneHost {
   readonly cancels: CancelRegistry;
   /** Reads SQL, for all sessions. */
   readonly grammar: Pick<Grammar, 'read'>;
+  /** What names stand for in the databases of backends. */
+  readonly databases: Databases;
   /** The login, all of it, has to be done within this time. */
   readonly loginTimeoutMs: number;
 }

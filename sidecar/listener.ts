@@ -185,6 +185,7 @@ export class Listener {
       secure: (agent) => host.secure(agent),
       cancels: host.cancels,
       grammar: host.grammar,
+      databases: host.databases,
       loginTimeoutMs: host.loginTimeoutMs,
     };
   }

@@ -20,6 +20,7 @@ import { tcpLane } from './tcp/lane.ts';
 const drainMs = 7_000; // running statements have 5 s of it, and their cancels 1.5 s
 const shipMs = 10_000;
 const orphanDrainMs = 500;
+const nowhere = { address: '', port: 0 }; // the ends of a connection that nobody has made
 
 type Control = ControlPipe<SidecarSecrets, SidecarReport>;
 
@@ -76,7 +77,8 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     asked: () => host.asked,
     grammar,
     loginUser: ({ credential }) => credential && credentials.get(credential).username,
-    holdCatalogue: () => undefined,
+    holdCatalogue: (backend, database) =>
+      host.databases.use({ backend, client: nowhere, server: nowhere }, host, database),
   });
   const admin =
     config.adminSocket === ''

@@ -32,20 +32,14 @@ export interface Case {
   readonly enforced: readonly CaseRule[];
   readonly observed: readonly CaseRule[];
   /** Undefined when none enforces. */
-  readonly binding: Side | undefined;
-  readonly all: Side;
+  readonly binding: readonly Level[] | undefined;
+  readonly all: readonly Level[];
 }
 
 /** A rule with the policy that it stands in. */
 export interface CaseRule {
   readonly policy: CompiledPolicy;
   readonly rule: CompiledRule;
-}
-
-/** Policies that decide together: those that enforce, or all of them. */
-interface Side {
-  readonly policies: ReadonlySet<CompiledPolicy>;
-  readonly levels: readonly Level[];
 }
 
 /** The policies of the cluster, or those of the namespace: each level has to allow on its own. */
@@ -107,13 +101,16 @@ export function caseOf({ revision, policies, backends }: CompiledPolicies, asker
     policies,
     enforced: rules.filter(({ policy }) => policy.enforces),
     observed: rules.filter(({ policy }) => !policy.enforces),
-    binding: enforcing.length > 0 ? sideOf(enforcing, rules) : undefined,
-    all: sideOf(policies, rules),
+    binding: enforcing.length > 0 ? levelsOf(enforcing, rules) : undefined,
+    all: levelsOf(policies, rules),
   };
 }
 
-function sideOf(policies: readonly CompiledPolicy[], rules: readonly CaseRule[]): Side {
-  const levels = (['Cluster', 'Namespace'] as const).flatMap((name) => {
+function levelsOf(
+  policies: readonly CompiledPolicy[],
+  rules: readonly CaseRule[],
+): readonly Level[] {
+  return (['Cluster', 'Namespace'] as const).flatMap((name) => {
     const members = policies.filter(({ level }) => level === name);
     const decisive = members.find(({ defaultAction }) => defaultAction === 'Deny') ?? members[0];
     if (!decisive) return [];
@@ -128,7 +125,6 @@ function sideOf(policies: readonly CompiledPolicy[], rules: readonly CaseRule[])
       },
     ];
   });
-  return { policies: new Set(policies), levels };
 }
 
 /**
@@ -254,16 +250,15 @@ export function concerns(rule: CompiledRule, { statement, elements }: Unit): boo
 }
 
 /** What some policies come to: Deny before RequireApproval before what each level allows. */
-function settle(side: Side, unit: Unit, findings: readonly Finding[]): Settled {
-  const own = findings.filter(({ policy }) => side.policies.has(policy));
-  const counting = own.filter(({ outcome }) => outcome === 'counts');
+function settle(levels: readonly Level[], unit: Unit, findings: readonly Finding[]): Settled {
+  const counting = findings.filter(({ outcome }) => outcome === 'counts');
   const denying = counting.find(({ rule }) => rule.action === 'Deny');
   if (denying) return denied('rule', denying);
-  const failed = own.find(({ outcome }) => outcome === 'error');
+  const failed = findings.find(({ outcome }) => outcome === 'error');
   if (failed) return denied('error', failed);
   const holding = counting.find(({ rule }) => rule.action === 'RequireApproval');
   if (holding) return denied('approval-unavailable', holding);
-  const settled = side.levels.map((level) =>
+  const settled = levels.map((level) =>
     settleLevel(
       level,
       unit,
@@ -272,7 +267,7 @@ function settle(side: Side, unit: Unit, findings: readonly Finding[]): Settled {
   );
   const [first] = settled;
   const decisive = settled.find(({ action }) => action === 'Deny') ?? settled.find(byRule) ?? first;
-  if (!decisive) throw new TypeError('a side has at least one level');
+  if (!decisive) throw new TypeError('policies have at least one level');
   return decisive;
 }
 

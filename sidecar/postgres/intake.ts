@@ -215,12 +215,15 @@ export class Intake {
   /** What keeps a message from being judged now. `behind`: it follows messages that are being admitted. */
   #obstacle(piece: Piece, behind: boolean): Obstacle | undefined {
     const { reader, pipeline } = this.#options;
-    if (!reader || this.#taking || this.#copyInside) return undefined;
-    return this.#admission.obstacle(piece, {
-      idle: !behind && pipeline.idle && this.#inbox.length === 0,
+    if (!reader) return undefined;
+    const copying = this.#taking !== undefined || this.#copyInside !== undefined;
+    const obstacle = this.#admission.obstacle(piece, {
+      idle: !behind && !copying && pipeline.idle && this.#inbox.length === 0,
       mayAsk: pipeline.mayAsk,
       status: pipeline.status,
     });
+    // A COPY that takes data ends with the message, so that no reply comes before it goes up.
+    return copying && typeof obstacle === 'string' ? undefined : obstacle;
   }
 
   /** Brings about what a message that is held back waits for, where nothing else does. */

@@ -14,6 +14,7 @@ import { BackendCancels } from './backend-cancels.ts';
 import { connectToBackend } from './backend-connection.ts';
 import { logInToBackend, readGreeting, type BackendLogin } from './backend-login.ts';
 import { buildRefusal } from './refusal.ts';
+import { SessionCatalogue } from './catalogue/session-catalogue.ts';
 import { Reader } from './reading/reader.ts';
 import { Relay } from './relay.ts';
 import { relayLogin, type RelayedLoginOptions } from './relayed-login.ts';
@@ -105,7 +106,9 @@ async function carry(
       if (!own) return 'backend-login-failed';
       greeted = own;
     }
-    return await relay(session, { agent, upstream, greeted, minor: login.minor }, target, host);
+    const database = parameters.get('database') ?? '';
+    const ends = { agent, upstream, greeted, minor: login.minor, database };
+    return await relay(session, ends, target, host);
   } finally {
     upstream.destroy();
   }
@@ -141,11 +144,13 @@ interface Ends {
   readonly upstream: Duplex;
   readonly greeted: BackendLogin;
   readonly minor: number;
+  /** By its name at the upstream. */
+  readonly database: string;
 }
 
 async function relay(
   session: Session,
-  { agent, upstream, greeted, minor }: Ends,
+  { agent, upstream, greeted, minor, database }: Ends,
   target: Target,
   host: LaneHost,
 ): Promise<EndReason> {
@@ -157,11 +162,9 @@ async function relay(
     return unrecorded.reason;
   }
   const cancels = new BackendCancels(target, host, cancelKey);
-  const reader = new Reader({
-    grammar: host.grammar,
-    catalogue: { current: undefined, load: async () => undefined },
-    needed: () => session.readsFacts,
-  });
+  using catalogue = new SessionCatalogue(target, host, database);
+  const { grammar } = host;
+  const reader = new Reader({ grammar, catalogue, needed: () => session.readsFacts });
   const carried = new Relay({ agent, upstream, session, cancel: () => cancels.send(), reader });
   const { key, withdraw } = host.cancels.register(
     minor >= 2 ? secretBytes.new : secretBytes.old,

@@ -8,9 +8,11 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { projectDirectory } from '../../cli/instance.ts';
+import type { RecordedVerdict } from '#core/record/kinds.ts';
 import type { TranscriptLine } from '#core/record/transcript.ts';
 import { csvRow, jsonLine, statementRows, type StatementRow } from '../../cli/statements.ts';
 import { parseTime } from '../../cli/time-words.ts';
+import { describe as describeLine } from '../../cli/show.ts';
 import { printable, table } from '../../cli/terminal.ts';
 import { readConfig as readCollectorConfig } from '../../collector/config.ts';
 import { readConfig as readSidecarConfig } from '../../sidecar/config.ts';
@@ -139,6 +141,24 @@ describe('what others wrote, on a terminal', () => {
 
   test('is laid out as a table, with NULL told from text', () => {
     assert.deepEqual(table(['a', 'long name'], [['1', null], ['22', 'x']]), ['a  | long name', '---+----------', '1  | NULL', '22 | x']); // prettier-ignore
+  });
+});
+
+describe('a request in a transcript', () => {
+  const allowed = { action: 'Allow', wouldBe: 'Allow', reason: 'default-action', revision: 'r', policy: 'P/x' } as const; // prettier-ignore
+  const headOf = (verdict: RecordedVerdict): string | undefined =>
+    describeLine({ kind: 'request', seq: 7, time: 't', text: 'a', verdict })[1];
+
+  test('says what decided where it was denied, and where it would have been', () => {
+    assert.equal(headOf(allowed), 't  #7');
+    const rule = { reason: 'rule', rule: 'no-b' } as const;
+    assert.equal(headOf({ ...allowed, ...rule }), 't  #7');
+    const denied = { ...allowed, action: 'Deny', wouldBe: 'Deny' } as const;
+    assert.equal(headOf({ ...denied, ...rule }), 't  #7  DENIED by P/x, rule no-b (rule)');
+    assert.equal(headOf(denied), 't  #7  DENIED by P/x (default-action)');
+    const trial = { ...allowed, wouldBe: 'Deny' } as const;
+    assert.equal(headOf({ ...trial, reason: 'observe', rule: 'no-b' }), 't  #7  would be DENIED by P/x, rule no-b'); // prettier-ignore
+    assert.equal(headOf(trial), 't  #7  would be DENIED');
   });
 });
 

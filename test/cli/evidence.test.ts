@@ -126,7 +126,7 @@ describe('the evidence of an instance', () => {
     const csv = await of('sessions', 'export', session, '--as', 'csv');
     const lines = csv.out.split('\r\n');
     assert.match(lines[0] ?? '', /^time,principal,session,verdict,policy,rule,text,parameters,rows,status,duration_ms$/);
-    assert.match(lines[1] ?? '', new RegExp(`^[^,]+,"?auditor"?,${session},Allow,"?[^,]*"?,"SELECT 1 AS one",,1,ok,[\\d.]+$`));
+    assert.match(lines[1] ?? '', new RegExp(`^[^,]+,"?auditor"?,${session},Allow,"?[^,]*"?,,"SELECT 1 AS one",,1,ok,[\\d.]+$`));
     assert.match(lines[2] ?? '', /"SELECT '=1\+1' AS ""\\u\{1b\}\[2J""",,1,ok,/);
     assert.match(lines[3] ?? '', /SELECT nonsense.*,0,error,/);
     assert.equal(lines.length, 5);

@@ -2,10 +2,14 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, test } from 'node:test';
+import { loadModule, parseSync } from 'libpg-query';
+import type { StatementFacts } from '#core/facts.ts';
 import type { Principal, Workload } from '#core/identity/principal.ts';
 import { compilePolicies } from '#core/policy/compile.ts';
 import { decide } from '#core/policy/decide.ts';
 import { resolve, type Bundle } from '#core/policy/resolve.ts';
+import { surveyTree } from '#core/postgres/sql/survey-tree.ts';
+import type { RelationUse, StatementSurvey } from '#core/postgres/sql/survey.ts';
 import type { RecordedVerdict } from '#core/record/kinds.ts';
 import { projectDirectory } from '../../cli/instance.ts';
 import { parseResourceFiles, readResourceFiles } from '../../sidecar/resource-files.ts';
@@ -62,6 +66,14 @@ function verdictOf(names: readonly string[], { who, facts }: ExampleCase): Recor
   return decide(compiled, asker, { protocol: 'Postgres', statements: [facts] }).recorded;
 }
 
+function pick({ hasWhere, limit, copy, settings, readOnly }: StatementSurvey | StatementFacts) {
+  return { hasWhere, limit, copy, settings, readOnly };
+}
+
+function tableText({ name, access, columns }: Pick<RelationUse, 'name' | 'access' | 'columns'>) {
+  return `${name} ${access} ${columns.toSorted().join()}`;
+}
+
 const names = [...new Set(exampleCases.map(({ file }) => file))].sort();
 
 describe('the example policies', () => {
@@ -77,6 +89,32 @@ describe('the example policies', () => {
     const { resources } = parseResourceFiles(files);
     for (const [index, { resource }] of resources.entries())
       assert.equal(join(directory, `${resource.metadata.name}.yaml`), files[index]?.file);
+  });
+
+  test('are tried on facts that the grammar shows of the texts', async () => {
+    await loadModule();
+    for (const { text, facts } of exampleCases) {
+      const [shown, ...others] = surveyTree(parseSync(text)).statements;
+      assert.ok(shown && others.length === 0, text);
+      const written = facts.tables.filter(({ through }) => through === undefined);
+      assert.deepEqual(
+        {
+          commands: shown.commands,
+          tables: shown.relations.map(tableText).sort(),
+          functions: shown.functions.map(({ name }) => name),
+          ...pick(shown),
+        },
+        {
+          commands: facts.commands,
+          tables: written.map(tableText).sort(),
+          functions: facts.functions.map(({ name }) => name),
+          ...pick(facts),
+        },
+        text,
+      );
+      // EXECUTE of what nobody prepared is opaque because of its session, which the grammar does not know.
+      assert.equal(shown.isOpaque || shown.executes !== undefined, facts.isOpaque, text);
+    }
   });
 
   for (const example of exampleCases) {

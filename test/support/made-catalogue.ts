@@ -16,7 +16,7 @@ export interface MadeCatalogue {
   readonly rules?: Readonly<Record<string, readonly string[]>>;
   /** By view, or table with rules, what is called there. */
   readonly calls?: Readonly<Record<string, readonly string[]>>;
-  /** Volatility by name. */
+  /** Volatility by name, and ` row` where a row is enough to call it. */
   readonly functions?: Readonly<Record<string, string>>;
   /** Functions by operator; `app.===`. */
   readonly operators?: Readonly<Record<string, string>>;
@@ -57,9 +57,10 @@ export function madeRows(made: MadeCatalogue): CatalogueRows {
     calls: Object.entries(made.calls ?? {}).flatMap(([name, called]) =>
       called.map((fn) => [oidOf(name), made.views?.[name] ? 't' : 'f', ...split(fn)]),
     ),
-    functions: Object.entries(made.functions ?? {}).map(([name, volatility]) => [
+    functions: Object.entries(made.functions ?? {}).map(([name, kind]) => [
       ...split(name),
-      volatility,
+      kind.slice(0, 1),
+      kind.endsWith(' row') ? 't' : 'f',
     ]),
     operators: Object.entries(made.operators ?? {}).map(([name, fn]) => [
       ...split(name),

@@ -102,13 +102,17 @@ export const catalogueQueries = {
       join pg_catalog.pg_namespace n on n.oid = p.pronamespace
     where m.found[1] <> 'opfuncid' or n.nspname <> 'pg_catalog' ${limit}`,
 
-  // Schema, name and the worst volatility of that name, which of an aggregate is that of the functions it is made of.
+  // Schema, name, the worst volatility of that name, which of an aggregate is that of the functions it is made of, and
+  // whether one of them can be called with a row alone.
   functions: `
     select ${schemaOf}, p.proname, pg_catalog.max(coalesce((
       select pg_catalog.max(t.provolatile::pg_catalog.text) from pg_catalog.pg_aggregate a
         join pg_catalog.pg_proc t on t.oid in (a.aggtransfn, a.aggfinalfn)
       where a.aggfnoid = p.oid
-    ), p.provolatile::pg_catalog.text))
+    ), p.provolatile::pg_catalog.text)),
+      pg_catalog.bool_or(p.pronargs - p.pronargdefaults <= 1 and exists (
+        select from pg_catalog.pg_type a where a.oid = p.proargtypes[0] and a.typtype in ('c', 'd', 'p')
+      ))
     from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
     where ${named} group by 1, 2 ${limit}`,
 

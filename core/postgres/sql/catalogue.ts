@@ -65,6 +65,8 @@ const everyColumn: readonly string[] = ['*'];
 export class Catalogue {
   readonly #relations = new Map<string, Map<string, Relation[]>>();
   readonly #functions = new Map<string, Map<string, Volatility>>();
+  /** Schemas by the name of a function. */
+  readonly #ofRows = new Map<string, string[]>();
   readonly #operators = new Map<string, { schema: string; calls: FunctionName }[]>();
   readonly #schemas: ReadonlySet<string>;
   /** Schemas that a role may not use; undefined where that was not asked. */
@@ -79,15 +81,13 @@ export class Catalogue {
     const relations = this.#addRelations(rows.relations);
     addInheritance(relations, rows.inheritance);
     addDefinitions(relations, rows);
-    for (const [schema, name, volatility] of rows.functions) {
+    for (const [schema, name, volatility, ofRow] of rows.functions) {
       inner(this.#functions, schema ?? '').set(name ?? '', parseVolatility(volatility));
+      if (ofRow === 't') append(this.#ofRows, name ?? '', schema ?? '');
     }
     for (const [schema, name, ofFunction, called] of rows.operators) {
       const calls = { schema: ofFunction ?? '', name: called ?? '' };
-      const same = this.#operators.get(name ?? '');
-      const operator = { schema: schema ?? '', calls };
-      if (same) same.push(operator);
-      else this.#operators.set(name ?? '', [operator]);
+      append(this.#operators, name ?? '', { schema: schema ?? '', calls });
     }
   }
 
@@ -109,6 +109,11 @@ export class Catalogue {
   /** The worst volatility of the functions with a name; undefined where there is none. */
   volatility(schema: string, name: string): Volatility | undefined {
     return this.#functions.get(schema)?.get(name);
+  }
+
+  /** Schemas with a function of that name that can be called with a row alone, as by `row.name`. */
+  ofRows(name: string): readonly string[] {
+    return this.#ofRows.get(name) ?? nothing;
   }
 
   /** Operators of one name that somebody added to what PostgreSQL brings, and their functions. */
@@ -175,9 +180,7 @@ function addInheritance(
     const parent = relations.get(parentOid ?? '');
     if (!child || !parent) continue;
     child.parents = [...child.parents, parent];
-    const siblings = children.get(parent);
-    if (siblings) siblings.push(child);
-    else children.set(parent, [child]);
+    append<MutableRelation, Relation>(children, parent, child);
   }
   for (const [parent, all] of children) parent.children = all;
 }
@@ -208,6 +211,12 @@ function addDefinitions(
   for (const [oid, own, schema, name] of calls) {
     definitionOf(oid, own)?.calls.push({ schema: schema ?? '', name: name ?? '' });
   }
+}
+
+function append<K, V>(map: Map<K, V[]>, key: K, value: V): void {
+  const there = map.get(key);
+  if (there) there.push(value);
+  else map.set(key, [value]);
 }
 
 function inner<K, L, V>(map: Map<K, Map<L, V>>, key: K): Map<L, V> {

@@ -13,7 +13,7 @@ const others = [
   'BEGIN', 'CALL', 'CHECKPOINT', 'CLOSE', 'CLOSE CURSOR', 'CLOSE CURSOR ALL', 'CLUSTER', 'COMMENT', 'COMMIT',
   'COMMIT PREPARED', 'COPY FROM', 'COPY TO', 'CREATE CAST', 'CREATE CONSTRAINT', 'CREATE TABLE AS', 'DEALLOCATE',
   'DEALLOCATE ALL', 'DECLARE CURSOR', 'DELETE', 'DISCARD', 'DISCARD ALL', 'DISCARD PLANS', 'DISCARD SEQUENCES',
-  'DISCARD TEMP', 'DO', 'DROP CAST', 'DROP CONSTRAINT', 'DROP OWNED', 'EXECUTE', 'EXPLAIN', 'FETCH', 'GRANT',
+  'DISCARD TEMP', 'DO', 'DROP CAST', 'DROP CONSTRAINT', 'DROP OWNED', 'EXECUTE', 'EXPLAIN', 'FETCH', 'FUNCTION CALL', 'GRANT',
   'GRANT ROLE', 'IMPORT FOREIGN SCHEMA', 'INSERT', 'LISTEN', 'LOAD', 'LOCK TABLE', 'MERGE', 'MOVE', 'NOTIFY',
   'PREPARE', 'PREPARE TRANSACTION', 'REASSIGN OWNED', 'REFRESH MATERIALIZED VIEW', 'REINDEX', 'RELEASE', 'RESET',
   'REVOKE', 'REVOKE ROLE', 'ROLLBACK', 'ROLLBACK PREPARED', 'SAVEPOINT', 'SECURITY LABEL', 'SELECT',
@@ -21,7 +21,10 @@ const others = [
   'SET CONSTRAINTS', 'SHOW', 'START TRANSACTION', 'TRUNCATE TABLE', 'UNLISTEN', 'UPDATE', 'VACUUM',
 ]; // prettier-ignore
 
-/** The tags of PostgreSQL's commands (src/include/tcop/cmdtaglist.h of 15 to 18), with COPY split by its direction. */
+/**
+ * The tags of PostgreSQL's commands (src/include/tcop/cmdtaglist.h of 15 to 18), with COPY split by its direction; and
+ * FUNCTION CALL, which stands for the message of that name.
+ */
 export const commandTags: ReadonlySet<string> = new Set([
   ...['CREATE', 'ALTER', 'DROP'].flatMap((verb) => objects.map((object) => `${verb} ${object}`)),
   ...others,

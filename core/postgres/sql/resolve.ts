@@ -43,6 +43,7 @@ export function resolveSurvey(
   for (const use of survey.relations) resolution.relation(use, makes);
   for (const use of survey.functions) resolution.function(use);
   for (const use of survey.operators) resolution.operator(use);
+  for (const name of survey.attributes) resolution.attribute(name);
   const { commands, hasWhere, limit, copy, settings, isOpaque } = survey;
   const { functions, tables } = resolution;
   return {
@@ -120,6 +121,11 @@ class Resolution {
     }
     this.#add({ schema: undefined, name: written.name });
     if (this.#scope) this.#addUnknown(written);
+  }
+
+  /** A name after a dot is a column before it is a function; that it is one is not known here. */
+  attribute(name: string): void {
+    for (const called of this.#scope?.attributes(name) ?? []) this.#add(called);
   }
 
   #add({ schema, name }: FunctionFact): void {

@@ -63,6 +63,19 @@ export class Scope {
       .map(({ calls }) => calls);
   }
 
+  /**
+   * Functions that a name after a dot may call. PostgreSQL's own that take any row at all, such as count, tell nothing
+   * but the row.
+   */
+  attributes(name: string): readonly FunctionName[] {
+    return this.#catalogue
+      .ofRows(name)
+      .filter(
+        (schema) => schema !== system && this.#places.some((place) => place.schema === schema),
+      )
+      .map((schema) => ({ schema, name }));
+  }
+
   /** Schemas in which a new relation without a schema may come to be. */
   get creation(): readonly string[] {
     const certain = this.#named.findIndex((place) => place.certain);

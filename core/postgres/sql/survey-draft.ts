@@ -31,6 +31,7 @@ export class StatementDraft {
   #changesMeaning = false;
   copy: CopyFact | undefined;
   changesCatalogue = false;
+  moves = false;
   readOnly = true;
   isOpaque = false;
   prepares: StatementSurvey['prepares'];
@@ -142,6 +143,7 @@ export class StatementDraft {
         this.changesCatalogue ||
         settings.some((name) => meaningful.has(name)),
       changesCatalogue: this.changesCatalogue,
+      moves: this.moves,
       readOnly: this.readOnly,
       isOpaque: this.isOpaque,
       prepares: this.prepares,

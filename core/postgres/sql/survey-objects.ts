@@ -2,16 +2,7 @@ import { objectParts, objectWords, tryObjectRelation } from './survey-object-nam
 import { changeSettings } from './survey-settings.ts';
 import type { Scope } from './survey-scope.ts';
 import type { Handlers, StatementHandler, Walker } from './survey-walker.ts';
-import {
-  type Fields,
-  childOf,
-  listOf,
-  nameOf,
-  stringsOf,
-  textOf,
-  tryKind,
-  tryNode,
-} from './tree.ts';
+import { childOf, listOf, nameOf, stringsOf, textOf, tryKind, tryNode } from './tree.ts';
 
 /** Statements that define, change or drop objects of any kind, or say something about them. */
 export const objectStatements: Handlers<StatementHandler> = {
@@ -32,6 +23,7 @@ export const objectStatements: Handlers<StatementHandler> = {
     const tagType = type === 'OBJECT_COLUMN' ? textOf(fields, 'relationType') : type;
     walker.draft.command(`ALTER ${objectWords(tagType ?? '')}`);
     walker.draft.defines();
+    walker.draft.moves = true;
     const relation = childOf(fields, 'relation');
     const column = type === 'OBJECT_COLUMN' ? textOf(fields, 'subname') : undefined;
     if (relation && type !== 'OBJECT_ATTRIBUTE')
@@ -40,7 +32,10 @@ export const objectStatements: Handlers<StatementHandler> = {
     noteObject(type, fields['object'], walker);
   },
 
-  AlterObjectSchemaStmt: alterObject,
+  AlterObjectSchemaStmt(fields, scope, walker) {
+    alterObject(fields, scope, walker);
+    walker.draft.moves = true;
+  },
   AlterOwnerStmt: alterObject,
   AlterObjectDependsStmt: alterObject,
 
@@ -227,15 +222,11 @@ function functionOptions(options: readonly unknown[], walker: Walker): void {
 
 /** BEGIN ATOMIC holds a list of lists of statements, RETURN an expression. */
 function functionBody(body: unknown, scope: Scope, walker: Walker): void {
-  const pending = [body];
-  while (pending.length > 0) {
-    const node = tryNode(pending.shift());
-    if (node?.kind === 'List') pending.unshift(...listOf(node.fields, 'items'));
-    else if (node?.kind === 'ReturnStmt') walker.walk(node.fields['returnval'], scope);
-    else if (node) walker.statement(asNode(node), scope);
-  }
-}
-
-function asNode({ kind, fields }: { readonly kind: string; readonly fields: Fields }): Fields {
-  return { [kind]: fields };
+  const node = tryNode(body);
+  if (!node) return; // no body, or one without statements
+  if (node.kind === 'ReturnStmt') walker.walk(node.fields['returnval'], scope);
+  else if (node.kind !== 'List') walker.statement(body, scope);
+  else
+    for (const item of listOf(node.fields, 'items'))
+      walker.deeper(() => functionBody(item, scope, walker));
 }

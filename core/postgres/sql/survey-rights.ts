@@ -10,6 +10,9 @@ import {
   tryString,
 } from './tree.ts';
 
+/** Beyond so many pairs of relations and columns in one GRANT, all columns are taken instead. */
+const maxSpread = 10_000;
+
 /** Statements about rights, roles and whole databases, and definitions that name no relation and call no function. */
 export const rightsStatements: Handlers<StatementHandler> = {
   GrantStmt(fields, _, walker) {
@@ -20,7 +23,9 @@ export const rightsStatements: Handlers<StatementHandler> = {
     const isOfSchemas =
       type === 'OBJECT_SCHEMA' ||
       (fields['targtype'] === 'ACL_TARGET_ALL_IN_SCHEMA' && storesRows(type));
-    const columns = grantedColumns(fields);
+    const listed = grantedColumns(fields);
+    const isWide = listed.length * listOf(fields, 'objects').length > maxSpread;
+    const columns = isWide ? ['*'] : listed;
     for (const object of listOf(fields, 'objects')) {
       const range = tryKind(object, 'RangeVar');
       const uses = range && walker.relation(range, 'Define');

@@ -8,10 +8,14 @@ export interface FromItem {
   readonly read: ((column: string) => void) | undefined;
   /** Notes that FOR UPDATE or its like locks it; undefined where that reaches no relation. */
   readonly lock: (() => void) | undefined;
+  /** Whether it stands for items before it, as the alias of a join does. */
+  readonly spans?: true;
 }
 
 /** Beyond so many pairs of relations and unqualified columns in one query, all columns are taken instead. */
 const maxSpread = 10_000;
+/** Beyond so many items of one name in one query, which differ by schema at best, all columns of the others are taken. */
+const maxNamesakes = 64;
 /** Beyond so many unqualified columns that may belong to an outer query, all of its columns are taken instead. */
 const maxCarried = 1_000;
 
@@ -26,6 +30,7 @@ export class Scope {
   readonly #bare = new Set<string>();
   #takesAll = false;
   #takesUnknown = false;
+  #isLocked = false;
 
   constructor(parent?: Scope) {
     this.parent = parent;
@@ -35,8 +40,9 @@ export class Scope {
     this.items.push(item);
     if (item.name === undefined) return;
     const same = this.#byName.get(item.name);
-    if (same) same.push(item);
-    else this.#byName.set(item.name, [item]);
+    if (!same) this.#byName.set(item.name, [item]);
+    else if (same.length < maxNamesakes) same.push(item);
+    else item.read?.('*');
   }
 
   /** The items that a name stands for in this query itself. */
@@ -64,18 +70,25 @@ export class Scope {
   }
 
   lockAll(): void {
+    if (this.#isLocked) return;
+    this.#isLocked = true;
     for (const item of this.items) item.lock?.();
   }
 
   /** Hands out the unqualified columns once all items and all columns are known. */
   close(): void {
     const isWide = this.#takesUnknown || this.#bare.size * this.items.length > maxSpread;
-    for (const item of this.items) {
-      if (item.read === undefined) continue;
-      if (this.#takesAll || isWide) item.read('*');
-      if (!isWide) for (const column of this.#bare) this.#readBare(item, column);
-    }
+    for (const item of this.items)
+      if (item.spans) this.#readWhole(item);
+      else {
+        if (this.#takesAll || isWide) item.read?.('*');
+        if (!isWide) for (const column of this.#bare) this.#readBare(item, column);
+      }
     this.#carry();
+  }
+
+  #readWhole(item: FromItem): void {
+    if (item.name !== undefined && this.#bare.has(item.name)) item.read?.('*');
   }
 
   /** A name of a FROM item stands for a whole row. */

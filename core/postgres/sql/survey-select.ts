@@ -89,7 +89,7 @@ function plainSelect(fields: Fields, parent: Scope, walker: Walker): Scope {
   for (const name of ['distinctClause', 'sortClause'])
     for (const sort of listOf(fields, name))
       orderBy(sort, scope, walker, (column) => outputs.has(column));
-  for (const clause of listOf(fields, 'lockingClause')) lock(clause, scope);
+  for (const clause of listOf(fields, 'lockingClause')) lock(clause, scope, walker);
   selectInto(fields, walker);
   scope.close();
   return scope;
@@ -110,7 +110,8 @@ function orderBy(
   else if (by) walker.walk({ SortBy: { useOp: by['useOp'] } }, scope);
 }
 
-function lock(clause: unknown, scope: Scope): void {
+function lock(clause: unknown, scope: Scope, walker: Walker): void {
+  walker.draft.readOnly = false;
   const relations = listOf(tryKind(clause, 'LockingClause') ?? {}, 'lockedRels');
   if (relations.length === 0) scope.lockAll();
   for (const relation of relations) {
@@ -210,19 +211,20 @@ function joined(outermost: Fields, scope: Scope, walker: Walker): void {
 function addJoinAliases(join: Fields, start: number, scope: Scope): void {
   for (const alias of [childOf(join, 'alias'), childOf(join, 'join_using_alias')]) {
     if (!alias) continue;
-    const members = scope.items.slice(start);
-    const isRenamed = listOf(alias, 'colnames').length > 0 || members.length > maxMembers;
+    const end = scope.items.length;
+    const takesAll = listOf(alias, 'colnames').length > 0 || end - start > maxMembers;
     let isTaken = false;
     scope.add({
       name: textOf(alias, 'aliasname'),
       schema: undefined,
       read: (column) => {
-        if (!isTaken) for (const member of members) member.read?.(isRenamed ? '*' : column);
-        isTaken = isRenamed;
+        if (isTaken) return;
+        isTaken = takesAll;
+        for (const member of scope.items.slice(start, end))
+          if (!member.spans) member.read?.(takesAll ? '*' : column);
       },
-      lock: () => {
-        for (const member of members) member.lock?.();
-      },
+      lock: undefined, // PostgreSQL refuses it
+      spans: true,
     });
   }
 }

@@ -13,6 +13,14 @@ import {
 } from './tree.ts';
 
 /** Statements that define tables, and what belongs to them. */
+/** Of ALTER TABLE: by these another table's rows come or go under a name. */
+const movingCommands: ReadonlySet<string> = new Set([
+  'AT_AddInherit',
+  'AT_DropInherit',
+  'AT_AttachPartition',
+  'AT_DetachPartition',
+]);
+
 export const tableStatements: Handlers<StatementHandler> = {
   CreateStmt(fields, _, walker) {
     walker.draft.command('CREATE TABLE');
@@ -35,6 +43,7 @@ export const tableStatements: Handlers<StatementHandler> = {
         for (const command of listOf(fields, 'cmds')) {
           const parts = tryKind(command, 'AlterTableCmd') ?? {};
           columns.add(alteredColumn(parts) ?? '*');
+          if (movingCommands.has(textOf(parts, 'subtype') ?? '')) walker.draft.moves = true;
           walker.walk(definitionOf(parts), inner);
         }
       });

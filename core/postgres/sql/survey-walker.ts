@@ -12,7 +12,10 @@ export type NodeHandler = (fields: Fields, scope: Scope, walker: Walker) => unkn
 /** Handlers by kind of node. */
 export type Handlers<H> = Readonly<Record<string, H>>;
 
-/** Queries nested deeper are refused: each level takes room on the stack. Expressions do not nest by this measure. */
+/**
+ * A query inside a query is one or two levels, an expression inside another none: those are walked in a loop. Deeper ones
+ * are refused, for each level takes room on the stack.
+ */
 const maxDepth = 200;
 
 /**

@@ -60,12 +60,16 @@ export class Reader {
   /** Undefined while something that ran may have changed it. */
   #meaning: TextMeaning | undefined;
   #lastMeaning: TextMeaning | undefined;
+  /** Under which things are read now. In a transaction that has failed nothing runs but its end: the last one will do. */
+  #usable: TextMeaning | undefined;
   #catalogueStale = false;
   /** Something in the open transaction has changed settings. */
   #setInTransaction = false;
   /** Of the open transaction. */
   readonly #definitions = new Definitions();
   #failedAsks = 0;
+  /** Whether there was a look at the catalogue, which may have to be read first. */
+  #looked = false;
   /** The text that was waited for, with its survey, which the grammar's cache may have dropped since. */
   #awaited: { readonly text: string; readonly result: Parsed } | undefined;
   #loadedFor: Survey | undefined;
@@ -77,6 +81,7 @@ export class Reader {
   /** What keeps something from being judged now. */
   obstacle(subject: Subject, { idle, mayAsk, status }: Place): Obstacle | undefined {
     const { needed, catalogue } = this.#options;
+    this.#usable = undefined;
     if (!needed()) {
       this.#meaning = undefined; // what is not read may change it
       return undefined;
@@ -88,6 +93,11 @@ export class Reader {
       this.#catalogueStale = false;
       return catalogue.load();
     }
+    if (!this.#looked) {
+      this.#looked = true;
+      if (!catalogue.current) return catalogue.load();
+    }
+    this.#usable = this.#meaning ?? (status === 'E' ? this.#lastMeaning : undefined);
     for (const text of this.#textsOf(subject)) {
       const waits = this.#waitsFor(text);
       if (waits) return waits;
@@ -178,7 +188,7 @@ export class Reader {
   #waitsForNames(text: string | undefined): Promise<void> | undefined {
     const result = text === undefined ? undefined : this.#parsed(text);
     const { catalogue } = this.#options;
-    const meaning = this.#meaning ?? this.#lastMeaning;
+    const meaning = this.#usable;
     if (result?.kind !== 'survey' || !meaning || this.#loadedFor === result.survey)
       return undefined;
     if (!catalogue.current) return undefined;
@@ -189,7 +199,7 @@ export class Reader {
 
   #readKnown(known: Known): Reading {
     if (known.kind === 'text') return this.#readText(known.text);
-    const meaning = this.#meaning ?? this.#lastMeaning;
+    const meaning = this.#usable;
     if (!meaning) return { facts: unreadable('its settings are not known'), effects: anyEffects };
     const { facts, effects } = resolveStatement(
       known.statement,
@@ -201,7 +211,7 @@ export class Reader {
 
   #readText(bytes: Buffer): Reading {
     const text = this.#decode(bytes);
-    const meaning = this.#meaning ?? this.#lastMeaning;
+    const meaning = this.#usable;
     if (!meaning) return cannot('its settings are not known');
     if (text === undefined)
       return cannot('its encoding or its backslashes may mean something else');
@@ -258,7 +268,7 @@ export class Reader {
   }
 
   #decode(bytes: Buffer): string | undefined {
-    const meaning = this.#meaning ?? this.#lastMeaning;
+    const meaning = this.#usable;
     const text = meaning?.decode(bytes);
     if (text === undefined || (!meaning?.standardStrings && text.includes('\\'))) return undefined;
     return text;

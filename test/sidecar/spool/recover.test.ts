@@ -13,6 +13,7 @@ import { createClock } from '../../../sidecar/spool/clock.ts';
 import { tryReadHead, writeHead } from '../../../sidecar/spool/head.ts';
 import { recoverSpool, type Recovered } from '../../../sidecar/spool/recover.ts';
 import type { Damage } from '../../../sidecar/spool/stream-reader.ts';
+import { factsOf, statement } from '../../support/policies.ts';
 import { openSession, openSpool, type TestSpool } from '../../support/sidecar-session.ts';
 import { checkStream } from '../../support/stream-check.ts';
 import { Random, scaled } from '../../support/random.ts';
@@ -21,7 +22,7 @@ const keys = generateKeyPairSync('ed25519');
 const query = (text: string) =>
   ({
     kind: 'request',
-    facts: { protocol: 'Postgres', statements: [] },
+    facts: factsOf(statement({})),
     content: { type: 'postgres.query', bytes: Buffer.from(text) },
   }) as const;
 

@@ -21,6 +21,9 @@ const definitions = `
   create table "Odd ""Schema.\\\\ é"."t.u" (a int);
   create function app.mask(text) returns text language sql immutable as 'select $1';
   create function app.mask(int) returns text language sql volatile as 'select ''x''';
+  create function app.full_name(app.orders) returns text language sql stable as 'select $1.ssn';
+  create function app.any_row(anyelement, int default 1) returns text language sql stable as 'select ''x''';
+  create function app.two_rows(app.orders, app.orders) returns text language sql stable as 'select ''x''';
   create function hidden.f() returns int language sql stable as 'select 1';
   create function app.plus(state int, x int) returns int language plpgsql volatile
     as 'begin return state + x; end';
@@ -172,6 +175,14 @@ for (const version of [18, 15] as const) {
       assert.equal(catalogue.volatility('pg_catalog', 'sum'), 'i');
       assert.equal(catalogue.volatility('pg_catalog', 'set_config'), 'v');
       assert.equal(catalogue.volatility('public', 'sum'), undefined);
+    });
+
+    test('knows which functions a dot may call', () => {
+      const names = ['full_name', 'any_row', 'two_rows', 'mask', 'f', 'count'];
+      assert.deepEqual(
+        names.map((name) => catalogue.ofRows(name).join()),
+        ['app', 'app', '', '', '', 'pg_catalog'],
+      );
     });
 
     test('knows operators that were added, and no others', () => {

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { resolveSurvey, type Resolved } from '#core/postgres/sql/resolve.ts';
-import type { Meaning, RelationUse, StatementSurvey } from '#core/postgres/sql/survey.ts';
+import type { Meaning, StatementSurvey } from '#core/postgres/sql/survey.ts';
 import { maxTables } from '#core/postgres/sql/table-facts.ts';
-import { tableAccesses, type TableFact } from '#core/facts.ts';
 import { madeCatalogue } from '../../../support/made-catalogue.ts';
+import { names, parsed, plain, shown, use } from '../../../support/written-survey.ts';
 
 const catalogue = madeCatalogue({
   schemas: ['pg_catalog', 'information_schema', 'public', 'app', 'hr', 'alice', 'Odd "Name'],
@@ -97,56 +97,12 @@ const catalogue = madeCatalogue({
     'hr.raise': 'v',
     'hr.near': 'v',
     'pg_temp.sneak': 'v',
+    'app.full_name': 'v row',
+    'hr.full_name': 's row',
+    'pg_catalog.count': 'i row',
   },
   operators: { 'app.===': 'app.same', 'hr.===': 'hr.near', 'pg_catalog.~~~': 'app.zap' },
 });
-
-const plain: StatementSurvey = {
-  commands: ['SELECT'],
-  relations: [],
-  functions: [],
-  operators: [],
-  hasWhere: false,
-  limit: undefined,
-  copy: undefined,
-  settings: [],
-  changesMeaning: false,
-  changesCatalogue: false,
-  moves: false,
-  readOnly: true,
-  isOpaque: false,
-  prepares: undefined,
-  executes: undefined,
-  deallocates: undefined,
-};
-
-/** `Read only app.orders(id,total)`; a name without a schema has none. */
-function use(text: string): RelationUse {
-  const [, access, only, schema, name = '', columns = '*'] =
-    /^(\w+) (only )?(?:([^.(]*)\.)?([^(]*)(?:\((.*)\))?$/.exec(text) ?? [];
-  return {
-    access: tableAccesses.find((one) => one === access) ?? assert.fail(text),
-    only: only !== undefined,
-    schema,
-    name,
-    columns: columns.split(','),
-  };
-}
-
-function shown({ access, schema, name, columns, through }: TableFact): string {
-  const by = through && ` by ${through.kind} ${through.schema}.${through.name}`;
-  return `${access} ${schema ?? '?'}.${name}(${columns.join()})${by ?? ''}`;
-}
-
-const names = (list: readonly { schema: string | undefined; name: string }[]): string[] =>
-  list.map(({ schema, name }) => `${schema ?? '?'}.${name}`).sort();
-
-const parsed = (text: string): { schema: string | undefined; name: string } => {
-  const dot = text.indexOf('.', 1);
-  return dot < 1
-    ? { schema: undefined, name: text }
-    : { schema: text.slice(0, dot), name: text.slice(dot + 1) };
-};
 
 const usual: Meaning = { searchPath: ['$user', 'public', 'app'], currentUser: 'bob' };
 const as = (currentUser: string, ...searchPath: string[]): Meaning => ({ searchPath, currentUser });
@@ -453,6 +409,21 @@ describe('functions', () => {
     test(`behind the operator ${written} in ${meaning.searchPath.join()}`, () => {
       const { facts } = resolve({ operators: [parsed(written)] }, meaning);
       assert.deepEqual(names(facts.functions), expected);
+    });
+
+  const attributes: [name: string, meaning: Meaning, functions: string[]][] = [
+    ['full_name', usual, ['app.full_name']],
+    ['full_name', as('bob', 'hr', 'app'), ['app.full_name', 'hr.full_name']],
+    ['full_name', as('alice', 'hr'), []],
+    ['zap', usual, []],
+    ['count', usual, []],
+  ];
+  for (const [name, meaning, expected] of attributes)
+    test(`behind the dot of row.${name} in ${meaning.searchPath.join()}`, () => {
+      const { facts, unknown } = resolve({ attributes: [name] }, meaning);
+      assert.deepEqual(names(facts.functions), expected);
+      assert.equal(facts.readOnly, !expected.includes('app.full_name'));
+      assert.deepEqual(unknown, []);
     });
 
   test('of views and rules are called as well', () => {

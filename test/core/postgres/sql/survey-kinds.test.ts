@@ -2,20 +2,35 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { test } from 'node:test';
+import { before, describe, test } from 'node:test';
+import { loadModule, parseSync } from 'libpg-query';
 import { statementKinds } from '../../../../core/postgres/sql/survey-tree.ts';
+import { allRows } from './rows/all.ts';
 
 /** Nodes that are called statements, but that no text is on its own. */
 const parts = ['PLAssignStmt', 'RawStmt', 'ReplicaIdentityStmt', 'ReturnStmt', 'SetOperationStmt'];
 
+/** The kinds of statements that the parser's own types name. */
 function kindsOfParser(): readonly string[] {
-  const entry = createRequire(import.meta.url).resolve('@pgsql/types');
+  const parser = createRequire(import.meta.url).resolve('libpg-query');
+  const entry = createRequire(parser).resolve('@pgsql/types');
   const types = readFileSync(join(dirname(entry), 'types.d.ts'), 'utf8');
-  return Array.from(types.matchAll(/^export interface (\w+Stmt) /gm), ([, kind = '']) => kind);
+  return Array.from(types.matchAll(/^export interface (\w+Stmt) /gm), ([, kind = '']) => kind)
+    .filter((kind) => !parts.includes(kind))
+    .toSorted();
 }
 
-test("knows every kind of statement among the parser's own types, and no other", () => {
-  const kinds = kindsOfParser().filter((kind) => !parts.includes(kind));
-  assert.ok(kinds.length > 100);
-  assert.deepEqual([...statementKinds].toSorted(), kinds.toSorted());
+describe("of the kinds of statements that PostgreSQL's grammar makes", () => {
+  before(loadModule);
+
+  test('each has a handler, and nothing else has', () => {
+    assert.ok(kindsOfParser().length > 100);
+    assert.deepEqual([...statementKinds].toSorted(), kindsOfParser());
+  });
+
+  test('each is in one of the texts whose surveys are tested', () => {
+    const trees = allRows.flatMap(([text]) => parseSync(text).stmts ?? []);
+    const kinds = new Set(trees.map(({ stmt }) => Object.keys(stmt ?? {})[0] ?? ''));
+    assert.deepEqual([...kinds].toSorted(), kindsOfParser());
+  });
 });

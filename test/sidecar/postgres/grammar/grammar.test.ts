@@ -88,7 +88,10 @@ describe('the grammar', () => {
       assert.match(reasonOf(reading), /^(survey|too deep|killed the parser)$/);
     }
     const nested = `select ${'(select '.repeat(3_000)}1${')'.repeat(3_000)}`;
-    assert.match(reasonOf(await grammar.read(nested)), /^(survey|too deep|killed the parser)$/);
+    assert.match(
+      reasonOf(await grammar.read(nested)),
+      /^(survey|too deep|killed the parser|not understood)$/,
+    );
     assert.equal(countOf(await grammar.read('select 1')), 1);
   });
 
