@@ -8,6 +8,7 @@ import { jsonLine } from './statements.ts';
 import { printable } from './terminal.ts';
 import { withoutCatalogue } from './text-reader.ts';
 import { decidedBy } from './verdict-words.ts';
+import { yamlLine } from './yaml-words.ts';
 
 /** A request, and what somebody wants to become of it. */
 export interface Expectation {
@@ -171,7 +172,6 @@ export function expectationYaml(
     rule,
   };
   const given = Object.entries(item).filter(([, value]) => value !== undefined);
-  // JSON is YAML, and nothing in it steers the terminal that it may be printed to.
-  const lines = given.map(([name, value]) => `${name}: ${jsonLine(value)}`);
+  const lines = given.map(([name, value]) => `${name}: ${yamlLine(value)}\n`);
   return `- ${lines.join('  ')}`;
 }

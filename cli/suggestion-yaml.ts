@@ -4,7 +4,7 @@ import type {
   SuggestedRule,
   Suggestion,
 } from '#core/policy/suggest.ts';
-import { jsonLine } from './statements.ts';
+import { yamlLine } from './yaml-words.ts';
 
 /** Writes suggested policies in YAML, with how often each thing was seen as comments. */
 export function suggestionYaml({
@@ -23,9 +23,9 @@ function policyLines(
     `kind: ${kind}`,
     'metadata:',
     `  name: ${metadata.name}`,
-    `  namespace: ${json(metadata.namespace)}`,
+    `  namespace: ${yamlLine(metadata.namespace)}`,
     'spec:',
-    `  podSelector: ${json(spec.podSelector)}`,
+    `  podSelector: ${yamlLine(spec.podSelector)}`,
     `  mode: ${spec.mode} # Enforce, once "chaperone replay" shows what you expect`,
     `  defaultAction: ${spec.defaultAction}`,
     '  rules:',
@@ -44,23 +44,18 @@ function ruleLines(
   };
   const named = (what: 'commands' | 'functions', items: readonly string[]): string[] => [
     `    ${what}:`,
-    ...items.map((item) => `      - ${json(item)}${counted(what, item)}`),
+    ...items.map((item) => `      - ${yamlLine(item)}${counted(what, item)}`),
   ];
   return [
     `- name: ${name}${counts ? ` # seen ${counts.operations} times` : ''}`,
-    `  backends: ${json(backends)}`,
+    `  backends: ${yamlLine(backends)}`,
     '  subjects:',
-    ...subjects.map((subject) => `    - ${json(subject)}`),
+    ...subjects.map((subject) => `    - ${yamlLine(subject)}`),
     ...(postgres ? ['  postgres:'] : []),
     ...(commands.length === 0 ? [] : named('commands', commands)),
     ...(tables.length === 0 ? [] : ['    tables:']),
-    ...tables.map((table) => `      - ${json(table)}${counted('tables', table.name)}`),
+    ...tables.map((table) => `      - ${yamlLine(table)}${counted('tables', table.name)}`),
     ...(functions.length === 0 ? [] : named('functions', functions)),
     `  action: ${action}`,
   ];
-}
-
-/** JSON is YAML; without anything that steers a terminal. */
-function json(value: unknown): string {
-  return jsonLine(value).trimEnd();
 }
