@@ -52,7 +52,12 @@ function yamlOf(text: string, file: string): readonly unknown[] {
   return documents.flatMap((document): unknown[] => {
     const [error] = document.errors;
     if (error) throw new UsageError(`${printable(file)}: ${printable(error.message)}`);
-    const value: unknown = document.toJS({ maxAliasCount: 0 });
+    let value: unknown;
+    try {
+      value = document.toJS({ maxAliasCount: 0 }); // a few lines of aliases can stand for gigabytes
+    } catch (cause) {
+      throw new UsageError(`${printable(file)}: write out what its aliases stand for`, { cause });
+    }
     if (value === null) return [];
     return Array.isArray(value) ? value : [value];
   });

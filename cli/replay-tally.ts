@@ -66,7 +66,12 @@ export class ReplayTally {
       this.#same += 1;
       return;
     }
-    this.#note(request, was, now, decidedBy(verdict.action === 'Deny' ? verdict : wouldBe));
+    this.#note(
+      request,
+      was,
+      now,
+      decidedBy(verdict.action === verdict.wouldBe ? verdict : wouldBe),
+    );
   }
 
   /** Notes a request that cannot be judged. */

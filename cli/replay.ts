@@ -64,7 +64,7 @@ export const replay: Command = {
     const policies = await readPolicies(directory, workloadOf(values));
     if (expectations) {
       await using reader = new TextReader(tryFindInstance(data));
-      return checkExpectations(expectations, new PolicyTrial(policies, reader), json);
+      return await checkExpectations(expectations, new PolicyTrial(policies, reader), json);
     }
     const instance = findInstance(data);
     await using reader = new TextReader(instance);

@@ -81,7 +81,7 @@ export function answer(
     understood,
     revision: compiled.revision,
     who,
-    notes: notesOn(question, bundle, isRead),
+    notes: notesOn(who, bundle, isRead),
   };
 }
 
@@ -91,7 +91,7 @@ function unasked(facts: Facts | Unreadable): Facts {
   return isPlain || facts.protocol === 'TCP' ? facts : { protocol: 'TCP' };
 }
 
-function notesOn({ who }: Question, { policy }: Bundle, isRead: boolean): readonly string[] {
+function notesOn(who: Principal, { policy }: Bundle, isRead: boolean): readonly string[] {
   const notes: string[] = [];
   if (!policy) notes.push('no policy selects this pod, so nobody can log in');
   if (policy && !isRead)
