@@ -50,6 +50,10 @@ export class Admission {
   #skipping = false;
   /** What SQL that was admitted since every reply had come may rename. */
   #doubt: Renames = 'nothing';
+  /** Whether a pipeline has begun that no Sync has ended. */
+  #unsynced = false;
+  /** Whether a Parse has given the unnamed statement a text since something took it away. */
+  #hasUnnamed = false;
   /** The operation whose message goes on in the pieces that follow. */
   #flowing: { readonly permit: Permit; readonly type: PayloadType } | undefined;
 
@@ -60,7 +64,10 @@ export class Admission {
 
   /** What keeps a message from being judged now. */
   obstacle(piece: Piece, place: Place): Obstacle | undefined {
-    if (piece.kind !== 'message' || this.#skipping || !judgedTags.has(piece.tag)) return undefined;
+    if (this.#skipping || !judgedTags.has(piece.tag)) return undefined;
+    // If what is before it in the pipeline fails, the backend skips it: then nothing may be said in its place.
+    if (simpleTags.has(piece.tag) && this.#unsynced && !place.idle) return 'replies';
+    if (piece.kind !== 'message') return undefined;
     try {
       const subject = this.#subjectOf(piece.tag, piece.body);
       return subject && this.#reader?.obstacle(subject, place);
@@ -129,6 +136,7 @@ export class Admission {
     const { kind, tag, frame } = piece;
     if (kind === 'open' && !mayBeLong.has(tag)) throw impossible(tag);
     const open = kind === 'open' && !piece.last;
+    this.#unsynced = !simpleTags.has(tag) && tag !== FrontendTag.Sync;
     try {
       return this.#admitMessage({ tag, frame, body: frame.subarray(headerBytes), open });
     } catch (error) {
@@ -179,13 +187,14 @@ export class Admission {
     const bytes = open ? body : parseQuery(body);
     const { facts, effects } = this.#read(open, { kind: 'text', text: bytes });
     const answer = this.#decide('request', 'postgres.query', bytes, { open, facts });
-    if (isRefusal(answer)) return this.#refused(tag, answer);
+    if (isRefusal(answer)) return this.#refused(tag, answer, true);
     this.#reader?.runs(effects);
     if (!open) this.#reader?.runsText(bytes);
     this.#portals.delete('');
     this.#runs(open ? 'all' : renamesOf(bytes));
     // A simple Query destroys the unnamed statement as well.
     const change = this.#statements.delete('');
+    this.#hasUnnamed = false;
     return { kind: 'query', permit: answer, change, frame, open };
   }
 
@@ -196,12 +205,13 @@ export class Admission {
     this.#statements.reserve(name);
     const { facts } = this.#read(open, { kind: 'text', text: query ?? body });
     const answer = this.#decide('statement', 'postgres.parse', body, { open, facts });
-    if (isRefusal(answer)) return this.#refused(tag, answer);
+    if (isRefusal(answer)) return this.#refused(tag, answer, name === '');
     const remembered = query && this.#reader?.remember(name, query);
     const fixed = query !== undefined && hasFixedColumns(query);
     const renames = query ? renamesOf(query) : 'all';
     const statement = { ref: answer.ref, remembered, fixed, renames, layout: undefined };
     const change = this.#statements.set(name, statement);
+    if (name === '') this.#hasUnnamed = true;
     return { kind: 'parse', permit: answer, change, frame, open };
   }
 
@@ -318,10 +328,16 @@ export class Admission {
     return answer;
   }
 
-  #refused(tag: number, refusal: Refusal): Item {
-    const simple = tag === FrontendTag.Query || tag === FrontendTag.FunctionCall;
+  /** `unnamed`: PostgreSQL would take the unnamed statement away although the message fails. */
+  #refused(tag: number, refusal: Refusal, unnamed = false): Item {
+    const simple = simpleTags.has(tag);
     this.#skipping = !simple;
-    return { kind: 'refused', simple, refusal };
+    const drops = unnamed && this.#hasUnnamed;
+    if (drops) {
+      this.#hasUnnamed = false;
+      this.#statements.delete('').applied = true;
+    }
+    return { kind: 'refused', simple, drops, refusal };
   }
 }
 
@@ -334,9 +350,13 @@ const mayBeLong: ReadonlySet<number> = new Set([
 
 const judgedTags: ReadonlySet<number> = new Set([
   FrontendTag.Query,
+  FrontendTag.FunctionCall,
   FrontendTag.Parse,
   FrontendTag.Bind,
 ]);
+
+/** Messages that are answered with a ReadyForQuery of their own. */
+const simpleTags: ReadonlySet<number> = new Set([FrontendTag.Query, FrontendTag.FunctionCall]);
 
 const tooLong = { protocol: 'Unreadable', because: 'too long' } as const;
 

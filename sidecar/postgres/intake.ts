@@ -214,8 +214,7 @@ export class Intake {
 
   /** What keeps a message from being judged now. `behind`: it follows messages that are being admitted. */
   #obstacle(piece: Piece, behind: boolean): Obstacle | undefined {
-    const { reader, pipeline } = this.#options;
-    if (!reader) return undefined;
+    const { pipeline } = this.#options;
     const copying = this.#taking !== undefined || this.#copyInside !== undefined;
     const obstacle = this.#admission.obstacle(piece, {
       idle: !behind && !copying && pipeline.idle && this.#inbox.length === 0,

@@ -67,8 +67,17 @@ export type Item =
   | { readonly kind: 'own-flush' }
   /** Asks the backend for its settings, between messages of the agent that all have their replies. */
   | { readonly kind: 'own-query'; readonly query: SettingsQuery }
-  /** `simple`: a refused Query, which ends with a ReadyForQuery of its own. */
-  | { readonly kind: 'refused'; readonly simple: boolean; readonly refusal: Refusal };
+  | Refused;
+
+/** A message that was refused. */
+export interface Refused {
+  readonly kind: 'refused';
+  /** A Query or FunctionCall, which ends with a ReadyForQuery of its own. */
+  readonly simple: boolean;
+  /** Whether the unnamed statement goes with it, as it does with a Query or a Parse that fails. */
+  readonly drops?: boolean;
+  readonly refusal: Refusal;
+}
 
 export interface Execute {
   readonly kind: 'execute';
@@ -110,6 +119,8 @@ export type Expected =
   | { readonly kind: 'close'; readonly change: Change | undefined }
   | { readonly kind: 'sync' }
   | { readonly kind: 'own-query'; readonly query: SettingsQuery }
+  /** A Close of ours, of the unnamed statement. */
+  | { readonly kind: 'own-close' }
   /** A Sync of ours behind a query of ours, whose ReadyForQuery nobody else awaits. */
   | { readonly kind: 'own-sync' }
   /** An Execute that must fail: its error becomes the refusal, so that the transaction fails as for any error. */

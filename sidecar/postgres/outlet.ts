@@ -2,10 +2,12 @@ import { randomBytes } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import { ChaperoneError } from '#core/errors.ts';
 import {
+  buildClose,
   buildCopyFail,
   buildDescribe,
   buildExecute,
   buildFlush,
+  buildQuery,
   buildSync,
 } from '#core/postgres/frontend.ts';
 import type { RecordRef } from '#core/operation.ts';
@@ -22,10 +24,15 @@ export type Control =
       /** Holds the name, where no other record does. */
       readonly record?: RecordRef | undefined;
     }
-  | { readonly kind: 'poison' | 'own-sync' | 'own-flush' }
+  | { readonly kind: 'poison' | 'poison-query' | 'own-sync' | 'own-flush' | 'own-close' }
   | { readonly kind: 'own-describe'; readonly portal: string }
   | { readonly kind: 'own-query'; readonly query: SettingsQuery }
   | { readonly kind: 'copy-fail'; readonly reason: string };
+
+/** A name that no portal has, and that nobody can guess. */
+function unknownName(): string {
+  return `chaperone_${randomBytes(16).toString('hex')}`;
+}
 
 /** The only way to the backend after login. */
 export class PostgresOutlet implements Outlet<Buffer, Control> {
@@ -47,7 +54,11 @@ export class PostgresOutlet implements Outlet<Buffer, Control> {
   control(message: Control): undefined {
     switch (message.kind) {
       case 'poison':
-        return this.#write(buildExecute(`chaperone_${randomBytes(16).toString('hex')}`, 0));
+        return this.#write(buildExecute(unknownName(), 0));
+      case 'poison-query':
+        return this.#write(buildQuery(`CLOSE ${unknownName()}`));
+      case 'own-close':
+        return this.#write(buildClose({ kind: 'statement', name: '' }));
       case 'own-sync':
         return this.#write(buildSync());
       case 'own-flush':

@@ -17,13 +17,14 @@ import {
   type Expected,
   type Item,
   type Passing,
+  type Refused,
   type Reply,
 } from './items.ts';
 import { backendMisbehaved } from './misbehaved.ts';
 import { ask, ownAnswer } from './own-queries.ts';
 import { Portals } from './portals.ts';
 import type { SettingsQuery } from './reading/settings-query.ts';
-import { buildRefusal } from './refusal.ts';
+import { refuse } from './refusing.ts';
 import type { Statement } from './statements.ts';
 
 /**
@@ -109,7 +110,7 @@ export class Pipeline {
   }
 
   #take(item: Exclude<Item, { kind: Passing }>): readonly Effect[] {
-    if (item.kind === 'refused') return this.#refuse(item.simple, buildRefusal(item.refusal));
+    if (item.kind === 'refused') return this.#refuse(item);
     if (item.kind === 'sync') return this.#sync(item.frame);
     if (item.kind === 'flush') return [control('flush', item.frame)];
     const simple = item.kind === 'query' || item.kind === 'function-call';
@@ -186,6 +187,9 @@ export class Pipeline {
         return this.#ready(body);
       case 'own-query':
         return ownAnswer(head.query, tag);
+      case 'own-close':
+        this.#shift(tag, BackendTag.CloseComplete);
+        return { kind: 'own', query: undefined };
       case 'own-sync':
         if (tag !== BackendTag.ReadyForQuery || !body) throw backendMisbehaved(tag);
         this.#expected.shift();
@@ -266,27 +270,11 @@ export class Pipeline {
     return [];
   }
 
-  /**
-   * Refuses in the place of the message. Outside a transaction and with nothing under way the answer is made here.
-   * Else the backend is made to fail at this place: an Execute of a portal that does not exist touches no statement and
-   * no portal, and rolls back or fails the transaction exactly as an error of the refused message would have done.
-   */
-  #refuse(simple: boolean, error: Buffer): readonly Effect[] {
-    if (this.idle && this.#segment === 'clean' && this.#status === 'I') {
-      if (simple)
-        return [{ kind: 'answer', bytes: Buffer.concat([error, buildReadyForQuery('I')]) }];
-      this.#segment = 'skipping-here';
-      return [{ kind: 'answer', bytes: error }];
-    }
-    this.#expected.push({ kind: 'poison', error });
-    const poison: Effect = { kind: 'control', control: { kind: 'poison' } };
-    if (!simple) {
-      this.#segment = 'skipping';
-      return [poison];
-    }
-    this.#segment = 'clean';
-    this.#expected.push({ kind: 'sync' });
-    return [poison, { kind: 'control', control: { kind: 'own-sync' } }];
+  #refuse(item: Refused): readonly Effect[] {
+    const here = this.idle && this.#segment === 'clean' && this.#status === 'I';
+    if (item.simple) this.#segment = 'clean';
+    else this.#segment = here ? 'skipping-here' : 'skipping';
+    return refuse(item, here, this.#expected);
   }
 
   #notice(): Reply {
