@@ -135,7 +135,7 @@ describe('policies of a running instance, asked about', () => {
     const { code, out } = await of('explain', ...asAda, `SELEC \u001b[2J${bidi}`);
     assert.equal(code, 5);
     assert.match(out, /It cannot be read: it is no SQL\n {2}syntax error at or near "SELEC", at character 1/); // prettier-ignore
-    assert.doesNotMatch(out, /[\u001b\u202e]/);
+    assert.doesNotMatch(out, /[^\P{C}\n]/u);
     const long = await of('explain', ...asAda, `SELECT '${'\u0001'.repeat(100_000)}'`);
     assert.equal(long.code, 0);
   });
@@ -147,7 +147,7 @@ describe('policies of a running instance, asked about', () => {
     assert.equal(code, 0);
     assert.match(out, /^5 requests, 2 as before\n/);
     assert.match(out, /^2 +\| allowed \| denied +\| AuditPolicy\/local\/shop, rule no-orders \(rule\)$/m); // prettier-ignore
-    assert.match(out, /^1 +\| denied +\| allowed \| AuditPolicy\/local\/shop \(default-action\)$/m);
+    assert.match(out, /^1 +\| denied +\| allowed +\| AuditPolicy\/local\/shop \(default-action\)$/m);
     assert.match(out, /#\d+ {2}SELECT count\(\*\) FROM orders/);
     assert.match(out, /Assumed: the search_path/);
     const { requests, changes } = JSON.parse((await of('replay', stricter, '--json')).out) as { requests: number; changes: { count: number; examples: unknown[] }[] }; // prettier-ignore
@@ -158,7 +158,7 @@ describe('policies of a running instance, asked about', () => {
 
   test('a recorded session becomes expectations, which other policies may not meet', async () => {
     const { out } = await of('sessions', 'show', session, '--as-expectation');
-    assert.doesNotMatch(out, /[\u001b\u202e]/);
+    assert.doesNotMatch(out, /[^\P{C}\n]/u);
     const expected = parse(out) as { text: string; want: string; rule?: string }[];
     assert.deepEqual(
       expected.map(({ text, want, rule }) => [text, want, rule]),
