@@ -6,6 +6,7 @@ import { verifyToken, type TokenFault } from '#core/identity/token.ts';
 import { workloadUser, type Principal, type Workload } from '#core/identity/principal.ts';
 import { isRefusal, type Content, type Refusal } from '#core/operation.ts';
 import { compilePolicies, type CompiledPolicies } from '#core/policy/compile.ts';
+import type { Asked } from '#core/policy/question.ts';
 import type { Bundle, ProviderKeys, ResolvedBackend } from '#core/policy/resolve.ts';
 import type { CredentialRef } from '#core/policy/resources.ts';
 import type { EndReason } from '#core/record/kinds.ts';
@@ -101,6 +102,11 @@ export class Host implements LaneHost {
 
   get bundle(): Bundle | undefined {
     return this.#bundle;
+  }
+
+  /** Policies in force, for whoever asks what they would decide. */
+  get asked(): Asked | undefined {
+    return this.#bundle && { bundle: this.#bundle, compiled: this.#compiled };
   }
 
   /** Puts a bundle in force: from the next operation on, and at once for sessions that lost their access. */
