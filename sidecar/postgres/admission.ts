@@ -239,10 +239,12 @@ export class Admission {
 
   #functionCall({ tag, frame, body, open }: Message): Item {
     if (!open) parseFunctionCall(body);
-    const facts = this.#reader ? functionCall : unreadText;
+    const { facts, effects } = this.#reader
+      ? functionCall(body)
+      : { facts: unreadText, effects: undefined };
     const answer = this.#decide('request', 'postgres.function-call', body, { open, facts });
     if (isRefusal(answer)) return this.#refused(tag, answer);
-    this.#reader?.runs(anyEffects);
+    if (effects) this.#reader?.runs(effects);
     return { kind: 'function-call', permit: answer, frame, open };
   }
 
