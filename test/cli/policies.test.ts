@@ -147,7 +147,10 @@ describe('policies of a running instance, asked about', () => {
     assert.equal(code, 0);
     assert.match(out, /^5 requests, 2 as before\n/);
     assert.match(out, /^2 +\| allowed \| denied +\| AuditPolicy\/local\/shop, rule no-orders \(rule\)$/m); // prettier-ignore
-    assert.match(out, /^1 +\| denied +\| allowed +\| AuditPolicy\/local\/shop \(default-action\)$/m);
+    assert.match(
+      out,
+      /^1 +\| denied +\| allowed +\| AuditPolicy\/local\/shop \(default-action\)$/m,
+    );
     assert.match(out, /#\d+ {2}SELECT count\(\*\) FROM orders/);
     assert.match(out, /Assumed: the search_path/);
     const { requests, changes } = JSON.parse((await of('replay', stricter, '--json')).out) as { requests: number; changes: { count: number; examples: unknown[] }[] }; // prettier-ignore
