@@ -126,7 +126,7 @@ export type Expected =
   /** A Sync of ours behind a query of ours, whose ReadyForQuery nobody else awaits. */
   | { readonly kind: 'own-sync' }
   /** An Execute that must fail: its error becomes the refusal, so that the transaction fails as for any error. */
-  | { readonly kind: 'poison'; readonly error: Buffer };
+  | { readonly kind: 'poison'; readonly error: Buffer; readonly code: Refusal['code'] };
 
 /** What a backend's message means to us, and what becomes of it. */
 export type Reply =

@@ -389,9 +389,11 @@ export class Pipeline {
     const alone = this.#expected.ownAlone;
     if (!this.#expected.dropUntilSync(permit)) this.#segment = 'skipping';
     if (alone) return { kind: 'own', query: undefined };
-    // In a transaction that has failed PostgreSQL says so of any statement.
-    if (head.kind === 'poison')
-      return { kind: 'replaced', bytes: this.#status === 'E' ? aborted : head.error };
+    if (head.kind === 'poison') {
+      // In a transaction that has failed PostgreSQL says so of any statement that it can take at all.
+      const saysSo = this.#status === 'E' && head.code !== 'audit-unavailable';
+      return { kind: 'replaced', bytes: saysSo ? aborted : head.error };
+    }
     if (permit) return { kind: 'answer', permit, ends: outcome };
     return { kind: 'aside', channel: 'message' };
   }
