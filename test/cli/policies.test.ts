@@ -32,8 +32,7 @@ async function chaperone(...args: readonly string[]): Promise<Ran> {
   }
 }
 
-const rules = `  rules:
-    - name: no-customers
+const rules = `    - name: no-customers
       backends: [shop]
       anySubject: true
       postgres:
@@ -43,7 +42,7 @@ const rules = `  rules:
       message: personal data
 `;
 
-/** Adds rules to the policy of the namespace, which is the last of the file. */
+/** Adds rules to those of the policy of the namespace, which are the last of the file. */
 function addRules(directory: string, added: string): void {
   const file = join(directory, 'policies.yaml');
   writeFileSync(file, `${readFileSync(file, 'utf8')}${added}`);
@@ -147,7 +146,10 @@ describe('policies of a running instance, asked about', () => {
     assert.equal(code, 0);
     assert.match(out, /^5 requests, 2 as before\n/);
     assert.match(out, /^2 +\| allowed \| denied +\| AuditPolicy\/local\/shop, rule no-orders \(rule\)$/m); // prettier-ignore
-    assert.match(out, /^1 +\| denied +\| allowed +\| AuditPolicy\/local\/shop \(default-action\)$/m);
+    assert.match(
+      out,
+      /^1 +\| denied +\| allowed +\| AuditPolicy\/local\/shop \(default-action\)$/m,
+    );
     assert.match(out, /#\d+ {2}SELECT count\(\*\) FROM orders/);
     assert.match(out, /Assumed: the search_path/);
     const { requests, changes } = JSON.parse((await of('replay', stricter, '--json')).out) as { requests: number; changes: { count: number; examples: unknown[] }[] }; // prettier-ignore
