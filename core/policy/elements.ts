@@ -1,5 +1,5 @@
 import type { RelationName, StatementFacts, TableAccess, Through } from '../facts.ts';
-import { harmlessFunctions } from './harmless-functions.ts';
+import { isHarmless } from './harmless-functions.ts';
 import { writeName } from './names.ts';
 
 /** What rules are about: a part of a statement that is denied or covered on its own. */
@@ -40,7 +40,7 @@ export function elementsOf({
           kind: 'function',
           schema,
           name,
-          harmless: schema === 'pg_catalog' && harmlessFunctions.has(name),
+          harmless: isHarmless({ schema, name }),
         }) as const,
     ),
   ];

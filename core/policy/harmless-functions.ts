@@ -1,3 +1,5 @@
+import type { FunctionFact } from '../facts.ts';
+
 /** Results that depend on nothing but the arguments. */
 const immutable = `
   abbrev abs aclcontains acldefault aclinsert aclremove acos acosd acosh any_value area
@@ -80,7 +82,7 @@ const stable = `
   pg_index_column_has_property pg_index_has_property pg_indexam_has_property
   pg_is_other_temp_schema pg_listening_channels pg_my_temp_schema pg_opclass_is_visible
   pg_operator_is_visible pg_opfamily_is_visible pg_options_to_table pg_prepared_statement
-  pg_relation_is_publishable pg_relation_is_updatable pg_sequence_parameters
+  pg_relation_is_publishable pg_relation_is_updatable pg_sequence_parameters pg_show_all_settings
   pg_statistics_obj_is_visible pg_table_is_visible pg_timezone_abbrevs_abbrevs
   pg_timezone_abbrevs_zone pg_trigger_depth pg_ts_config_is_visible pg_ts_dict_is_visible
   pg_ts_parser_is_visible pg_ts_template_is_visible pg_type_is_visible pg_typeof
@@ -103,12 +105,30 @@ const volatile = `
   pg_total_relation_size random random_normal timeofday uuidv4 uuidv7
 `;
 
+/** Those of information_schema, of which its own views are made: they read definitions. */
+const ofInformationSchema = `
+  _pg_char_max_length _pg_char_octet_length _pg_datetime_precision _pg_expandarray
+  _pg_index_position _pg_interval_type _pg_numeric_precision _pg_numeric_precision_radix
+  _pg_numeric_scale _pg_truetypid _pg_truetypmod
+`;
+
 /**
  * Functions of `pg_catalog` that change nothing and read nothing besides their arguments, what belongs to the session
  * itself, and definitions that every login may read: policies need not name them. Whatever reads files, other sessions,
  * the server's state or large objects, takes SQL as text, turns tables into XML, waits, notifies or locks is not among
  * them. Names, not signatures: all of a name's functions are harmless.
  */
-export const harmlessFunctions: ReadonlySet<string> = new Set(
-  `${immutable} ${stable} ${volatile}`.trim().split(/\s+/),
-);
+export const harmlessFunctions: ReadonlySet<string> = namesIn(`${immutable} ${stable} ${volatile}`);
+
+/** The same of `information_schema`. */
+export const harmlessInformation: ReadonlySet<string> = namesIn(ofInformationSchema);
+
+/** Whether policies need not name a function. */
+export function isHarmless({ schema, name }: FunctionFact): boolean {
+  if (schema === 'information_schema') return harmlessInformation.has(name);
+  return schema === 'pg_catalog' && harmlessFunctions.has(name);
+}
+
+function namesIn(text: string): ReadonlySet<string> {
+  return new Set(text.trim().split(/\s+/));
+}

@@ -239,10 +239,12 @@ export class Admission {
 
   #functionCall({ tag, frame, body, open }: Message): Item {
     if (!open) parseFunctionCall(body);
-    const facts = this.#reader ? functionCall : unreadText;
+    const { facts, effects } = this.#reader
+      ? functionCall(body)
+      : { facts: unreadText, effects: undefined };
     const answer = this.#decide('request', 'postgres.function-call', body, { open, facts });
     if (isRefusal(answer)) return this.#refused(tag, answer);
-    this.#reader?.runs(anyEffects);
+    if (effects) this.#reader?.runs(effects);
     return { kind: 'function-call', permit: answer, frame, open };
   }
 
@@ -253,6 +255,11 @@ export class Admission {
     const bound = this.#portals.get(name);
     if (bound && !bound.permit.finished) {
       const { permit, statement, effects } = bound;
+      const refusal = permit.use?.resume();
+      if (refusal) {
+        this.#session.violated(refusal.code);
+        return this.#refused(FrontendTag.Execute, refusal);
+      }
       this.#runs(statement.renames);
       this.#reader?.runs(effects);
       return { kind: 'execute', permit, portal: bound, name, cursor: false, frame };

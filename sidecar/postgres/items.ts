@@ -76,6 +76,8 @@ export interface Refused {
   readonly simple: boolean;
   /** Whether the unnamed statement goes with it, as it does with a Query or a Parse that fails. */
   readonly drops?: boolean;
+  /** Data of a COPY. */
+  readonly data?: boolean;
   readonly refusal: Refusal;
 }
 

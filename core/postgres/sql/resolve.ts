@@ -1,5 +1,5 @@
 import type { FunctionFact, StatementFacts } from '../../facts.ts';
-import { harmlessFunctions } from '../../policy/harmless-functions.ts';
+import { harmlessFunctions, isHarmless } from '../../policy/harmless-functions.ts';
 import type { Catalogue } from './catalogue.ts';
 import { plainSchema, Scope } from './scope.ts';
 import type { Meaning, NameUse, RelationUse, StatementSurvey } from './survey.ts';
@@ -146,15 +146,13 @@ function mayChangeMeaning(
   catalogue: Catalogue | undefined,
 ): boolean {
   if (schema === undefined) return catalogue !== undefined || !harmlessFunctions.has(name);
-  if (schema === 'pg_catalog' && harmlessFunctions.has(name)) return false;
+  if (isHarmless({ schema, name })) return false;
   return !systemSchemas.has(schema) || changes(schema, name, catalogue);
 }
 
 function onlyReads({ schema, name }: FunctionFact, catalogue: Catalogue | undefined): boolean {
   if (schema === undefined) return false;
-  return (
-    (schema === 'pg_catalog' && harmlessFunctions.has(name)) || !changes(schema, name, catalogue)
-  );
+  return isHarmless({ schema, name }) || !changes(schema, name, catalogue);
 }
 
 function changes(schema: string, name: string, catalogue: Catalogue | undefined): boolean {

@@ -35,12 +35,10 @@ export const storageStatements: Handlers<StatementHandler> = {
   },
 
   LockStmt(fields, _, walker) {
-    const { draft } = walker;
-    draft.command('LOCK TABLE');
-    const { readOnly } = draft;
+    walker.draft.command('LOCK TABLE');
+    const access = fields['mode'] === 1 ? 'Read' : 'Define'; // ACCESS SHARE, as every SELECT takes it
     for (const relation of listOf(fields, 'relations'))
-      walker.relation(tryKind(relation, 'RangeVar') ?? {}, 'Define').add('*');
-    if (fields['mode'] === 1) draft.readOnly = readOnly; // ACCESS SHARE, as every SELECT takes it
+      walker.relation(tryKind(relation, 'RangeVar') ?? {}, access).add('*');
   },
 
   VacuumStmt(fields, _, walker) {

@@ -1,4 +1,7 @@
 import type { PostgresFacts, StatementFacts } from '#core/facts.ts';
+import { largeObjectFunctions } from '#core/postgres/large-object-functions.ts';
+import { anyEffects, noEffects } from './effects.ts';
+import type { Reading } from './readings.ts';
 
 const plain: Omit<StatementFacts, 'commands'> = {
   tables: [],
@@ -25,11 +28,17 @@ export const fetch: PostgresFacts = {
   statements: [{ ...plain, commands: ['FETCH'] }],
 };
 
-/** Of a FunctionCall: it names a function by its OID alone. */
-export const functionCall: PostgresFacts = {
-  protocol: 'Postgres',
-  statements: [{ ...opaque, commands: ['FUNCTION CALL'] }],
-};
+/** Of a FunctionCall, which names a function by its OID alone: those of large objects are known, others may do anything. */
+export function functionCall(body: Buffer): Pick<Reading, 'effects'> & { facts: PostgresFacts } {
+  const called = largeObjectFunctions.get(body.length < 4 ? 0 : body.readUInt32BE());
+  const does = called
+    ? { facts: { ...plain, functions: [called], readOnly: false }, effects: noEffects }
+    : { facts: opaque, effects: anyEffects };
+  return {
+    facts: { protocol: 'Postgres', statements: [{ ...does.facts, commands: ['FUNCTION CALL'] }] },
+    effects: does.effects,
+  };
+}
 
 /** Of a statement that is run by a name of which nobody knows what it stands for. */
 export const unknownExecute: PostgresFacts = {

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Client } from 'pg';
+import { largeObjectFunctions } from '#core/postgres/large-object-functions.ts';
 import { buildCatalogue, Catalogue, type Relation } from '#core/postgres/sql/catalogue.ts';
 import { maxCatalogueRows } from '#core/postgres/sql/catalogue-queries.ts';
-import { harmlessFunctions } from '#core/policy/harmless-functions.ts';
+import { harmlessFunctions, harmlessInformation } from '#core/policy/harmless-functions.ts';
 import { startBackendServer, type BackendServer } from '../../../support/backend-server.ts';
 import { madeRows } from '../../../support/made-catalogue.ts';
 import { queryCatalogue } from '../../../support/queried-catalogue.ts';
@@ -218,6 +219,27 @@ for (const version of [18, 15] as const) {
       const named = found.filter((name) => !harmlessVolatile.has(name));
       assert.deepEqual(named, []);
     });
+
+    test('knows by which OIDs libpq calls the functions of large objects', async () => {
+      const { rows } = await other.query<{ oid: number; name: string }>(
+        `select oid, proname as name from pg_proc where pronamespace = 'pg_catalog'::regnamespace
+         and (proname ~ '^lo_(creat|create|open|close|lseek|tell|unlink|truncate)(64)?$' or proname ~ '^lo(read|write)$')`,
+      );
+      const names = new Map(rows.map(({ oid, name }) => [oid, { schema: 'pg_catalog', name }]));
+      assert.deepEqual(largeObjectFunctions, names);
+    });
+
+    test('finds each harmless function of information_schema, which is not volatile', async () => {
+      const { rows } = await other.query<{ name: string }>(
+        `select proname as name from pg_proc
+         where pronamespace = 'information_schema'::regnamespace and provolatile <> 'v'`,
+      );
+      const names = new Set(rows.map(({ name }) => name));
+      assert.deepEqual(
+        [...harmlessInformation].filter((name) => !names.has(name)),
+        [],
+      );
+    });
   });
 }
 
@@ -244,7 +266,7 @@ const harmlessVolatile = new Set([
 
 describe('harmless functions', () => {
   const dangerous =
-    /^(lo_|pg_read|pg_ls|pg_stat_|pg_advisory|pg_try_advisory|pg_terminate|pg_cancel|pg_reload|pg_rotate|pg_logical|pg_create|pg_drop|pg_switch|pg_export|pg_replication|pg_wal_(?!lsn_diff)|pg_backup|pg_start|pg_stop|pg_promote|pg_notify|pg_sleep|pg_show|pg_config|pg_file|pg_hba|pg_ident_|pg_import|pg_lock|pg_blocking|pg_sync|pg_get_wal|pg_get_replication|pg_log|binary_upgrade|ts_stat|ts_rewrite|set_config|setval|nextval|setseed|txid_current$|pg_current_xact_id$|dblink|inet_server_secret|brin_|gin_clean|query_to|cursor_to|table_to|schema_to|database_to|currtid|pg_nextoid|pg_event|fmgr_|plpgsql_|pg_tablespace|pg_relation_file|pg_stop|pg_clear|pg_restore|pg_set_)|loread|lowrite|_to_xml/;
+    /^(lo_|pg_read|pg_ls|pg_stat_|pg_advisory|pg_try_advisory|pg_terminate|pg_cancel|pg_reload|pg_rotate|pg_logical|pg_create|pg_drop|pg_switch|pg_export|pg_replication|pg_wal_(?!lsn_diff)|pg_backup|pg_start|pg_stop|pg_promote|pg_notify|pg_sleep|pg_show(?!_all_settings$)|pg_config|pg_file|pg_hba|pg_ident_|pg_import|pg_lock|pg_blocking|pg_sync|pg_get_wal|pg_get_replication|pg_log|binary_upgrade|ts_stat|ts_rewrite|set_config|setval|nextval|setseed|txid_current$|pg_current_xact_id$|dblink|inet_server_secret|brin_|gin_clean|query_to|cursor_to|table_to|schema_to|database_to|currtid|pg_nextoid|pg_event|fmgr_|plpgsql_|pg_tablespace|pg_relation_file|pg_stop|pg_clear|pg_restore|pg_set_)|loread|lowrite|_to_xml/;
   test('are none that reach outside the session', () => {
     assert.deepEqual(
       [...harmlessFunctions].filter((name) => dangerous.test(name)),

@@ -164,7 +164,7 @@ export const changes: readonly Row[] = [
   ],
   ['truncate t cascade', 'TRUNCATE TABLE; write t(*); write *(*); alters'],
   ['refresh materialized view concurrently s.m', 'REFRESH MATERIALIZED VIEW; write s.m(*); alters'],
-  ['lock table only t, s.u in access share mode', 'LOCK TABLE; define only t(*); define s.u(*)'],
+  ['lock table only t, s.u in access share mode', 'LOCK TABLE; read only t(*); read s.u(*)'],
   ['lock t', 'LOCK TABLE; define t(*); alters'],
   ['lock t in row exclusive mode nowait', 'LOCK TABLE; define t(*); alters'],
   ['vacuum', 'VACUUM; define *(*); alters'],
