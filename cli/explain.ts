@@ -1,5 +1,6 @@
 import { ChaperoneError } from '#core/errors.ts';
 import { answer, whoOfRecord, type Answer, type Question } from '#core/policy/question.ts';
+import { isSql } from '#core/postgres/request.ts';
 import { CollectorClient } from './collector-client.ts';
 import { readArguments, UsageError, type Command } from './command.ts';
 import { explanationLines } from './explanation.ts';
@@ -14,6 +15,7 @@ import {
 import { requestsOf, type RecordedRequest } from './recorded-requests.ts';
 import { SidecarClient } from './sidecar-client.ts';
 import { jsonLine } from './statements.ts';
+import { printable } from './terminal.ts';
 import { TextReader } from './text-reader.ts';
 import { decidedBy, deniedCode, verdictWord } from './verdict-words.ts';
 
@@ -99,12 +101,12 @@ async function explainRecorded(named: string, source: Source): Promise<number> {
     const what = seq === undefined ? 'no refused request' : `no request #${seq}`;
     throw new ChaperoneError('config-invalid', `session ${session.id} has ${what}; what is just recorded takes a second to be stored`); // prettier-ignore
   }
-  const { text, backend, database, principal } = found;
+  const { seq: number, text = session.protocol === 'TCP' ? '' : undefined } = found;
   if (text === undefined)
-    throw new ChaperoneError(
-      'config-invalid',
-      `the text of #${found.seq} was not recorded, or was erased`,
-    );
+    throw new ChaperoneError('config-invalid', `the text of #${number} was not recorded, or was erased`); // prettier-ignore
+  if (!isSql(text))
+    throw new ChaperoneError('config-invalid', `#${number} has no SQL: ${printable(text)}`);
+  const { backend, database, principal } = found;
   return tell({ backend, database, text, who: whoOfRecord(principal) }, source, found);
 }
 
@@ -139,7 +141,8 @@ function recordedLines(
     verdict.revision === revision
       ? 'The same policies are asked now:'
       : 'Other policies are asked now:';
-  return [then, since, ''];
+  const limited = verdict.reason === 'limit' ? ['A limit on use refused it, and limits are not asked here.'] : []; // prettier-ignore
+  return [then, ...limited, since, ''];
 }
 
 async function ask(question: Question, { config, data, ...pod }: Source): Promise<Answer> {

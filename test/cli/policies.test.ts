@@ -32,8 +32,7 @@ async function chaperone(...args: readonly string[]): Promise<Ran> {
   }
 }
 
-const rules = `  rules:
-    - name: no-customers
+const rules = `    - name: no-customers
       backends: [shop]
       anySubject: true
       postgres:
@@ -43,7 +42,7 @@ const rules = `  rules:
       message: personal data
 `;
 
-/** Adds rules to the policy of the namespace, which is the last of the file. */
+/** Adds rules to those of the policy of the namespace, which are the last of the file. */
 function addRules(directory: string, added: string): void {
   const file = join(directory, 'policies.yaml');
   writeFileSync(file, `${readFileSync(file, 'utf8')}${added}`);
