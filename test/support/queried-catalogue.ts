@@ -7,10 +7,13 @@ import {
 } from '#core/postgres/sql/catalogue-queries.ts';
 
 /** Runs the catalogue's queries, values as PostgreSQL writes them. */
-export async function queryCatalogue(client: Client): Promise<CatalogueRows> {
+export async function queryCatalogue(
+  client: Client,
+  queries = catalogueQueries,
+): Promise<CatalogueRows> {
   await client.query(beginCatalogue);
   const rows = async (name: CatalogueQuery): Promise<(string | null)[][]> => {
-    const query = { text: catalogueQueries[name], rowMode: 'array', types: asText } as const;
+    const query = { text: queries[name], rowMode: 'array', types: asText } as const;
     return (await client.query<(string | null)[]>(query)).rows;
   };
   const all = {

@@ -1,5 +1,6 @@
 /** What is read of a database's catalogue, by name. */
-export type CatalogueQuery = keyof typeof catalogueQueries;
+export type CatalogueQuery =
+  'schemas' | 'roles' | 'relations' | 'inheritance' | 'uses' | 'calls' | 'functions' | 'operators';
 
 /** Rows of each query's answer, values in PostgreSQL's text format. */
 export type CatalogueRows = Readonly<
@@ -14,6 +15,9 @@ export const maxCatalogueRows = 50_000;
 
 /** Roles times schemas up to which it is asked who may use what. */
 const maxUses = 200_000;
+
+/** What has an oid below this was made with the database: its dependencies on what is pinned are not stored. */
+export const firstNormalOid = 16_384;
 
 const limit = `limit ${maxCatalogueRows + 1}`;
 
@@ -38,14 +42,21 @@ const named = "n.nspname not like 'pg\\_toast%'";
  * view over pg_authid depends on nothing there. Columns are from pg_depend, which knows nothing of whole rows (a Var of
  * attribute 0).
  */
-export const catalogueQueries = {
-  schemas: `
+export const catalogueQueries = queriesFrom(0);
+
+/** The same, without what was made with the database: a small part of the work. */
+export const ownCatalogueQueries = queriesFrom(firstNormalOid);
+
+/** Leaves out relations, rules and functions below an oid. */
+function queriesFrom(least: number): Readonly<Record<CatalogueQuery, string>> {
+  return {
+    schemas: `
     select n.nspname from pg_catalog.pg_namespace n
     where ${named} and n.nspname not like 'pg\\_temp\\_%' ${limit}`,
 
-  // Role, and the schemas that it may not use; null where that was not asked. Roles lead, so that the server's own
-  // cache of a role's memberships serves all schemas.
-  roles: `
+    // Role, and the schemas that it may not use; null where that was not asked. Roles lead, so that the server's own
+    // cache of a role's memberships serves all schemas.
+    roles: `
     select r.rolname, case
       when (select pg_catalog.count(*) from pg_catalog.pg_roles)
         * (select pg_catalog.count(*) from pg_catalog.pg_namespace) <= ${maxUses}
@@ -56,25 +67,25 @@ export const catalogueQueries = {
     end
     from pg_catalog.pg_roles r ${limit}`,
 
-  // Oid, schema, name, kind, whether user code runs when it is written to, and the table of an index.
-  relations: `
+    // Oid, schema, name, kind, whether user code runs when it is written to, and the table of an index.
+    relations: `
     select c.oid, ${schemaOf}, c.relname, c.relkind,
       exists (select from pg_catalog.pg_trigger t where t.tgrelid = c.oid and not t.tgisinternal)
         or exists (select from pg_catalog.pg_rewrite w where w.ev_class = c.oid and w.ev_type <> '1'),
       (select i.indrelid from pg_catalog.pg_index i where i.indexrelid = c.oid)
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where c.relkind in ('r', 'v', 'm', 'f', 'p', 'S', 'i', 'I') and ${named} ${limit}`,
+    where c.relkind in ('r', 'v', 'm', 'f', 'p', 'S', 'i', 'I') and ${named} and c.oid >= ${least} ${limit}`,
 
-  // Child and parent.
-  inheritance: `
+    // Child and parent.
+    inheritance: `
     select i.inhrelid, i.inhparent from pg_catalog.pg_inherits i ${limit}`,
 
-  // The relation of a rule, whether the rule is a view's own, the relation it uses and that one's columns.
-  uses: `
+    // The relation of a rule, whether the rule is a view's own, the relation it uses and that one's columns.
+    uses: `
     with rules as materialized (
       select w.oid, w.ev_class, w.ev_type = '1' as own, w.ev_action::pg_catalog.text as tree,
         pg_catalog.strpos(w.ev_action::pg_catalog.text, ':varattno 0 ') > 0 as whole
-      from pg_catalog.pg_rewrite w
+      from pg_catalog.pg_rewrite w where w.ev_class >= ${least}
     ), used as (
       select r.oid, r.ev_class, r.own, r.whole, m.found[1]::pg_catalog.oid as relation,
         pg_catalog.min(m.place) as place
@@ -91,20 +102,21 @@ export const catalogueQueries = {
         and d.refobjid = u.relation and d.refobjsubid <> 0)) end
     from used u where u.relation not in (0, u.ev_class) order by u.oid, u.place ${limit}`,
 
-  // The relation of a rule, whether the rule is a view's own, and a function that it calls. Operators' functions count
-  // where somebody added them.
-  calls: `
+    // The relation of a rule, whether the rule is a view's own, and a function that it calls. Operators' functions count
+    // where somebody added them.
+    calls: `
     select distinct w.ev_class, w.ev_type = '1', n.nspname, p.proname
     from pg_catalog.pg_rewrite w
       cross join lateral pg_catalog.regexp_matches(w.ev_action::pg_catalog.text,
         ':(funcid|aggfnoid|winfnoid|opfuncid) (\\d+)', 'g') as m (found)
       join pg_catalog.pg_proc p on p.oid = m.found[2]::pg_catalog.oid
       join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-    where m.found[1] <> 'opfuncid' or n.nspname <> 'pg_catalog' ${limit}`,
+    where w.ev_class >= ${least} and (m.found[1] <> 'opfuncid' or n.nspname <> 'pg_catalog')
+    ${limit}`,
 
-  // Schema, name, the worst volatility of that name, which of an aggregate is that of the functions it is made of, and
-  // whether one of them can be called with a row alone.
-  functions: `
+    // Schema, name, the worst volatility of that name, which of an aggregate is that of the functions it is made of, and
+    // whether one of them can be called with a row alone, and whether somebody made one of them.
+    functions: `
     select ${schemaOf}, p.proname, pg_catalog.max(coalesce((
       select pg_catalog.max(t.provolatile::pg_catalog.text) from pg_catalog.pg_aggregate a
         join pg_catalog.pg_proc t on t.oid in (a.aggtransfn, a.aggfinalfn)
@@ -112,16 +124,20 @@ export const catalogueQueries = {
     ), p.provolatile::pg_catalog.text)),
       pg_catalog.bool_or(p.pronargs - p.pronargdefaults <= 1 and exists (
         select from pg_catalog.pg_type a where a.oid = p.proargtypes[0] and a.typtype in ('c', 'd', 'p')
-      ))
+      )),
+      pg_catalog.max(p.oid::pg_catalog.int8) >= ${firstNormalOid}
     from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-    where ${named} group by 1, 2 ${limit}`,
+    where ${named} and (p.pronamespace, p.proname) in (
+      select f.pronamespace, f.proname from pg_catalog.pg_proc f where f.oid >= ${least})
+    group by 1, 2 ${limit}`,
 
-  // Schema and name of an operator that somebody added, and its function.
-  operators: `
+    // Schema and name of an operator that somebody added, and its function.
+    operators: `
     select distinct n.nspname, o.oprname, f.nspname, p.proname
     from pg_catalog.pg_operator o
       join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
       join pg_catalog.pg_proc p on p.oid = o.oprcode
       join pg_catalog.pg_namespace f on f.oid = p.pronamespace
-    where o.oid >= 16384 ${limit}`,
-} as const satisfies Readonly<Record<string, string>>;
+    where o.oid >= ${firstNormalOid} ${limit}`,
+  };
+}

@@ -1,4 +1,9 @@
-import { maxCatalogueRows, type CatalogueQuery, type CatalogueRows } from './catalogue-queries.ts';
+import {
+  firstNormalOid,
+  maxCatalogueRows,
+  type CatalogueQuery,
+  type CatalogueRows,
+} from './catalogue-queries.ts';
 
 /** pg_class.relkind: a table, view, materialized, foreign or partitioned table, sequence or index. */
 export type RelationKind = 'r' | 'v' | 'm' | 'f' | 'p' | 'S' | 'i' | 'I';
@@ -50,9 +55,6 @@ interface MutableRelation extends Relation {
   view: Definition;
   rules: Definition;
 }
-
-/** What has an oid below this was made with the database: its dependencies on what is pinned are not stored. */
-const firstNormalOid = 16_384;
 
 const nothing: readonly never[] = [];
 const noDefinition: Definition = { uses: nothing, calls: nothing };
@@ -148,6 +150,32 @@ export class Catalogue {
 
 /** Says that a database has more of something than is taken into memory. */
 export type Overflow = { readonly kind: 'overflow'; readonly query: CatalogueQuery };
+
+/** Rows about what was made with the database, which nobody but a superuser changes. */
+export type MadeRows = Pick<CatalogueRows, 'relations' | 'uses' | 'calls' | 'functions'>;
+
+/** Takes the rows of what was made with the database from the answers to `catalogueQueries`. */
+export function madeRowsOf({ relations, uses, calls, functions }: CatalogueRows): MadeRows {
+  const isMade = ([oid]: CatalogueRows['relations'][number]): boolean =>
+    Number(oid) < firstNormalOid;
+  return {
+    relations: relations.filter(isMade),
+    uses: uses.filter(isMade),
+    calls: calls.filter(isMade),
+    functions: functions.filter(([, , , , isOwn]) => isOwn === 'f'),
+  };
+}
+
+/** Joins them with the answers to `ownCatalogueQueries`, which may be newer. */
+export function withOwnRows(made: MadeRows, own: CatalogueRows): CatalogueRows {
+  return {
+    ...own,
+    relations: [...made.relations, ...own.relations],
+    uses: [...made.uses, ...own.uses],
+    calls: [...made.calls, ...own.calls],
+    functions: [...made.functions, ...own.functions], // the last row of a name counts
+  };
+}
 
 /**
  * Builds the catalogue from the answers to `catalogueQueries`. Of a database that has more of something than

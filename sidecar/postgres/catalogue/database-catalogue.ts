@@ -1,10 +1,18 @@
 import { ChaperoneError } from '#core/errors.ts';
-import { buildCatalogue, Catalogue } from '#core/postgres/sql/catalogue.ts';
+import {
+  buildCatalogue,
+  Catalogue,
+  madeRowsOf,
+  withOwnRows,
+  type MadeRows,
+} from '#core/postgres/sql/catalogue.ts';
 import {
   beginCatalogue,
   catalogueQueries,
   maxCatalogueRows,
+  ownCatalogueQueries,
   type CatalogueQuery,
+  type CatalogueRows,
 } from '#core/postgres/sql/catalogue-queries.ts';
 import type { LaneHost, Target } from '../../lane.ts';
 import { limitSignal } from '../../limited-signal.ts';
@@ -28,6 +36,8 @@ const maxLoadBytes = 24 * 1024 * 1024;
 const idleMs = 60_000;
 /** What was last read says less and less: past this age names count as unknown. */
 const maxAgeMs = 300_000;
+/** How long what was made with the database is believed: nobody but a superuser changes that. */
+const madeAgeMs = 60_000;
 /** After a load that has failed, doubled with each. */
 const backoffMs = { first: 1_000, most: 60_000 };
 
@@ -40,6 +50,8 @@ export class DatabaseCatalogue {
   readonly #stop = new AbortController();
   #current: Catalogue | undefined;
   #readAt = 0;
+  /** What was made with the database, as it was read over the connection that is open. */
+  #made: { readonly rows: MadeRows; readonly at: number } | undefined;
   #connection: CatalogueConnection | undefined;
   /** The load that is under way, and the one that begins when it is done. */
   #running: Promise<void> | undefined;
@@ -135,8 +147,7 @@ export class DatabaseCatalogue {
     clearTimeout(this.#idle);
     try {
       const connection = await this.#connect(limit.signal);
-      const rows = await readRows(connection, limit.signal);
-      const built = buildCatalogue(rows);
+      const built = buildCatalogue(await this.#rows(connection, limit.signal));
       if (built instanceof Catalogue) return built;
       this.#current = undefined; // it has grown past the bound, and what was read before is not all of it
       const what = `the database has more than ${maxCatalogueRows} rows of ${built.query}`;
@@ -146,9 +157,20 @@ export class DatabaseCatalogue {
     }
   }
 
+  /** What was made with the database is most of it, and is not read each time. */
+  async #rows(connection: CatalogueConnection, signal: AbortSignal): Promise<CatalogueRows> {
+    const at = performance.now();
+    if (this.#made && at - this.#made.at < madeAgeMs)
+      return withOwnRows(this.#made.rows, await readRows(connection, ownCatalogueQueries, signal));
+    const rows = await readRows(connection, catalogueQueries, signal);
+    this.#made = { rows: madeRowsOf(rows), at };
+    return rows;
+  }
+
   async #connect(signal: AbortSignal): Promise<CatalogueConnection> {
     if (this.#connection?.isOpen) return this.#connection;
     const { target, host, database } = this.#options;
+    this.#made = undefined; // it may be another server
     this.#connection = await CatalogueConnection.open(target, host, database, signal);
     return this.#connection;
   }
@@ -156,8 +178,9 @@ export class DatabaseCatalogue {
 
 async function readRows(
   connection: CatalogueConnection,
+  queries: Readonly<Record<CatalogueQuery, string>>,
   signal: AbortSignal,
-): Promise<Record<CatalogueQuery, readonly Row[]>> {
+): Promise<CatalogueRows> {
   let left = maxLoadBytes;
   const ask = async (sql: string): Promise<readonly Row[]> => {
     const rows = await connection.query(sql, left, signal);
@@ -166,14 +189,14 @@ async function readRows(
   };
   await ask(beginCatalogue);
   const rows = {
-    schemas: await ask(catalogueQueries.schemas),
-    roles: await ask(catalogueQueries.roles),
-    relations: await ask(catalogueQueries.relations),
-    inheritance: await ask(catalogueQueries.inheritance),
-    uses: await ask(catalogueQueries.uses),
-    calls: await ask(catalogueQueries.calls),
-    functions: await ask(catalogueQueries.functions),
-    operators: await ask(catalogueQueries.operators),
+    schemas: await ask(queries.schemas),
+    roles: await ask(queries.roles),
+    relations: await ask(queries.relations),
+    inheritance: await ask(queries.inheritance),
+    uses: await ask(queries.uses),
+    calls: await ask(queries.calls),
+    functions: await ask(queries.functions),
+    operators: await ask(queries.operators),
   };
   await ask('commit');
   return rows;

@@ -2,8 +2,14 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Client } from 'pg';
 import { largeObjectFunctions } from '#core/postgres/large-object-functions.ts';
-import { buildCatalogue, Catalogue, type Relation } from '#core/postgres/sql/catalogue.ts';
-import { maxCatalogueRows } from '#core/postgres/sql/catalogue-queries.ts';
+import {
+  buildCatalogue,
+  Catalogue,
+  madeRowsOf,
+  withOwnRows,
+  type Relation,
+} from '#core/postgres/sql/catalogue.ts';
+import { maxCatalogueRows, ownCatalogueQueries } from '#core/postgres/sql/catalogue-queries.ts';
 import { harmlessFunctions, harmlessInformation } from '#core/policy/harmless-functions.ts';
 import { startBackendServer, type BackendServer } from '../../../support/backend-server.ts';
 import { madeRows } from '../../../support/made-catalogue.ts';
@@ -218,6 +224,16 @@ for (const version of [18, 15] as const) {
       const found = [...harmlessFunctions].filter((name) => volatile.get(name)).sort();
       const named = found.filter((name) => !harmlessVolatile.has(name));
       assert.deepEqual(named, []);
+    });
+
+    test('is the same where only what somebody made is read anew', async () => {
+      const all = await queryCatalogue(other);
+      const own = await queryCatalogue(other, ownCatalogueQueries);
+      const sorted = (rows: typeof all): unknown =>
+        Object.entries(rows).map(([name, each]) => [name, each.map((row) => JSON.stringify(row)).sort()]); // prettier-ignore
+      assert.deepEqual(sorted(withOwnRows(madeRowsOf(all), own)), sorted(all));
+      assert.ok(own.functions.length > 3 && own.functions.length < 100);
+      assert.ok(own.uses.length > 3 && own.uses.length < 100);
     });
 
     test('knows by which OIDs libpq calls the functions of large objects', async () => {
