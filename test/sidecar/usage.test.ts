@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, mock, test } from 'node:test';
+import { describe, mock, test, type TestContext } from 'node:test';
 import type { StatementFacts } from '#core/facts.ts';
 import { isRefusal, type Operation } from '#core/operation.ts';
 import { isOver } from '#core/policy/budget.ts';
@@ -53,11 +53,21 @@ const text = (statements: number, kind: Operation['kind'] = 'request'): Operatio
   facts: { protocol: 'Postgres', statements: Array.from({ length: statements }, () => statement) },
 });
 
-/** Lets a little time pass, which timers that are mocked do not know of. */
-async function pass(ms: number): Promise<void> {
-  const startedMs = performance.now();
-  while (performance.now() < startedMs + ms) await new Promise((resolve) => setImmediate(resolve));
-  mock.timers.tick(ms);
+/** Stops the clock. Returns what lets time pass. */
+function stopClock(context: TestContext): (ms: number) => void {
+  let nowMs = 1_000;
+  mock.timers.enable({ apis: ['setTimeout'] });
+  const clock = mock.method(performance, 'now', () => nowMs);
+  context.after(() => {
+    clock.mock.restore();
+    mock.timers.reset();
+  });
+  return (ms) => {
+    for (let passed = 0; passed < ms; passed += 1) {
+      nowMs += 1;
+      mock.timers.tick(1);
+    }
+  };
 }
 
 describe('the statements of an operation', () => {
@@ -85,56 +95,53 @@ describe('the sessions at a Backend', () => {
 });
 
 describe('what takes too long', () => {
-  test('is told again and again while it runs, and no more once it rests or has ended', async (context) => {
-    mock.timers.enable({ apis: ['setTimeout'] });
-    context.after(() => mock.timers.reset());
+  test('is told again and again while it runs, and no more once it rests or has ended', (context) => {
+    const pass = stopClock(context);
     const { usage, stops } = open({ requestDurationMs: 5 });
     let told = 0;
     usage.onOverdue(() => (told += 1));
     const request = usage.begin(text(1));
     assert.ok(request && !isOver(request));
-    await pass(6);
+    pass(6);
     assert.equal(told, 1);
     assert.equal(request.overdue()?.limit, 'requestDurationMs');
-    await pass(100);
+    pass(100);
     assert.equal(told, 2);
     usage.rest();
-    await pass(100);
+    pass(100);
     assert.equal(told, 2);
     assert.equal(request.overdue(), undefined);
     request.end();
-    await pass(100);
+    pass(100);
     assert.deepEqual([told, stops], [2, []]);
     usage.end();
   });
 
-  test('ends a session that is idle, also behind a request, and by a limit that came later', async (context) => {
-    mock.timers.enable({ apis: ['setTimeout'] });
-    context.after(() => mock.timers.reset());
+  test('ends a session that is idle, also behind a request, and by a limit that came later', (context) => {
+    const pass = stopClock(context);
     const { usage, stops, change } = open({});
     change({ idleMs: 10 });
     const request = usage.begin(text(1));
     assert.ok(request && !isOver(request));
-    await pass(20);
+    pass(20);
     assert.equal(stops.length, 0);
     request.end();
-    await pass(12);
+    pass(12);
     assert.deepEqual([stops[0]?.reason, stops[0]?.refusal.code], ['limit', 'session-ended']);
     usage.end();
   });
 
-  test('is nothing of a stream but itself, which is idle while no bytes pass', async (context) => {
-    mock.timers.enable({ apis: ['setTimeout'] });
-    context.after(() => mock.timers.reset());
+  test('is nothing of a stream but itself, which is idle while no bytes pass', (context) => {
+    const pass = stopClock(context);
     const limits = { requestDurationMs: 1, concurrentRequests: 1, rowsPerRequest: 1, idleMs: 60 };
     const { usage, stops } = open(limits);
     const stream = usage.begin({ kind: 'connection', facts: { protocol: 'TCP' } });
     assert.ok(stream && !isOver(stream));
-    await pass(40);
+    pass(40);
     stream.add({ rows: 0, bytes: 1e9 });
-    await pass(40);
+    pass(40);
     assert.deepEqual([stops.length, stream.overdue()], [0, undefined]);
-    await pass(40);
+    pass(40);
     assert.equal(stops.length, 1);
     usage.end();
   });
