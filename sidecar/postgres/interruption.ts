@@ -16,8 +16,8 @@ export interface InterruptionOptions {
 export class Interruption {
   readonly #options: InterruptionOptions;
   #permit: Permit | undefined;
-  #sinceMs = 0;
   #timer: NodeJS.Timeout | undefined;
+  #repeated: NodeJS.Timeout | undefined;
 
   constructor(options: InterruptionOptions) {
     this.#options = options;
@@ -28,21 +28,26 @@ export class Interruption {
     if (this.#permit === permit) return;
     this.end();
     this.#permit = permit;
-    this.#sinceMs = performance.now();
-    this.#timer = setInterval(() => this.#again(), againMs);
-    this.#again();
+    this.#timer = setTimeout(() => this.#giveUp(permit), patienceMs);
+    this.#repeated = setInterval(() => this.#again(permit), againMs);
+    this.#again(permit);
   }
 
   end(): void {
-    clearInterval(this.#timer);
+    clearTimeout(this.#timer);
+    clearInterval(this.#repeated);
     this.#permit = undefined;
   }
 
-  #again(): void {
-    const { runs, cancel, cut } = this.#options;
-    if (!this.#permit || !runs(this.#permit)) return this.end();
-    if (performance.now() - this.#sinceMs < patienceMs) return cancel();
+  #again(permit: Permit): void {
+    const { runs, cancel } = this.#options;
+    if (runs(permit)) cancel();
+    else this.end();
+  }
+
+  #giveUp(permit: Permit): void {
+    const { runs, cut } = this.#options;
     this.end();
-    return cut();
+    if (runs(permit)) cut();
   }
 }
