@@ -131,13 +131,23 @@ function queriesFrom(least: number): Readonly<Record<CatalogueQuery, string>> {
       select f.pronamespace, f.proname from pg_catalog.pg_proc f where f.oid >= ${least})
     group by 1, 2 ${limit}`,
 
-    // Schema and name of an operator that somebody added, and its function.
+    // Schema and name of an operator that somebody added, and its function. No function for those of extensions in C that
+    // are not volatile: they compute as PostgreSQL's own do, and a database with citext or hstore has such an = besides.
     operators: `
-    select distinct n.nspname, o.oprname, f.nspname, p.proname
-    from pg_catalog.pg_operator o
-      join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
-      join pg_catalog.pg_proc p on p.oid = o.oprcode
-      join pg_catalog.pg_namespace f on f.oid = p.pronamespace
-    where o.oid >= ${firstNormalOid} ${limit}`,
+    select distinct o.nspname, o.oprname, case when not o.plain then o.function_schema end,
+      case when not o.plain then o.proname end
+    from (
+      select n.nspname, o.oprname, f.nspname as function_schema, p.proname,
+        p.provolatile <> 'v' and l.lanname in ('c', 'internal') and exists (
+          select from pg_catalog.pg_depend d
+          where d.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass and d.objid = o.oid
+            and d.deptype = 'e') as plain
+      from pg_catalog.pg_operator o
+        join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
+        join pg_catalog.pg_proc p on p.oid = o.oprcode
+        join pg_catalog.pg_language l on l.oid = p.prolang
+        join pg_catalog.pg_namespace f on f.oid = p.pronamespace
+      where o.oid >= ${firstNormalOid}
+    ) o ${limit}`,
   };
 }
