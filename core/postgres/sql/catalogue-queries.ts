@@ -33,6 +33,7 @@ export const beginCatalogue =
 
 /** Schemas of relations and functions: TOAST's are left out, other sessions' temporary ones are one. */
 const schemaOf = "case when n.nspname like 'pg\\_temp\\_%' then 'pg_temp' else n.nspname end";
+const computesOnly = "p.provolatile <> 'v' and l.lanname in ('c', 'internal')";
 const named = "n.nspname not like 'pg\\_toast%'";
 
 /**
@@ -103,15 +104,20 @@ function queriesFrom(least: number): Readonly<Record<CatalogueQuery, string>> {
     from used u where u.relation not in (0, u.ev_class) order by u.oid, u.place ${limit}`,
 
     // The relation of a rule, whether the rule is a view's own, and a function that it calls. Operators' functions count
-    // where somebody added them.
+    // where somebody added them, but not those of extensions that only compute.
     calls: `
     select distinct w.ev_class, w.ev_type = '1', n.nspname, p.proname
     from pg_catalog.pg_rewrite w
       cross join lateral pg_catalog.regexp_matches(w.ev_action::pg_catalog.text,
         ':(funcid|aggfnoid|winfnoid|opfuncid) (\\d+)', 'g') as m (found)
       join pg_catalog.pg_proc p on p.oid = m.found[2]::pg_catalog.oid
+      join pg_catalog.pg_language l on l.oid = p.prolang
       join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-    where w.ev_class >= ${least} and (m.found[1] <> 'opfuncid' or n.nspname <> 'pg_catalog')
+    where w.ev_class >= ${least} and (m.found[1] <> 'opfuncid'
+      or (n.nspname <> 'pg_catalog' and not (${computesOnly} and exists (
+        select from pg_catalog.pg_depend d
+        where d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and d.objid = p.oid
+          and d.deptype = 'e'))))
     ${limit}`,
 
     // Schema, name, the worst volatility of that name, which of an aggregate is that of the functions it is made of, and
@@ -138,7 +144,7 @@ function queriesFrom(least: number): Readonly<Record<CatalogueQuery, string>> {
       case when not o.plain then o.proname end
     from (
       select n.nspname, o.oprname, f.nspname as function_schema, p.proname,
-        p.provolatile <> 'v' and l.lanname in ('c', 'internal') and exists (
+        ${computesOnly} and exists (
           select from pg_catalog.pg_depend d
           where d.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass and d.objid = o.oid
             and d.deptype = 'e') as plain
