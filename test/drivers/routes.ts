@@ -11,7 +11,7 @@ import {
 import { allSessions } from '../support/instance.ts';
 import { untilStored } from '../support/metrics.ts';
 import { scaled } from '../support/random.ts';
-import { startThrough, type Through } from '../support/through.ts';
+import { startThrough, type Through, type ThroughOptions } from '../support/through.ts';
 import { until } from '../support/until.ts';
 
 /** What a driver is told; all that differs between the two routes. */
@@ -70,7 +70,11 @@ export class Routes implements AsyncDisposable {
   }
 
   /** Each database begins with `contents`. */
-  static async start(options: BackendServerOptions, contents = ''): Promise<Routes> {
+  static async start(
+    options: BackendServerOptions,
+    contents = '',
+    throughOptions: ThroughOptions = {},
+  ): Promise<Routes> {
     const server = await startBackendServer({
       ...options,
       settings: {
@@ -81,7 +85,7 @@ export class Routes implements AsyncDisposable {
         log_error_verbosity: 'terse',
       },
     });
-    const through = await startThrough(server);
+    const through = await startThrough(server, throughOptions);
     const { host, port, user, password, ca } = server;
     const ssl = ca === undefined ? {} : { ssl: { ca } };
     const admin = new Client({ host, port, user, password, database: 'postgres', ...ssl });

@@ -104,6 +104,16 @@ const expected: Readonly<Record<string, readonly Expected[]>> = {
     ['analyst', 'SELECT zap(id) FROM orders', select({ tables: [read('public.orders', ['id'])], functions: calls('public', 'zap') }), 'Deny', 'not-covered'],
     ['analyst', 'SELECT order_total(1) FROM nowhere', select({ tables: [read('nowhere', [])], functions: calls('public', 'order_total') }), 'Deny', 'not-covered'],
   ],
+  tools: [
+    ['analyst', 'SELECT relname FROM pg_catalog.pg_class', select({ tables: [read('pg_catalog.pg_class', ['relname'])] }), 'Allow', 'rule', 'describe'],
+    ['analyst', 'SELECT name FROM products', select({ tables: [read('public.products', ['name'])] }), 'Allow', 'rule', 'describe'],
+    ['analyst', 'LOCK TABLE public.products IN ACCESS SHARE MODE', statement({ commands: ['LOCK TABLE'], tables: [read('public.products')] }), 'Allow', 'rule', 'dump'],
+    ['analyst', 'COPY public.products (id) TO stdout', plain('COPY TO', { tables: [read('public.products', ['id'])], copy: { direction: 'To', target: 'Client' }, readOnly: true }), 'Allow', 'rule', 'dump'],
+    ['analyst', "COPY products TO PROGRAM 'sh'", plain('COPY TO', { tables: [read('public.products')], copy: { direction: 'To', target: 'Program' } }), 'Deny', 'not-covered'],
+    ['analyst', 'DROP TABLE products', plain('DROP TABLE', { tables: [define('public.products')] }), 'Deny', 'not-covered'],
+    ['analyst', 'DROP TABLE pgbench_tellers', plain('DROP TABLE', { tables: [define('public.pgbench_tellers')] }), 'Allow', 'rule', 'bench'],
+    ['analyst', 'DO $$ BEGIN END $$', plain('DO', { isOpaque: true }), 'Deny', 'opaque'],
+  ],
 }; // prettier-ignore
 
 export const exampleCases: readonly ExampleCase[] = Object.entries(expected).flatMap(

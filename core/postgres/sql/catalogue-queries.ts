@@ -39,6 +39,7 @@ const schemaOf = "case when n.nspname like 'pg\\_temp\\_%' then 'pg_temp' else n
  */
 const volatilityOf = (p: 't' | 'p'): string =>
   `case when ${p}.oid < 16384 or ${p}.prolang in (12, 13) then ${p}.provolatile::pg_catalog.text else 'v' end`;
+const computesOnly = "p.provolatile <> 'v' and l.lanname in ('c', 'internal')";
 const named = "n.nspname not like 'pg\\_toast%'";
 
 /**
@@ -109,15 +110,20 @@ function queriesFrom(least: number): Readonly<Record<CatalogueQuery, string>> {
     from used u where u.relation not in (0, u.ev_class) order by u.oid, u.place ${limit}`,
 
     // The relation of a rule, whether the rule is a view's own, and a function that it calls. Operators' functions count
-    // where somebody added them.
+    // where somebody added them, but not those of extensions that only compute.
     calls: `
     select distinct w.ev_class, w.ev_type = '1', n.nspname, p.proname
     from pg_catalog.pg_rewrite w
       cross join lateral pg_catalog.regexp_matches(w.ev_action::pg_catalog.text,
         ':(funcid|aggfnoid|winfnoid|opfuncid) (\\d+)', 'g') as m (found)
       join pg_catalog.pg_proc p on p.oid = m.found[2]::pg_catalog.oid
+      join pg_catalog.pg_language l on l.oid = p.prolang
       join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-    where w.ev_class >= ${least} and (m.found[1] <> 'opfuncid' or n.nspname <> 'pg_catalog')
+    where w.ev_class >= ${least} and (m.found[1] <> 'opfuncid'
+      or (n.nspname <> 'pg_catalog' and not (${computesOnly} and exists (
+        select from pg_catalog.pg_depend d
+        where d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and d.objid = p.oid
+          and d.deptype = 'e'))))
     ${limit}`,
 
     // Schema, name, the worst volatility of that name, which of an aggregate is that of the functions it is made of, and
@@ -137,13 +143,23 @@ function queriesFrom(least: number): Readonly<Record<CatalogueQuery, string>> {
       select f.pronamespace, f.proname from pg_catalog.pg_proc f where f.oid >= ${least})
     group by 1, 2 ${limit}`,
 
-    // Schema and name of an operator that somebody added, and its function.
+    // Schema and name of an operator that somebody added, and its function. No function for those of extensions in C that
+    // are not volatile: they compute as PostgreSQL's own do, and a database with citext or hstore has such an = besides.
     operators: `
-    select distinct n.nspname, o.oprname, f.nspname, p.proname
-    from pg_catalog.pg_operator o
-      join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
-      join pg_catalog.pg_proc p on p.oid = o.oprcode
-      join pg_catalog.pg_namespace f on f.oid = p.pronamespace
-    where o.oid >= ${firstNormalOid} ${limit}`,
+    select distinct o.nspname, o.oprname, case when not o.plain then o.function_schema end,
+      case when not o.plain then o.proname end
+    from (
+      select n.nspname, o.oprname, f.nspname as function_schema, p.proname,
+        ${computesOnly} and exists (
+          select from pg_catalog.pg_depend d
+          where d.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass and d.objid = o.oid
+            and d.deptype = 'e') as plain
+      from pg_catalog.pg_operator o
+        join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
+        join pg_catalog.pg_proc p on p.oid = o.oprcode
+        join pg_catalog.pg_language l on l.oid = p.prolang
+        join pg_catalog.pg_namespace f on f.oid = p.pronamespace
+      where o.oid >= ${firstNormalOid}
+    ) o ${limit}`,
   };
 }

@@ -17,6 +17,13 @@ export interface FunctionName {
   readonly name: string;
 }
 
+/** An operator that somebody added. */
+export interface AddedOperator {
+  readonly schema: string;
+  /** Undefined where its function does nothing but compute. */
+  readonly calls: FunctionName | undefined;
+}
+
 /** What the body of a view or rule uses. */
 export interface Definition {
   /** In the order of the text; an updatable view's first is what is written to through it. */
@@ -69,7 +76,7 @@ export class Catalogue {
   readonly #functions = new Map<string, Map<string, Volatility>>();
   /** Schemas by the name of a function. */
   readonly #ofRows = new Map<string, string[]>();
-  readonly #operators = new Map<string, { schema: string; calls: FunctionName }[]>();
+  readonly #operators = new Map<string, AddedOperator[]>();
   readonly #schemas: ReadonlySet<string>;
   /** Schemas that a role may not use; undefined where that was not asked. */
   readonly #closed = new Map<string, ReadonlySet<string> | undefined>();
@@ -88,7 +95,8 @@ export class Catalogue {
       if (ofRow === 't') append(this.#ofRows, name ?? '', schema ?? '');
     }
     for (const [schema, name, ofFunction, called] of rows.operators) {
-      const calls = { schema: ofFunction ?? '', name: called ?? '' };
+      const calls =
+        typeof called === 'string' ? { schema: ofFunction ?? '', name: called } : undefined;
       append(this.#operators, name ?? '', { schema: schema ?? '', calls });
     }
   }
@@ -122,7 +130,7 @@ export class Catalogue {
   }
 
   /** Operators of one name that somebody added to what PostgreSQL brings, and their functions. */
-  operators(name: string): readonly { readonly schema: string; readonly calls: FunctionName }[] {
+  operators(name: string): readonly AddedOperator[] {
     return this.#operators.get(name) ?? nothing;
   }
 

@@ -115,7 +115,7 @@ class Resolution {
   /** PostgreSQL's own operators call nothing worth a name; one that is written with a schema may be anybody's. */
   operator(written: NameUse): void {
     const found = this.#scope?.operators(written) ?? [];
-    for (const called of found) this.#add(called);
+    for (const { calls } of found) if (calls) this.#add(calls);
     if (found.length > 0 || written.schema === undefined || systemSchemas.has(written.schema)) {
       return;
     }

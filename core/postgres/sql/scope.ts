@@ -1,4 +1,4 @@
-import type { Catalogue, FunctionName, Relation } from './catalogue.ts';
+import type { AddedOperator, Catalogue, FunctionName, Relation } from './catalogue.ts';
 import type { Meaning, NameUse } from './survey.ts';
 
 /** A schema in which a name is looked for, and whether it is certain that PostgreSQL looks into it. */
@@ -51,16 +51,15 @@ export class Scope {
       .filter((fn) => this.#catalogue.volatility(fn.schema, name) !== undefined);
   }
 
-  /** Functions behind operators that somebody added; those that PostgreSQL brings have none here. */
-  operators({ schema, name }: NameUse): readonly FunctionName[] {
+  /** Operators that somebody added; those that PostgreSQL brings are not here. */
+  operators({ schema, name }: NameUse): readonly AddedOperator[] {
     return this.#catalogue
       .operators(name)
       .filter((operator) =>
         schema === undefined
           ? this.#places.some((place) => place.schema === operator.schema)
           : operator.schema === schema,
-      )
-      .map(({ calls }) => calls);
+      );
   }
 
   /**

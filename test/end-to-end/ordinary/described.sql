@@ -98,7 +98,6 @@
 \z people
 \lo_list
 \encoding
-\conninfo
 SHOW search_path;
 SELECT count(*) FROM information_schema.columns WHERE table_schema = 'public';
 SELECT name, felt FROM people ORDER BY id \gdesc

@@ -203,6 +203,16 @@ for (const version of [18, 15] as const) {
       assert.deepEqual(catalogue.operators('='), []);
     });
 
+    test('knows that operators of extensions in C do nothing but compute', async () => {
+      await other.query(`create extension citext schema app`);
+      const built = buildCatalogue(await queryCatalogue(other));
+      assert.ok(built instanceof Catalogue);
+      assert.deepEqual(built.operators('='), [{ schema: 'app', calls: undefined }]);
+      const near = { schema: 'app', name: 'near' };
+      assert.deepEqual(built.operators('==='), [{ schema: 'app', calls: near }]);
+      await other.query('drop extension citext');
+    });
+
     test('knows temporary relations of other sessions', () => {
       assert.equal(only('pg_temp', 'scratch').kind, 'r');
       assert.equal(only('pg_temp', 'seen').view.uses[0]?.relation, only('pg_temp', 'scratch'));
