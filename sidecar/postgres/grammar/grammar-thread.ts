@@ -25,6 +25,8 @@ export interface GrammarThreadOptions {
 
 interface Job {
   readonly text: string;
+  /** Whether it was lost with a thread before. */
+  readonly again: boolean;
   readonly resolve: (outcome: Outcome) => void;
 }
 
@@ -38,6 +40,8 @@ const workerFile = join(
 const resourceLimits = { maxOldGenerationSizeMb: 96, maxYoungGenerationSizeMb: 8, stackSizeMb: 4 };
 /** Loading takes 40 ms; a machine that has nothing left to give may take long. */
 const startMs = 10_000;
+/** A text as short as this is read in a millisecond: a thread that is lost over it was held up by something else. */
+const harmlessLength = 4_096;
 
 /**
  * A thread that reads one text after the other. It is started by the first text, and thrown away by one that it does not
@@ -62,7 +66,7 @@ export class GrammarThread {
       return Promise.resolve(outcome('busy', false));
     }
     const { promise, resolve } = Promise.withResolvers<Outcome>();
-    this.#queue.push({ text, resolve });
+    this.#queue.push({ text, again: false, resolve });
     this.#queuedLength += text.length;
     this.#advance();
     return promise;
@@ -164,7 +168,10 @@ export class GrammarThread {
     const worker = this.#worker;
     const job = this.#forget() ?? this.#next();
     void worker?.terminate();
-    job?.resolve(outcome(because, true));
+    if (job && !job.again && job.text.length <= harmlessLength) {
+      this.#queue.unshift({ ...job, again: true });
+      this.#queuedLength += job.text.length;
+    } else job?.resolve(outcome(because, true));
     this.#advance();
   }
 
