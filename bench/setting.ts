@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -29,6 +29,8 @@ export interface Setting extends AsyncDisposable {
   metric(name: string, labels?: string): Promise<number>;
   /** Keeps the collector from taking anything: what is recorded stays in the spool. */
   pauseShipping(): void;
+  /** Puts a policy with rules in force beside the one that records, or takes it away; resolves once that counts. */
+  setRules(rules: readonly object[] | undefined): Promise<void>;
   /** Lets it go on, waits until the spool is empty, and says how long that took. */
   resumeShipping(): Promise<{ readonly seconds: number }>;
 }
@@ -78,6 +80,15 @@ export async function startSetting({
     chaperone: { name: 'chaperone', port: through.port, password: through.password },
     sidecarPid: through.instance.instance.pids.sidecar,
     metric: (name, labels) => metricOf(through.instance, name, labels),
+    setRules: async (rules) => {
+      const accepted = () =>
+        metricOf(through.instance, 'chaperone_bundles_total', 'outcome="accepted"');
+      const before = await accepted();
+      const path = join(through.instance.config, 'rules.yaml');
+      if (rules) writeFileSync(path, JSON.stringify(policyOf(rules)));
+      else rmSync(path);
+      await until('the policies have changed', async () => (await accepted()) > before);
+    },
     pauseShipping: () => void process.kill(collector(), 'SIGSTOP'),
     resumeShipping: async () => {
       const began = performance.now();
@@ -92,6 +103,15 @@ export async function startSetting({
       return { seconds: (performance.now() - began) / 1000 };
     },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+function policyOf(rules: readonly object[]): object {
+  return {
+    apiVersion: 'chaperone.dev/v1alpha1',
+    kind: 'AuditPolicy',
+    metadata: { name: 'rules', namespace: 'local' },
+    spec: { podSelector: {}, mode: 'Enforce', identity: 'Token', rules },
   };
 }
 

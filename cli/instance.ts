@@ -66,6 +66,16 @@ export function findInstance(data: string | undefined): Instance {
   return instance;
 }
 
+/** Finds the instance, if one runs. */
+export function tryFindInstance(data: string | undefined): Instance | undefined {
+  try {
+    return findInstance(data);
+  } catch (error) {
+    if (error instanceof ChaperoneError) return undefined;
+    throw error;
+  }
+}
+
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);

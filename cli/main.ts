@@ -3,15 +3,30 @@ import { ChaperoneError } from '#core/errors.ts';
 import { UsageError, type Command } from './command.ts';
 import { dev } from './dev.ts';
 import { erase } from './erase.ts';
+import { sentenceOf } from './error-sentence.ts';
 import { explain } from './explain.ts';
 import { findings } from './findings.ts';
 import { hold } from './hold.ts';
+import { replay } from './replay.ts';
 import { sessions } from './sessions.ts';
 import { sql } from './sql.ts';
+import { suggest } from './suggest.ts';
 import { token } from './token.ts';
 import { verify } from './verify.ts';
 
-const commands: readonly Command[] = [dev, sessions, verify, findings, erase, hold, sql, token];
+const commands: readonly Command[] = [
+  dev,
+  sessions,
+  explain,
+  replay,
+  suggest,
+  verify,
+  findings,
+  erase,
+  hold,
+  sql,
+  token,
+];
 
 async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
@@ -45,7 +60,7 @@ function report(error: unknown): number {
   }
   const known = error instanceof ChaperoneError;
   const text = known
-    ? explain(error)
+    ? sentenceOf(error)
     : error instanceof Error
       ? (error.stack ?? error.message)
       : 'unknown error';

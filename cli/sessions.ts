@@ -4,13 +4,14 @@ import { readArguments, UsageError, type Command } from './command.ts';
 import { exportSession } from './export.ts';
 import { findInstance } from './instance.ts';
 import { killSession } from './kill.ts';
-import { printSession } from './show.ts';
+import { printExpectations, printSession } from './show.ts';
 import { tailSessions } from './tail.ts';
 import { table } from './terminal.ts';
+import { parseTime } from './time-words.ts';
 
 const usage = `usage: chaperone sessions [--who USER] [--backend NAME] [--since WHEN] [--text PART] [--limit N] [--json]
                           [--data DIR]
-       chaperone sessions show ID [--json] [--data DIR]
+       chaperone sessions show ID [--json | --as-expectation] [--data DIR]
        chaperone sessions kill ID [--data DIR]
        chaperone sessions tail -f [ID] [--data DIR]
        chaperone sessions export ID [--stream] [--as FORMAT] [--output FILE] [--data DIR]
@@ -24,6 +25,8 @@ of one session or of all; or exports one, for "chaperone verify" or a table.
   --text PART     with a statement that holds this text, in any case
   --limit N       the newest N (default 100); whether there are more is said on standard error
   --json          as JSON
+  --as-expectation
+                  its requests with what they got, for "chaperone replay --expect"
   --stream        ID is that of a stream, with all of its sessions
   --as FORMAT     frames (default): records with what proves them; csv, ndjson: statements
   --output FILE   into a file that is not there yet, rather than to standard output
@@ -48,21 +51,25 @@ export const sessions: Command = {
         text: { type: 'string' },
         limit: { type: 'string', default: '100' },
         json: { type: 'boolean', default: false },
+        'as-expectation': { type: 'boolean', default: false },
         data: { type: 'string' },
       },
     });
     const [verb, id, ...more] = positionals;
     if (more.length > 0 || (verb !== undefined && verb !== 'show' && verb !== 'kill'))
       throw new UsageError(usage);
-    const { who, backend, text, since } = values;
+    const { who, backend, text, since, 'as-expectation': asExpectation } = values;
+    if (asExpectation && verb !== 'show')
+      throw new UsageError('--as-expectation is for sessions show');
     const client = (): CollectorClient => new CollectorClient(findInstance(values.data));
     if (verb !== undefined) {
       if (id === undefined) throw new UsageError(`sessions ${verb} needs the id of a session`);
       if (verb === 'kill') return killSession(findInstance(values.data), id);
+      if (asExpectation) return printExpectations(client(), id);
       return printSession(client(), id, values.json);
     }
     const limit = parseLimit(values.limit);
-    const begun = since === undefined ? undefined : parseSince(since, Date.now());
+    const begun = since === undefined ? undefined : parseTime(since, Date.now());
     const query = { who, backend, text, since: begun };
     const { sessions: found, hasMore } = await client().newestSessions(query, limit);
     print(found, values.json);
@@ -83,15 +90,6 @@ function howToSeeMore(limit: number): string {
   return limit === maxLimit
     ? `${shown}; --who, --backend, --since and --text show fewer`
     : `${shown}; --limit ${Math.min(limit * 10, maxLimit)} shows older ones`;
-}
-
-/** Turns `15m` or a time into RFC 3339. @throws UsageError. */
-export function parseSince(text: string, nowMs: number): string {
-  const [, amount, unit] = /^(\d{1,6})(s|m|h|d)$/.exec(text) ?? [];
-  const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[unit ?? ''];
-  const ms = unitMs === undefined ? Date.parse(text) : nowMs - Number(amount) * unitMs;
-  if (Number.isNaN(ms)) throw new UsageError(`--since: got "${text}", want 15m, 2h, 7d or a time`);
-  return new Date(ms).toISOString();
 }
 
 function print(found: readonly SessionSummary[], json: boolean): void {

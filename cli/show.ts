@@ -2,6 +2,8 @@ import { transcribe } from '#core/postgres/transcript.ts';
 import type { RecordedVerdict } from '#core/record/kinds.ts';
 import type { TranscriptLine } from '#core/record/transcript.ts';
 import type { CollectorClient } from './collector-client.ts';
+import { expectationYaml } from './expectations.ts';
+import { requestsOf, textOf } from './recorded-requests.ts';
 import { printable, printableLines, table } from './terminal.ts';
 
 /** Rows are laid out together up to this many, so that a long answer is printed while it arrives. */
@@ -31,6 +33,22 @@ export async function printSession(
   for await (const line of lines) printer.print(line);
   printer.flush();
   if (session.protocol === 'TCP') write('A TCP connection: its content is not read, only counted.');
+  return 0;
+}
+
+/** Prints the requests of a session as what `chaperone replay --expect` takes. Returns the exit code. */
+export async function printExpectations(client: CollectorClient, id: string): Promise<number> {
+  const session = await client.session(id);
+  let without = 0;
+  for await (const request of requestsOf(client, session)) {
+    const given = textOf(request);
+    if ('text' in given) process.stdout.write(expectationYaml(request, given.text));
+    else without += 1;
+  }
+  if (without > 0)
+    process.stderr.write(
+      `${without} left out: without SQL that was recorded, or refused by limits\n`,
+    );
   return 0;
 }
 

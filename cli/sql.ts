@@ -6,9 +6,9 @@ import { findInstance, type Instance } from './instance.ts';
 import { printable, table } from './terminal.ts';
 import { fetchToken } from './token.ts';
 
-const usage = `usage: chaperone sql [STATEMENT] [--backend NAME] [--database NAME] [--user NAME] [--data DIR]
+const usage = `usage: chaperone sql [STATEMENT] [--as USER[,GROUP…]] [--backend NAME] [--database NAME] [--user NAME] [--data DIR]
 
-Runs SQL through the sidecar with a token of the demo's issuer: one statement, or a prompt that takes one a line.
+Runs SQL through the sidecar with a token of the demo's issuer, by --as of somebody else: one statement, or a prompt that takes one a line.
 Ctrl-D leaves. For more than that use psql; "chaperone token --help" shows how.`;
 
 /** `chaperone sql`. */
@@ -21,6 +21,7 @@ export const sql: Command = {
       args: [...args],
       allowPositionals: true,
       options: {
+        as: { type: 'string' },
         backend: { type: 'string' },
         database: { type: 'string', default: 'shop' },
         user: { type: 'string', default: 'analyst' },
@@ -29,6 +30,8 @@ export const sql: Command = {
     });
     if (positionals.length > 1)
       throw new UsageError('quote the statement: it has to be one argument');
+    const [sub, ...groups] = values.as?.split(',') ?? [];
+    if (sub === '') throw new UsageError('--as: want USER or USER,GROUP…');
     const instance = findInstance(values.data);
     const { host, port } = backendOf(instance, values.backend);
     const client = new Client({
@@ -36,7 +39,10 @@ export const sql: Command = {
       port,
       user: values.user,
       database: values.database,
-      password: await fetchToken(instance, {}),
+      password: await fetchToken(
+        instance,
+        sub === undefined ? {} : { sub, groups: groups.join(',') },
+      ),
       application_name: 'chaperone sql',
     });
     client.on('error', () => undefined); // the query under way fails with the same error

@@ -5,7 +5,7 @@ import type { Frame } from '#core/record/frame.ts';
 import type { TranscriptLine } from '#core/record/transcript.ts';
 import { CollectorClient } from './collector-client.ts';
 import { readArguments, UsageError } from './command.ts';
-import { explain } from './explain.ts';
+import { sentenceOf } from './error-sentence.ts';
 import { findInstance } from './instance.ts';
 import { describe } from './show.ts';
 import { printable } from './terminal.ts';
@@ -47,7 +47,8 @@ export async function tailSessions(args: readonly string[]): Promise<number> {
     } catch (error) {
       // A collector that is restarted comes back with what it had; the place in each stream is ours.
       if (!(error instanceof ChaperoneError) || error.code !== 'config-invalid') throw error;
-      if (!away) process.stderr.write(`chaperone: ${printable(explain(error))}; waiting for it\n`);
+      if (!away)
+        process.stderr.write(`chaperone: ${printable(sentenceOf(error))}; waiting for it\n`);
       away = true;
       await delay(retryMs);
     }

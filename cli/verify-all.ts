@@ -3,7 +3,7 @@ import { ChaperoneError } from '#core/errors.ts';
 import { verifyExport, type Report, type Trust, type Verdict } from '#core/record/verify-export.ts';
 import { checkLedger, LedgerClaims, type LedgerVerdict } from '#core/record/verify-ledger.ts';
 import { CollectorClient } from './collector-client.ts';
-import { explain } from './explain.ts';
+import { sentenceOf } from './error-sentence.ts';
 import type { Instance } from './instance.ts';
 import { printable } from './terminal.ts';
 import { ledgerLines, ofInstance, type GivenTrust } from './trust.ts';
@@ -82,7 +82,7 @@ async function outcomeOf(
       return { code: exitCodes[report.verdict.kind], text: verdictLine(report) };
     } catch (error) {
       if (!(error instanceof ChaperoneError)) throw error;
-      if (attempt === 2) return { code: unchecked, text: `could not be checked: ${printable(explain(error))}` };
+      if (attempt === 2) return { code: unchecked, text: `could not be checked: ${printable(sentenceOf(error))}` };
       await delay(retryMs);
     }
   } // prettier-ignore

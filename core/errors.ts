@@ -48,6 +48,7 @@ export const errorCodes = {
     exposed: false,
     summary: 'an internal error ended the connection',
   },
+  limit: { sqlState: '53400', exposed: true, summary: 'more is used than a policy allows' },
   'login-failed': { sqlState: '28P01', exposed: false, summary: 'the login was not accepted' },
   'login-timeout': { sqlState: '08006', exposed: true, summary: 'the login took too long' },
   'no-policy': { sqlState: '42501', exposed: true, summary: 'no policy selects this pod' },
@@ -57,6 +58,11 @@ export const errorCodes = {
     summary: 'the peer broke the protocol',
   },
   'record-invalid': { sqlState: 'XX000', exposed: false, summary: 'a record does not verify' },
+  'request-timeout': {
+    sqlState: '57014',
+    exposed: true,
+    summary: 'the request took longer than a policy allows',
+  },
   'session-ended': { sqlState: '57P01', exposed: true, summary: 'the session was ended' },
   'too-large': { sqlState: '54000', exposed: true, summary: 'the message is too large to judge' },
   'too-many-connections': {
@@ -68,6 +74,11 @@ export const errorCodes = {
     sqlState: '42601',
     exposed: true,
     summary: 'the statement has a mistake in its syntax',
+  },
+  'too-many-sessions': {
+    sqlState: '53300',
+    exposed: true,
+    summary: 'there are as many sessions as a policy allows',
   },
   'token-expired': { sqlState: '57P01', exposed: true, summary: 'the token has expired' },
   unreadable: {

@@ -33,7 +33,7 @@ export interface StatementFacts {
   readonly changesMeaning: boolean;
   /** Whether it can change no data and no definition, by what the grammar shows and its functions' volatility. */
   readonly readOnly: boolean;
-  /** Whether it runs text that nobody can read before it runs: DO, EXECUTE of a built text, functions defined here. */
+  /** Whether it runs text that nobody can read before it runs: DO, EXECUTE of a built text, COPY's programs, functions defined here. */
   readonly isOpaque: boolean;
 }
 

@@ -1,12 +1,16 @@
 import { createHash, hash, type Hash } from 'node:crypto';
+import { isOver, type Over } from '#core/policy/budget.ts';
 import type { EffectivePolicy } from '#core/policy/combine.ts';
 import type { Judge } from '#core/policy/judge.ts';
+import { nameOfLimit, refusalOfLimit } from '#core/policy/over.ts';
 import { refusalOf } from '#core/policy/refusal.ts';
+import { sqlStateOf } from '#core/errors.ts';
 import type { Content, Operation, Outcome, RecordRef, Refusal } from '#core/operation.ts';
 import type { Channel, PayloadType, RecordedVerdict, RecordFields } from '#core/record/kinds.ts';
 import type { Clearance } from './clearance.ts';
 import type { Ready } from './ready.ts';
 import type { SessionLog, SpoolWriter } from './spool/writer.ts';
+import type { LimitsInForce, RequestUsage, SessionUsage } from './usage.ts';
 
 /** Content of one record; what is longer goes on in parts. */
 export const maxPartBytes = 65_536;
@@ -17,6 +21,8 @@ export interface GateContext {
   readonly clearance: Pick<Clearance, 'turn'>;
   readonly log: SessionLog;
   readonly judge: Pick<Judge, 'decide'>;
+  readonly usage: Pick<SessionUsage, 'begin'>;
+  readonly limits: LimitsInForce;
   /** What is recorded of what is decided. */
   readonly record: EffectivePolicy['record'] | undefined;
 }
@@ -28,11 +34,34 @@ export interface GateContext {
  */
 export function admit(context: GateContext, operation: Operation): Permit | Refusal {
   const verdict = context.judge.decide(operation.facts);
-  const ref = recordRequest(context, operation, verdict.recorded);
-  if (verdict.recorded.action === 'Allow') return new LivePermit(context, operation, ref);
+  if (verdict.recorded.action === 'Allow') {
+    const use = context.usage.begin(operation);
+    if (use && isOver(use)) return refuseUse(context, operation, verdict.recorded, use);
+    const ref = recordRequest(context, operation, verdict.recorded);
+    return new LivePermit({ context, operation, ref, use });
+  }
+  recordRequest(context, operation, verdict.recorded);
   const { facts } = operation;
   const unreadable = facts.protocol === 'Unreadable' ? facts : undefined;
   return refusalOf(verdict, context.log.id, unreadable);
+}
+
+/** Refuses what policies allow but for its being too much. */
+function refuseUse(
+  context: GateContext,
+  operation: Operation,
+  { revision }: RecordedVerdict,
+  over: Over,
+): Refusal {
+  const policy = context.limits.policyOf(over.limit);
+  recordRequest(context, operation, {
+    action: 'Deny',
+    wouldBe: 'Deny',
+    reason: 'limit',
+    ...(policy === undefined ? {} : { policy }),
+    revision,
+  });
+  return refusalOfLimit(over, { met: 'before', policy, session: context.log.id });
 }
 
 function recordRequest(
@@ -100,10 +129,19 @@ interface OpenPart {
  */
 export type Permit = LivePermit;
 
+interface Permitted {
+  readonly context: GateContext;
+  readonly operation: Operation;
+  readonly ref: RecordRef;
+  readonly use: RequestUsage | undefined;
+}
+
 class LivePermit {
   /** Settles when the request is where it has to be; nothing may go upstream before. */
   readonly recorded: Ready;
   readonly ref: RecordRef;
+  /** What it uses of what it may; undefined for what runs nothing. */
+  readonly use: RequestUsage | undefined;
   readonly #context: GateContext;
   readonly #kind: Operation['kind'];
   readonly #startedMs = performance.now();
@@ -117,9 +155,11 @@ class LivePermit {
   #down = 0;
   #rows = 0;
   #durationUs: number | undefined;
+  #cut: { readonly limit: string; readonly code: string } | undefined;
 
-  constructor(context: GateContext, operation: Operation, ref: RecordRef) {
+  constructor({ context, operation, ref, use }: Permitted) {
     this.#context = context;
+    this.use = use;
     this.#kind = operation.kind;
     this.ref = ref;
     this.recorded = context.clearance.turn();
@@ -205,16 +245,28 @@ class LivePermit {
     for (let start = 0; start < kept.length;) start += this.#append(kept, start, rows);
   }
 
-  /** Counts bytes that are not recorded themselves: an opaque stream. */
-  count(up: number, down: number): void {
+  /** Counts bytes that are not recorded themselves, of an opaque stream; or says why they may not pass. */
+  count(up: number, down: number): Refusal | undefined {
+    const over = this.use?.exceeds({ rows: 0, bytes: down });
+    if (over) return this.cut(over);
+    this.use?.add({ rows: 0, bytes: down });
     this.#up += up;
     this.#down += down;
+    return undefined;
+  }
+
+  /** Says that a limit ends it early, whatever it ends with. Returns what the agent is to read of one that was cancelled. */
+  cut(over: Over): Refusal | undefined {
+    const refusal = this.use?.refusal(over, 'cancelled');
+    if (refusal) this.#cut = { limit: nameOfLimit(over.limit), code: sqlStateOf(refusal.code) };
+    return refusal;
   }
 
   /** Ends the operation, once: writes its result. A statement has one only if it failed. */
   finish(outcome: Outcome): void {
     if (this.finished) return;
     this.#durationUs = Math.round((performance.now() - this.#startedMs) * 1000);
+    this.use?.end();
     if (this.#kind === 'statement' && outcome.status !== 'error') return;
     if (this.#part && !this.#part.sealed && this.#part.length > 0) {
       this.#part.outcome = outcome;
@@ -282,14 +334,16 @@ class LivePermit {
   }
 
   #resultFields({ status, code, layout }: Outcome, hasPayload: boolean): RecordFields {
+    const cut = this.#cut;
     const digest = this.#digest && {
       sha256: this.#digest.copy().digest('hex'),
       length: this.#down,
     };
     return {
       kind: 'result',
-      status,
-      'db.response.status_code': code,
+      status: cut && status === 'ok' ? 'incomplete' : status,
+      'db.response.status_code': cut && this.#kind !== 'connection' ? cut.code : code,
+      limit: cut?.limit,
       'db.response.returned_rows': this.#rows,
       bytesUp: this.#up,
       bytesDown: this.#down,

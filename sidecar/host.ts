@@ -4,8 +4,9 @@ import type { Logger } from 'pino';
 import type { BackendCredential, ServerKeyPair } from '#core/control.ts';
 import { verifyToken, type TokenFault } from '#core/identity/token.ts';
 import { workloadUser, type Principal, type Workload } from '#core/identity/principal.ts';
-import type { Content, Refusal } from '#core/operation.ts';
+import { isRefusal, type Content, type Refusal } from '#core/operation.ts';
 import { compilePolicies, type CompiledPolicies } from '#core/policy/compile.ts';
+import type { Asked } from '#core/policy/question.ts';
 import type { Bundle, ProviderKeys, ResolvedBackend } from '#core/policy/resolve.ts';
 import type { CredentialRef } from '#core/policy/resources.ts';
 import type { EndReason } from '#core/record/kinds.ts';
@@ -22,6 +23,7 @@ import type { Grammar } from './postgres/grammar/grammar.ts';
 import { LiveSession } from './session.ts';
 import type { SpoolWriter } from './spool/writer.ts';
 import { dial } from './upstream.ts';
+import { limitsOf, unlimited, Usage, type LimitsInForce } from './usage.ts';
 
 export interface HostOptions {
   readonly config: SidecarConfig;
@@ -65,7 +67,9 @@ export class Host implements LaneHost {
   readonly #failures = new LoginFailures();
   readonly #failureTimer: NodeJS.Timeout;
   readonly #workload: Workload;
+  readonly #usage = new Usage();
   #bundle: Bundle | undefined;
+  #limits: LimitsInForce = unlimited;
   #compiled: CompiledPolicies = noPolicies;
   #draining = false;
 
@@ -100,6 +104,11 @@ export class Host implements LaneHost {
     return this.#bundle;
   }
 
+  /** Policies in force, for whoever asks what they would decide. */
+  get asked(): Asked | undefined {
+    return this.#bundle && { bundle: this.#bundle, compiled: this.#compiled };
+  }
+
   /** Puts a bundle in force: from the next operation on, and at once for sessions that lost their access. */
   apply(bundle: Bundle): void {
     const { revision } = bundle;
@@ -110,8 +119,10 @@ export class Host implements LaneHost {
     // The same policies with new keys of an issuer: what was decided stays decided.
     if (revision !== this.#compiled.revision) this.#compiled = compilePolicies(bundle);
     this.#bundle = bundle;
+    this.#limits = limitsOf(bundle.policy);
     for (const session of this.#sessions) {
-      if (!keepsAccess(session, bundle)) session.stop(withdrawn);
+      if (keepsAccess(session, bundle)) session.policiesChanged();
+      else session.stop(withdrawn);
     }
   }
 
@@ -151,6 +162,11 @@ export class Host implements LaneHost {
     }
     // The login took its time: what it was allowed when it began may be withdrawn by now.
     if (!keepsAccess({ who, target }, bundle)) return withdrawn.refusal;
+    const use = this.#usage.open(target.backend.name, this.#limits);
+    if (isRefusal(use)) {
+      this.refused(target, 'session limit');
+      return use;
+    }
     const session = new LiveSession({
       writer: this.#options.writer,
       clearance: this.#clearance,
@@ -159,6 +175,8 @@ export class Host implements LaneHost {
       who,
       target,
       login,
+      use,
+      limits: () => this.#limits,
       onEnd: (ended) => this.#sessions.delete(ended),
       onVerdict: (verdict) => {
         this.#options.metrics.totals[verdict === 'Allow' ? 'allowed' : 'denied'] += 1;

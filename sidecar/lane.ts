@@ -36,6 +36,10 @@ export interface Session {
   readonly readsFacts: boolean;
   /** Decides, records, and only then permits. */
   admit(operation: Operation): Permit | Refusal;
+  /** Says that nothing runs: operations that have not ended wait for the agent, such as portals that are suspended. */
+  rest(): void;
+  /** Sets whom to tell of an operation that runs for longer than it may: again and again while it does. */
+  onOverdue(listener: () => void): void;
   /** Records what belongs to no operation: notices, notifications, ParameterStatus, layouts of statements. */
   aside(channel: Channel, content: Content, of?: RecordRef): { ready: Ready; ref: RecordRef };
   /** Records a name that goes up in a message which is no operation. */

@@ -9,6 +9,7 @@ export type LoginFailureReason =
   | 'not encrypted'
   | 'replication'
   | 'too many sessions'
+  | 'session limit'
   // of logins of the agent's own, which are relayed
   | 'refused by the backend'
   | 'channel binding'

@@ -6,6 +6,7 @@ import { readConfig, type SidecarConfig } from './config.ts';
 import type { SidecarReport, SidecarSecrets } from '#core/control.ts';
 import { stopRequest, type ControlPipe } from '../runtime/control-pipe.ts';
 import { Credentials } from './credentials.ts';
+import { Explainer } from './explainer.ts';
 import { startHealth } from '../runtime/health.ts';
 import { runService } from '../runtime/service.ts';
 import { Host } from './host.ts';
@@ -19,6 +20,7 @@ import { tcpLane } from './tcp/lane.ts';
 const drainMs = 7_000; // running statements have 5 s of it, and their cancels 1.5 s
 const shipMs = 10_000;
 const orphanDrainMs = 500;
+const nowhere = { address: '', port: 0 }; // the ends of a connection that nobody has made
 
 type Control = ControlPipe<SidecarSecrets, SidecarReport>;
 
@@ -71,10 +73,21 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     notReady: () =>
       host.bundle ? spool.trouble && 'the spool cannot be written' : 'no policy bundle yet',
   });
+  const explainer = new Explainer({
+    asked: () => host.asked,
+    grammar,
+    loginUser: ({ credential }) => credential && credentials.get(credential).username,
+    holdCatalogue: (backend, database) =>
+      host.databases.use({ backend, client: nowhere, server: nowhere }, host, database),
+  });
   const admin =
     config.adminSocket === ''
       ? undefined
-      : await listenForOperators({ path: config.adminSocket, kill: (prefix) => host.kill(prefix) });
+      : await listenForOperators({
+          path: config.adminSocket,
+          kill: (prefix) => host.kill(prefix),
+          explainer,
+        });
   const ending = new AbortController();
   const bundles: BundleDirectory = new BundleDirectory({
     directory: config.configDirectory,

@@ -2,6 +2,7 @@ import { randomFillSync } from 'node:crypto';
 import type { ErrorCode } from '#core/errors.ts';
 import type { Content, Operation, RecordRef, Refusal } from '#core/operation.ts';
 import type { Principal } from '#core/identity/principal.ts';
+import type { SessionUse } from '#core/policy/budget.ts';
 import { Judge } from '#core/policy/judge.ts';
 import type { CompiledPolicies } from '#core/policy/compile.ts';
 import type { Bundle } from '#core/policy/resolve.ts';
@@ -11,6 +12,7 @@ import type { Clearance } from './clearance.ts';
 import type { Session, Target } from './lane.ts';
 import type { Ready, Stop } from './ready.ts';
 import type { SessionLog, SpoolWriter } from './spool/writer.ts';
+import { SessionUsage, type LimitsInForce } from './usage.ts';
 
 export interface SessionOptions {
   readonly writer: SpoolWriter;
@@ -22,6 +24,9 @@ export interface SessionOptions {
   readonly who: Principal;
   readonly target: Target;
   readonly login: Content | undefined;
+  /** Its place among the pod's sessions at the Backend, which it gives back when it ends. */
+  readonly use: SessionUse;
+  readonly limits: () => LimitsInForce;
   readonly onEnd: (session: LiveSession) => void;
   readonly onVerdict: (action: 'Allow' | 'Deny') => void;
 }
@@ -36,6 +41,7 @@ export class LiveSession implements Session {
   readonly #abort = new AbortController();
   readonly #urgent = new AbortController();
   readonly #startedMs = performance.now();
+  readonly #usage: SessionUsage;
   #judge: { readonly of: CompiledPolicies; readonly judge: Judge } | undefined;
   #expiry: NodeJS.Timeout | undefined;
   #ended = false;
@@ -45,6 +51,12 @@ export class LiveSession implements Session {
     this.who = options.who;
     this.target = options.target;
     this.#recordStart();
+    this.#usage = new SessionUsage({
+      id: this.id,
+      use: options.use,
+      inForce: options.limits,
+      stop: (stop) => this.stop(stop),
+    });
     if (options.who.kind === 'token') this.#expireAt(options.who.expiresAt * 1000);
   }
 
@@ -64,12 +76,29 @@ export class LiveSession implements Session {
     const { bundle, writer, clearance } = this.#options;
     const judge = this.#judgeNow();
     const record = bundle().policy?.record;
-    const answer = admit({ writer, clearance, log: this.#log, judge, record }, operation);
+    const usage = this.#usage;
+    const limits = this.#options.limits();
+    const context = { writer, clearance, log: this.#log, judge, usage, limits, record };
+    const answer = admit(context, operation);
     this.#options.onVerdict('code' in answer ? 'Deny' : 'Allow');
     return answer;
   }
 
+  rest(): void {
+    this.#usage.rest();
+  }
+
+  onOverdue(listener: () => void): void {
+    this.#usage.onOverdue(listener);
+  }
+
+  /** The policies have changed, and with them its limits perhaps. */
+  policiesChanged(): void {
+    this.#usage.watch();
+  }
+
   aside(channel: Channel, content: Content, of?: RecordRef): { ready: Ready; ref: RecordRef } {
+    this.#usage.aside(content.bytes.length);
     const level = this.#options.bundle().policy?.record.responses ?? 'Full';
     if (level !== 'Full') return { ready: undefined, ref: { seq: undefined } };
     const pieces = Math.max(1, Math.ceil(content.bytes.length / maxPartBytes));
@@ -155,6 +184,7 @@ export class LiveSession implements Session {
     if (this.#ended) return;
     this.#ended = true;
     clearTimeout(this.#expiry);
+    this.#usage.end();
     const durationMs = Math.round(performance.now() - this.#startedMs);
     const log = this.#log;
     this.#options.writer.append({

@@ -93,7 +93,7 @@ async function* measure(
 }
 
 /** A round counts only if every transaction left its request and its result, and nothing was refused. */
-async function recorded(
+export async function recorded(
   setting: Setting,
   args: readonly string[],
   clients: number,

@@ -48,6 +48,14 @@ async function main(): Promise<void> {
     if (!(error instanceof DatabaseError)) throw error;
     say(`made a mistake, and read: ${error.message}`);
   }
+
+  try {
+    await client.query('SELECT name, ssn FROM customers LIMIT 5');
+    say('read social security numbers: no policy forbids it');
+  } catch (error) {
+    if (!(error instanceof DatabaseError)) throw error;
+    say(`asked for social security numbers, and read: ${error.message}`);
+  }
   await client.end();
 }
 

@@ -100,6 +100,8 @@ function nextSteps(
 What to type next, in another terminal:
   PGPASSWORD=$(npx chaperone token) psql -h ${host} -p ${port} -U analyst ${demoDatabase}
   npx chaperone sql "SELECT name, price FROM products LIMIT 3"     # without psql
+  npx chaperone sql --as ada,agents "SELECT name, ssn FROM customers LIMIT 5"     # is refused
+  npx chaperone explain ${id}     # why the agent was
   npx chaperone sessions
   npx chaperone sessions show ${id}
   npx chaperone verify --all

@@ -8,6 +8,15 @@ export interface Over {
   readonly retryMs: number | undefined;
 }
 
+/** So much of answers, in rows and in bytes of the protocol. */
+export interface Amount {
+  readonly rows: number;
+  readonly bytes: number;
+}
+
+const nothing: Amount = { rows: 0, bytes: 0 };
+const one: Amount = { rows: 1, bytes: 1 };
+
 const minuteMs = 60_000;
 const hourMs = 3_600_000;
 
@@ -79,20 +88,27 @@ export class BackendUse {
 
   /** Says why a request with so many statements may not begin; one that may is counted. */
   begin(limits: Limits, statements: number, nowMs: number): Over | undefined {
-    const { concurrentRequests, statementsPerMinute } = limits;
-    if (this.#requests >= concurrentRequests) return over('concurrentRequests', concurrentRequests);
+    const { statementsPerMinute } = limits;
     if (this.#statements.total(nowMs) + statements > statementsPerMinute) {
       const room = statementsPerMinute - statements;
       const retryMs = room < 0 ? undefined : this.#statements.untilAtMost(room, nowMs);
       return over('statementsPerMinute', statementsPerMinute, retryMs);
     }
-    const used = this.answered(limits, nowMs, 1);
-    if (used) return used;
-    this.#requests += 1;
-    this.#statements.add(statements, nowMs);
-    return undefined;
+    const used = this.resume(limits, nowMs);
+    if (!used) this.#statements.add(statements, nowMs);
+    return used;
   }
 
+  /** Says why a request that has rested may not go on; one that may is counted as running. */
+  resume(limits: Limits, nowMs: number): Over | undefined {
+    const { concurrentRequests } = limits;
+    if (this.#requests >= concurrentRequests) return over('concurrentRequests', concurrentRequests);
+    const used = this.answered(limits, nowMs, one);
+    if (!used) this.#requests += 1;
+    return used;
+  }
+
+  /** Ends or rests a request that has run. */
   end(): void {
     this.#requests -= 1;
   }
@@ -107,15 +123,27 @@ export class BackendUse {
   }
 
   /** What of an hour's answers is over when `more` comes on top. */
-  answered({ rowsPerHour, bytesPerHour }: Limits, nowMs: number, more = 0): Over | undefined {
+  answered(
+    { rowsPerHour, bytesPerHour }: Limits,
+    nowMs: number,
+    more: Amount = nothing,
+  ): Over | undefined {
     const hours = [
-      ['rowsPerHour', this.#rows, rowsPerHour],
-      ['bytesPerHour', this.#bytes, bytesPerHour],
+      ['rowsPerHour', this.#rows, rowsPerHour, more.rows],
+      ['bytesPerHour', this.#bytes, bytesPerHour, more.bytes],
     ] as const;
-    for (const [limit, count, most] of hours)
-      if (count.total(nowMs) + more > most)
+    for (const [limit, count, most, added] of hours)
+      if (count.total(nowMs) + added > most)
         return over(limit, most, count.untilAtMost(Math.max(0, most - 1), nowMs));
     return undefined;
+  }
+
+  /** What is left of an hour's answers. */
+  room({ rowsPerHour, bytesPerHour }: Limits, nowMs: number): Amount {
+    return {
+      rows: rowsPerHour - this.#rows.total(nowMs),
+      bytes: bytesPerHour - this.#bytes.total(nowMs),
+    };
   }
 }
 
@@ -123,7 +151,8 @@ export class BackendUse {
 export class SessionUse {
   readonly #backend: BackendUse;
   readonly #startedMs: number;
-  readonly #requests = new Set<RequestUse>();
+  /** Requests that run. */
+  readonly #running = new Set<RequestUse>();
   #lastMs: number;
   #rows = 0;
   #bytes = 0;
@@ -137,15 +166,34 @@ export class SessionUse {
 
   /** Begins a request, or says what it would be too much for. */
   begin(limits: Limits, statements: number, nowMs: number): RequestUse | Over {
-    const refused = this.#answered(limits, 1) ?? this.#backend.begin(limits, statements, nowMs);
+    const refused = this.#answered(limits, one) ?? this.#backend.begin(limits, statements, nowMs);
     if (refused) return refused;
     const request = new RequestUse(nowMs, {
-      add: (rows, bytes, atMs) => this.#add(rows, bytes, atMs),
-      answered: (now, atMs) => this.#answered(now) ?? this.#backend.answered(now, atMs),
-      end: (atMs) => this.#end(request, atMs),
+      add: (rows, bytes, atMs) => {
+        this.touch(atMs);
+        this.add(rows, bytes, atMs);
+      },
+      answered: (now, atMs, more) =>
+        this.#answered(now, more) ?? this.#backend.answered(now, atMs, more),
+      room: (now, atMs) => this.#room(now, atMs),
+      resume: (now, atMs) => this.#resume(request, now, atMs),
+      end: (atMs) => this.#stop(request, atMs),
     });
-    this.#requests.add(request);
+    this.#running.add(request);
     return request;
+  }
+
+  /** Says that something was done that is no request. */
+  touch(nowMs: number): void {
+    this.#lastMs = nowMs;
+  }
+
+  /** Says that nothing runs: what was begun and has not ended waits for the agent, such as a portal that is suspended. */
+  rest(nowMs: number): void {
+    for (const request of this.#running) {
+      request.rest(nowMs);
+      this.#stop(request, nowMs);
+    }
   }
 
   /** What has taken too long by now. */
@@ -164,34 +212,51 @@ export class SessionUse {
   close(nowMs: number): void {
     if (this.#closed) return;
     this.#closed = true;
-    for (const request of this.#requests) request.end(nowMs);
+    for (const request of this.#running) request.end(nowMs);
     this.#backend.close();
   }
 
   #deadlines({ sessionDurationMs, idleMs, requestDurationMs }: Limits): readonly Deadline[] {
-    const [oldest] = this.#requests; // they are kept in the order of their beginning
+    let oldestMs = Infinity; // what has rested is not as old as its place says
+    if (requestDurationMs < Infinity)
+      for (const { runningSinceMs } of this.#running) oldestMs = Math.min(oldestMs, runningSinceMs);
     return [
       { limit: 'sessionDurationMs', atMs: this.#startedMs + sessionDurationMs },
-      oldest
-        ? { limit: 'requestDurationMs', atMs: oldest.startedMs + requestDurationMs }
+      this.#running.size > 0
+        ? { limit: 'requestDurationMs', atMs: oldestMs + requestDurationMs }
         : { limit: 'idleMs', atMs: this.#lastMs + idleMs },
     ];
   }
 
-  #answered({ rowsPerSession, bytesPerSession }: Limits, more = 0): Over | undefined {
-    if (this.#rows + more > rowsPerSession) return over('rowsPerSession', rowsPerSession);
-    if (this.#bytes + more > bytesPerSession) return over('bytesPerSession', bytesPerSession);
+  #answered({ rowsPerSession, bytesPerSession }: Limits, more: Amount = nothing): Over | undefined {
+    if (this.#rows + more.rows > rowsPerSession) return over('rowsPerSession', rowsPerSession);
+    if (this.#bytes + more.bytes > bytesPerSession) return over('bytesPerSession', bytesPerSession);
     return undefined;
   }
 
-  #add(rows: number, bytes: number, nowMs: number): void {
+  #room(limits: Limits, nowMs: number): Amount {
+    const { rows, bytes } = this.#backend.room(limits, nowMs);
+    return {
+      rows: Math.min(rows, limits.rowsPerSession - this.#rows),
+      bytes: Math.min(bytes, limits.bytesPerSession - this.#bytes),
+    };
+  }
+
+  /** Counts what the agent gets, also what answers no request. */
+  add(rows: number, bytes: number, nowMs: number): void {
     this.#rows += rows;
     this.#bytes += bytes;
     this.#backend.add(rows, bytes, nowMs);
   }
 
-  #end(request: RequestUse, nowMs: number): void {
-    if (!this.#requests.delete(request)) return;
+  #resume(request: RequestUse, limits: Limits, nowMs: number): Over | undefined {
+    const refused = this.#answered(limits, one) ?? this.#backend.resume(limits, nowMs);
+    if (!refused) this.#running.add(request);
+    return refused;
+  }
+
+  #stop(request: RequestUse, nowMs: number): void {
+    if (!this.#running.delete(request)) return;
     this.#lastMs = nowMs;
     this.#backend.end();
   }
@@ -204,20 +269,30 @@ interface Deadline {
 
 interface RequestOwner {
   readonly add: (rows: number, bytes: number, nowMs: number) => void;
-  readonly answered: (limits: Limits, nowMs: number) => Over | undefined;
+  readonly answered: (limits: Limits, nowMs: number, more?: Amount) => Over | undefined;
+  readonly room: (limits: Limits, nowMs: number) => Amount;
+  readonly resume: (limits: Limits, nowMs: number) => Over | undefined;
   readonly end: (nowMs: number) => void;
 }
 
 /** What one request uses. Made by `SessionUse.begin`. */
 export class RequestUse {
-  readonly startedMs: number;
   readonly #owner: RequestOwner;
+  #runningSinceMs: number;
+  /** When it began to rest, if it does. */
+  #restingSinceMs: number | undefined;
+  #ended = false;
   #rows = 0;
   #bytes = 0;
 
   constructor(startedMs: number, owner: RequestOwner) {
-    this.startedMs = startedMs;
+    this.#runningSinceMs = startedMs;
     this.#owner = owner;
+  }
+
+  /** When it would have begun, had it never rested. */
+  get runningSinceMs(): number {
+    return this.#runningSinceMs;
   }
 
   /** Counts a piece of an answer before it is released, and says what is over with it. */
@@ -225,14 +300,51 @@ export class RequestUse {
     this.#rows += rows;
     this.#bytes += bytes;
     this.#owner.add(rows, bytes, nowMs);
+    return this.exceeds(limits, nothing, nowMs);
+  }
+
+  /** What would be over with a piece of an answer that is not counted yet. */
+  exceeds(limits: Limits, more: Amount, nowMs: number): Over | undefined {
     const { rowsPerRequest, bytesPerRequest } = limits;
-    if (this.#rows > rowsPerRequest) return over('rowsPerRequest', rowsPerRequest);
-    if (this.#bytes > bytesPerRequest) return over('bytesPerRequest', bytesPerRequest);
-    return this.#owner.answered(limits, nowMs);
+    if (this.#rows + more.rows > rowsPerRequest) return over('rowsPerRequest', rowsPerRequest);
+    if (this.#bytes + more.bytes > bytesPerRequest) return over('bytesPerRequest', bytesPerRequest);
+    return this.#owner.answered(limits, nowMs, more);
+  }
+
+  /** How much its answer may still have. */
+  room(limits: Limits, nowMs: number): Amount {
+    const { rows, bytes } = this.#owner.room(limits, nowMs);
+    return {
+      rows: Math.min(rows, limits.rowsPerRequest - this.#rows),
+      bytes: Math.min(bytes, limits.bytesPerRequest - this.#bytes),
+    };
+  }
+
+  /** Whether it has run for too long by now. */
+  overdue({ requestDurationMs }: Limits, nowMs: number): Over | undefined {
+    if (this.#ended || this.#restingSinceMs !== undefined) return undefined;
+    const late = nowMs >= this.#runningSinceMs + requestDurationMs;
+    return late ? over('requestDurationMs', requestDurationMs) : undefined;
+  }
+
+  /** Called by its session. */
+  rest(nowMs: number): void {
+    this.#restingSinceMs = nowMs;
+  }
+
+  /** Goes on after a rest, or says what that would be too much for; one that runs goes on anyway. */
+  resume(limits: Limits, nowMs: number): Over | undefined {
+    if (this.#ended || this.#restingSinceMs === undefined) return undefined;
+    const refused = this.#owner.resume(limits, nowMs);
+    if (refused) return refused;
+    this.#runningSinceMs += nowMs - this.#restingSinceMs;
+    this.#restingSinceMs = undefined;
+    return undefined;
   }
 
   /** Ends it, once. */
   end(nowMs: number): void {
+    this.#ended = true;
     this.#owner.end(nowMs);
   }
 }

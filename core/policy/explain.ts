@@ -10,7 +10,6 @@ import {
 } from './compile.ts';
 import {
   concerns,
-  decide,
   findingsOf,
   unitsOf,
   type CaseRule,
@@ -20,10 +19,13 @@ import {
 } from './decide.ts';
 import { describeElement, type Element } from './elements.ts';
 import { Effort } from './expression.ts';
+import { Judge } from './judge.ts';
 
 /** Why an operation is allowed or denied, rule by rule. */
 export interface Explanation {
   readonly verdict: Verdict;
+  /** What it would be if every policy enforced. */
+  readonly wouldBe: Verdict;
   readonly policies: readonly {
     readonly name: string;
     readonly mode: 'Observe' | 'Enforce';
@@ -82,16 +84,17 @@ export type RuleOutcome =
   | 'no-element' // nothing that it lists is there
   | 'condition'; // which is false
 
-/** Explains what is decided; it decides just as `decide` does. */
+/** Explains what is decided; it decides just as a `Judge` does. */
 export function explain(
   compiled: CompiledPolicies,
   asker: Asker,
   facts: Facts | Unreadable,
 ): Explanation {
-  const verdict = decide(compiled, asker, facts);
+  const verdict = new Judge(compiled, asker).decide(facts);
   const readable = facts.protocol === 'Unreadable' ? undefined : facts;
   return {
     verdict,
+    wouldBe: new Judge(enforcingAll(compiled), asker).decide(facts),
     policies: compiled.policies.map(({ name, enforces, defaultAction }) => ({
       name,
       mode: enforces ? 'Enforce' : 'Observe',
@@ -100,6 +103,12 @@ export function explain(
     parts: readable ? unitsOf(readable).map((unit) => partOf(compiled, asker, unit, verdict)) : [],
     unreadable: facts.protocol === 'Unreadable' ? facts.because : undefined,
   };
+}
+
+/** The same policies, were all of them to enforce. */
+export function enforcingAll(compiled: CompiledPolicies): CompiledPolicies {
+  const policies = compiled.policies.map((policy) => ({ ...policy, enforces: true }));
+  return { ...compiled, policies };
 }
 
 function partOf(

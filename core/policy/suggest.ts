@@ -17,6 +17,8 @@ export interface Seen {
 /** Policies that allow what was seen and nothing else, as documents to be written down. */
 export interface Suggestion {
   readonly policies: readonly SuggestedPolicy[];
+  /** How often each rule would have been needed. */
+  readonly counts: ReadonlyMap<SuggestedRule, RuleCounts>;
   /** Operations that no rule can allow, since nobody could read them. */
   readonly unreadable: number;
   /** Operations that ran what nobody could read: their rules deserve a look before they are taken over. */
@@ -50,6 +52,14 @@ export interface SuggestedRule {
   readonly action: 'Allow';
 }
 
+/** Operations, and those of them that had a command, table or function of a rule, by its name there. */
+export interface RuleCounts {
+  readonly operations: number;
+  readonly commands: ReadonlyMap<string, number>;
+  readonly tables: ReadonlyMap<string, number>;
+  readonly functions: ReadonlyMap<string, number>;
+}
+
 /** Whom such a rule is about. */
 export type SuggestedSubject =
   | { readonly provider: string; readonly users: readonly string[] }
@@ -59,15 +69,17 @@ export type SuggestedSubject =
 
 const maxRules = 64; // of one policy
 const maxItems = 256; // of one list
+const maxAccounts = 64; // of one subject
 
 /** What one subject did at one backend. */
 interface Use {
   readonly namespace: string;
   readonly backend: string;
   readonly subject: SubjectKey;
-  readonly commands: Set<string>;
-  readonly tables: Map<string, Set<TableAccess>>;
-  readonly functions: Set<string>;
+  operations: number;
+  readonly commands: Map<string, number>;
+  readonly tables: Map<string, { readonly accesses: Set<TableAccess>; count: number }>;
+  readonly functions: Map<string, number>;
   /** Something was done that has no elements to allow one by one. */
   wholly: boolean;
 }
@@ -78,24 +90,38 @@ type SubjectKey =
 
 /** Works out the least that allows what was seen; feed it with what was allowed, not with what was denied. */
 export function suggest(seen: Iterable<Seen>): Suggestion {
-  const uses = new Map<string, Use>();
-  let unreadable = 0;
-  let opaque = 0;
-  for (const { facts, who, workload, backend, count } of seen) {
+  const usage = new Usage();
+  for (const each of seen) usage.add(each);
+  return usage.suggestion();
+}
+
+/** What was seen so far, added up: as large as what the rules will list. */
+export class Usage {
+  readonly #uses = new Map<string, Use>();
+  #unreadable = 0;
+  #opaque = 0;
+
+  add({ facts, who, workload, backend, count }: Seen): void {
     if (facts.protocol === 'Unreadable') {
-      unreadable += count;
-      continue;
+      this.#unreadable += count;
+      return;
     }
-    const use = useOf(uses, who, workload, backend);
+    const use = useOf(this.#uses, who, workload, backend);
+    use.operations += count;
     if (facts.protocol === 'TCP') {
       use.wholly = true;
-      continue;
+      return;
     }
-    if (facts.statements.some(({ isOpaque }) => isOpaque)) opaque += count;
+    if (facts.statements.some(({ isOpaque }) => isOpaque)) this.#opaque += count;
     for (const statement of facts.statements)
-      for (const element of elementsOf(statement)) addElement(use, element);
+      for (const element of elementsOf(statement)) addElement(use, element, count);
   }
-  return { policies: policiesFor([...uses.values()]), unreadable, opaque };
+
+  suggestion(): Suggestion {
+    const counts = new Map<SuggestedRule, RuleCounts>();
+    const policies = policiesFor([...this.#uses.values()], counts);
+    return { policies, counts, unreadable: this.#unreadable, opaque: this.#opaque };
+  }
 }
 
 function useOf(
@@ -113,30 +139,38 @@ function useOf(
     namespace,
     backend,
     subject,
-    commands: new Set(),
+    operations: 0,
+    commands: new Map(),
     tables: new Map(),
-    functions: new Set(),
+    functions: new Map(),
     wholly: false,
   };
   uses.set(key, use);
   return use;
 }
 
-function addElement({ commands, tables, functions }: Use, element: Element): void {
+function addElement({ commands, tables, functions }: Use, element: Element, count: number): void {
   switch (element.kind) {
     case 'command':
-      commands.add(element.command);
+      increase(commands, element.command, count);
       return;
     case 'table': {
       // The table that the text names covers its parts.
       if (element.through && element.through.kind !== 'View') return;
       const name = patternOf(element);
-      tables.set(name, (tables.get(name) ?? new Set()).add(element.access));
+      const table = tables.get(name) ?? { accesses: new Set(), count: 0 };
+      table.accesses.add(element.access);
+      table.count += count;
+      tables.set(name, table);
       return;
     }
     case 'function':
-      if (!element.harmless) functions.add(patternOf(element));
+      if (!element.harmless) increase(functions, patternOf(element), count);
   }
+}
+
+function increase(counts: Map<string, number>, name: string, by: number): void {
+  counts.set(name, (counts.get(name) ?? 0) + by);
 }
 
 /** The narrowest pattern that covers a name; a whole schema is written with an asterisk, which is no name. */
@@ -145,10 +179,13 @@ function patternOf({ schema, name }: { schema: string | undefined; name: string 
   return schema === undefined ? '*' : `${writeName({ schema: undefined, name: schema })}.*`;
 }
 
-function policiesFor(uses: readonly Use[]): readonly SuggestedPolicy[] {
+function policiesFor(
+  uses: readonly Use[],
+  counts: Map<SuggestedRule, RuleCounts>,
+): readonly SuggestedPolicy[] {
   const namespaces = Map.groupBy(uses, ({ namespace }) => namespace);
   return [...namespaces.keys()].sort().flatMap((namespace) => {
-    const rules = rulesFor(namespaces.get(namespace) ?? []);
+    const rules = rulesFor(namespaces.get(namespace) ?? [], counts);
     return chunks(rules, maxRules).map((some, index): SuggestedPolicy => ({
       apiVersion,
       kind: 'AuditPolicy',
@@ -159,7 +196,10 @@ function policiesFor(uses: readonly Use[]): readonly SuggestedPolicy[] {
 }
 
 /** Subjects that did the same at a backend share their rules. */
-function rulesFor(uses: readonly Use[]): readonly SuggestedRule[] {
+function rulesFor(
+  uses: readonly Use[],
+  counts: Map<SuggestedRule, RuleCounts>,
+): readonly SuggestedRule[] {
   const groups = new Map<string, { backend: string; blocks: readonly Block[]; of: Use[] }>();
   for (const use of uses) {
     const blocks = blocksFor(use);
@@ -172,24 +212,41 @@ function rulesFor(uses: readonly Use[]): readonly SuggestedRule[] {
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .flatMap(([, { backend, blocks, of }]) => {
       const subjects = subjectsOf(of.map(({ subject }) => subject));
-      return blocks.map((postgres) => ({ backend, subjects, postgres }));
+      const counted = countsOf(of);
+      return blocks.map((postgres) => ({ backend, subjects, postgres, counted }));
     });
-  return rules.map(({ backend, subjects, postgres }, index) => ({
-    name: `allow-${index + 1}`,
-    backends: [backend],
-    subjects,
-    ...(postgres ? { postgres } : {}),
-    action: 'Allow',
-  }));
+  return rules.map(({ backend, subjects, postgres, counted }, index) => {
+    const rule: SuggestedRule = {
+      name: `allow-${index + 1}`,
+      backends: [backend],
+      subjects,
+      ...(postgres ? { postgres } : {}),
+      action: 'Allow',
+    };
+    counts.set(rule, counted);
+    return rule;
+  });
+}
+
+function countsOf(uses: readonly Use[]): RuleCounts {
+  const sum = { commands: new Map(), tables: new Map(), functions: new Map() };
+  let operations = 0;
+  for (const use of uses) {
+    operations += use.operations;
+    for (const [name, count] of use.commands) increase(sum.commands, name, count);
+    for (const [name, { count }] of use.tables) increase(sum.tables, name, count);
+    for (const [name, count] of use.functions) increase(sum.functions, name, count);
+  }
+  return { ...sum, operations };
 }
 
 /** Undefined: whatever is done there. */
 type Block = SuggestedRule['postgres'];
 
 function blocksFor({ commands, tables, functions, wholly }: Use): readonly Block[] {
-  const commandLists = chunks([...commands].sort(), maxItems);
+  const commandLists = chunks([...commands.keys()].sort(), maxItems);
   const tableLists = chunks([...tables.keys()].sort(), maxItems);
-  const functionLists = chunks([...functions].sort(), maxItems);
+  const functionLists = chunks([...functions.keys()].sort(), maxItems);
   const count = Math.max(commandLists.length, tableLists.length, functionLists.length);
   const blocks = Array.from({ length: count }, (_, index): Block => {
     const [some, names, called] = [commandLists[index], tableLists[index], functionLists[index]];
@@ -205,7 +262,7 @@ function blocksFor({ commands, tables, functions, wholly }: Use): readonly Block
 }
 
 function accessesOf(tables: Use['tables'], name: string): readonly TableAccess[] {
-  return tableAccesses.filter((access) => tables.get(name)?.has(access));
+  return tableAccesses.filter((access) => tables.get(name)?.accesses.has(access));
 }
 
 function subjectsOf(keys: readonly SubjectKey[]): readonly SuggestedSubject[] {
@@ -218,7 +275,10 @@ function subjectsOf(keys: readonly SubjectKey[]): readonly SuggestedSubject[] {
   const accounts = workloads
     .map(({ namespace, name }) => ({ namespace, name }))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
-  return [...named, ...chunks(accounts, maxItems).map((serviceAccounts) => ({ serviceAccounts }))];
+  return [
+    ...named,
+    ...chunks(accounts, maxAccounts).map((serviceAccounts) => ({ serviceAccounts })),
+  ];
 }
 
 function chunks<T>(items: readonly T[], size: number): readonly (readonly T[])[] {

@@ -32,6 +32,11 @@ export function requestText(
   }
 }
 
+/** Whether a request's text is SQL, rather than a sentence about a message that has none; no SQL reads like these. */
+export function isSql(text: string): boolean {
+  return !/^(fast-path call of the function with|fetch (all|-?\d+) from the cursor ")/.test(text);
+}
+
 /** What a Describe or a Close says whose name no other record gave. */
 export function mentionText(message: Buffer, decode: DecodeText): string {
   const named = tryParse(() => parseDescribe(message.subarray(5)));

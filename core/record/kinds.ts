@@ -60,7 +60,7 @@ export interface RecordedVerdict {
 export type OutcomeStatus =
   | 'ok'
   | 'error' // the backend answered with an error
-  | 'incomplete' // ended midway: a peer vanished, a kill, a full spool
+  | 'incomplete' // ended midway: a peer vanished, a kill, a full spool, a limit
   | 'not-executed' // bound and never executed, or skipped after an earlier error
   | 'unknown'; // found without an end after a restart
 
@@ -77,6 +77,7 @@ export type EndReason =
   | 'token-expired'
   | 'audit-unavailable'
   | 'access-withdrawn'
+  | 'limit' // it, or something in it, was longer or more than a policy allows
   | 'killed'
   | 'draining'
   | 'sidecar-killed' // written after a restart, for a session whose process is gone
@@ -193,8 +194,10 @@ export type RecordFields =
   | {
       readonly kind: 'result';
       readonly status: OutcomeStatus;
-      /** SQLSTATE of the error, where the backend sent one. */
+      /** SQLSTATE of the error, where the backend sent one; that of the limit that has cut the answer. */
       readonly 'db.response.status_code'?: string | undefined;
+      /** The limit that has cut the request short, as policies name it. */
+      readonly limit?: string | undefined;
       readonly 'db.response.returned_rows'?: number | undefined;
       readonly bytesUp: number;
       readonly bytesDown: number;

@@ -1,6 +1,6 @@
-/** Remembers things by the seq of a record, and forgets the oldest when they weigh more than `maxWeight` together. */
-export class Recent<T> {
-  readonly #entries = new Map<number, { readonly value: T; readonly weight: number }>();
+/** Remembers things by the seq of a record, or another key, and forgets the oldest when they weigh more than `maxWeight` together. */
+export class Recent<T, Key extends number | string = number> {
+  readonly #entries = new Map<Key, { readonly value: T; readonly weight: number }>();
   readonly #maxWeight: number;
   #weight = 0;
 
@@ -8,14 +8,14 @@ export class Recent<T> {
     this.#maxWeight = maxWeight;
   }
 
-  get(seq: number | undefined): T | undefined {
-    return seq === undefined ? undefined : this.#entries.get(seq)?.value;
+  get(key: Key | undefined): T | undefined {
+    return key === undefined ? undefined : this.#entries.get(key)?.value;
   }
 
   /** Returns what was forgotten to make room, which may be the value itself. */
-  set(seq: number, value: T, weight = 1): readonly T[] {
-    this.delete(seq);
-    this.#entries.set(seq, { value, weight });
+  set(key: Key, value: T, weight = 1): readonly T[] {
+    this.delete(key);
+    this.#entries.set(key, { value, weight });
     this.#weight += weight;
     const forgotten: T[] = [];
     for (const [oldest, entry] of this.#entries) {
@@ -26,8 +26,8 @@ export class Recent<T> {
     return forgotten;
   }
 
-  delete(seq: number): void {
-    const entry = this.#entries.get(seq);
-    if (entry && this.#entries.delete(seq)) this.#weight -= entry.weight;
+  delete(key: Key): void {
+    const entry = this.#entries.get(key);
+    if (entry && this.#entries.delete(key)) this.#weight -= entry.weight;
   }
 }

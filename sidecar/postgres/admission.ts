@@ -255,6 +255,11 @@ export class Admission {
     const bound = this.#portals.get(name);
     if (bound && !bound.permit.finished) {
       const { permit, statement, effects } = bound;
+      const refusal = permit.use?.resume();
+      if (refusal) {
+        this.#session.violated(refusal.code);
+        return this.#refused(FrontendTag.Execute, refusal);
+      }
       this.#runs(statement.renames);
       this.#reader?.runs(effects);
       return { kind: 'execute', permit, portal: bound, name, cursor: false, frame };

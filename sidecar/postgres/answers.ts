@@ -5,6 +5,7 @@ import { renamesOfTag, type Renames } from '#core/postgres/command.ts';
 import { FrameSplitter, type Piece } from '#core/postgres/frames.ts';
 import type { Permit } from '../gate.ts';
 import type { Session } from '../lane.ts';
+import { AnswerLimit, type Part } from './answer-limit.ts';
 import type { Reply } from './items.ts';
 import type { Pipeline } from './pipeline.ts';
 import type { Answer, ReleaseQueue } from './release.ts';
@@ -35,6 +36,7 @@ export class Answers {
   /** The answer that the message under way belongs to, when that is too long to be held. */
   #answering: Reply | undefined;
   #inside = false;
+  readonly #limit = new AnswerLimit();
 
   constructor(options: AnswersOptions) {
     this.#options = options;
@@ -43,6 +45,11 @@ export class Answers {
   /** Whether what was given to the agent ends within a message, so that nothing of ours fits behind it. */
   get inside(): boolean {
     return this.#inside;
+  }
+
+  /** What is withheld of answers that are more than they may be. */
+  get limit(): Pick<AnswerLimit, 'running' | 'withholding' | 'cancels'> {
+    return this.#limit;
   }
 
   /**
@@ -60,6 +67,8 @@ export class Answers {
       try {
         for (const piece of pieces) this.#take(piece, answers);
       } finally {
+        const said = pipeline.idle ? this.#limit.settle() : undefined;
+        if (said) answers.push({ bytes: said, ready: false });
         const end = { inside: this.#inside, idle: pipeline.idle };
         if (answers.length > 0) release.push(answers, session.recorded(), end);
       }
@@ -70,30 +79,32 @@ export class Answers {
   #take(piece: Piece, answers: Answer[]): void {
     switch (piece.kind) {
       case 'message':
-        this.#deliver(this.#reply(piece.tag, piece.body, piece.frame, 0), piece.frame, 0, answers);
+        this.#deliver(this.#reply(piece.tag, piece.body, piece.frame, 0), partOf(piece), answers);
         this.#notice(piece.tag, piece.body);
         break;
       case 'run': {
         const { tag, bytes, ended } = piece;
         const reply = this.#reply(tag, undefined, bytes, ended);
-        this.#deliver(reply, bytes, ended, answers);
-        this.#inside = piece.inside && reply.kind !== 'own';
+        const passed = this.#deliver(reply, partOf(piece), answers);
+        this.#inside = piece.inside && passed;
         break;
       }
       case 'open': {
         if (!spokenAtLength.has(piece.tag)) throw tooLong;
         const reply = this.#options.pipeline.reply(piece.tag, piece.frame.subarray(5));
-        this.#answering = piece.last ? undefined : reply;
-        this.#deliver(piece.last ? reply : withoutEnd(reply), piece.frame, 0, answers);
-        this.#inside = !piece.last && reply.kind !== 'replaced';
+        const begun = piece.last ? reply : withoutEnd(reply);
+        const passed = this.#deliver(begun, partOf(piece), answers);
+        if (!passed && reply.kind === 'answer' && reply.ends) reply.permit.finish(reply.ends);
+        this.#answering = piece.last ? undefined : passed ? reply : swallowed;
+        this.#inside = !piece.last && passed;
         this.#notice(piece.tag, piece.frame.subarray(5));
         break;
       }
       case 'more': {
         const reply = this.#answering ?? { kind: 'acknowledgement' };
         if (piece.last) this.#answering = undefined;
-        if (reply.kind === 'replaced') break; // its beginning was
-        this.#deliver(piece.last ? reply : withoutEnd(reply), piece.bytes, 0, answers);
+        if (reply.kind === 'replaced') break; // its beginning was, or was withheld
+        this.#deliver(piece.last ? reply : withoutEnd(reply), partOf(piece), answers);
         this.#inside = !piece.last;
         break;
       }
@@ -122,16 +133,22 @@ export class Answers {
     }
   }
 
-  #deliver(reply: Reply, bytes: Buffer, rows: number, answers: Answer[]): void {
-    if (reply.kind === 'own') return;
-    this.#record(reply, bytes, rows);
+  /** Records a piece and releases it. Returns whether it passes as it is, and not something in its place. */
+  #deliver(reply: Reply, part: Part, answers: Answer[]): boolean {
+    if (reply.kind === 'own') return false;
+    const limited = this.#limit.take(reply, part);
+    const kept = limited ? limited.record : part;
+    if (kept) this.#record(reply, kept.bytes, kept.rows);
+    const permit = reply.kind === 'answer' ? reply.permit : undefined;
+    if (limited) {
+      for (const bytes of limited.release)
+        answers.push({ bytes, ready: reply.kind === 'ready' && bytes === part.bytes, permit });
+      return false;
+    }
     if (reply.kind === 'replaced') answers.push({ bytes: reply.bytes, ready: false });
     else if (reply.kind !== 'layout' || !reply.askedFor)
-      answers.push({
-        bytes,
-        ready: reply.kind === 'ready',
-        permit: reply.kind === 'answer' ? reply.permit : undefined,
-      });
+      answers.push({ bytes: part.bytes, ready: reply.kind === 'ready', permit });
+    return reply.kind !== 'replaced';
   }
 
   /** What a message answers; an answer to a query of the lane's own is taken here. */
@@ -183,6 +200,15 @@ const tooLong = new ChaperoneError(
   'protocol-violation',
   'the backend sent a message that is too large',
 );
+
+/** What goes on of a message whose beginning did not pass. */
+const swallowed: Reply = { kind: 'replaced', bytes: Buffer.alloc(0) };
+
+function partOf(piece: Exclude<Piece, { kind: 'oversized' }>): Part {
+  const { kind, tag } = piece;
+  const bytes = 'frame' in piece ? piece.frame : piece.bytes;
+  return { kind, tag, bytes, rows: kind === 'run' ? piece.ended : 0 };
+}
 
 function withoutEnd(reply: Reply): Reply {
   return reply.kind === 'answer' ? { kind: 'answer', permit: reply.permit } : reply;

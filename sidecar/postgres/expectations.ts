@@ -1,3 +1,4 @@
+import type { Over } from '#core/policy/budget.ts';
 import type { Permit } from '../gate.ts';
 import type { Expected } from './items.ts';
 
@@ -11,6 +12,29 @@ export class Expectations {
 
   get head(): Expected | undefined {
     return this.#queue[0];
+  }
+
+  /**
+   * Whether an operation may be running. Which one does is not known before the next Sync: the backend keeps replies back
+   * up to there.
+   */
+  mayRun(permit: Permit): boolean {
+    return this.#segment().some((expected) => 'permit' in expected && expected.permit === permit);
+  }
+
+  /** The first of those that may be running, and have done so for too long. */
+  overdue(): { readonly permit: Permit; readonly over: Over } | undefined {
+    for (const expected of this.#segment()) {
+      const permit = 'permit' in expected ? expected.permit : undefined;
+      const over = permit?.use?.overdue();
+      if (permit && over) return { permit, over };
+    }
+    return undefined;
+  }
+
+  #segment(): readonly Expected[] {
+    const end = this.#queue.findIndex(({ kind }) => kind === 'sync' || kind === 'query');
+    return end < 0 ? this.#queue : this.#queue.slice(0, end + 1);
   }
 
   push(expected: Expected): void {

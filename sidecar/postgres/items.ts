@@ -76,6 +76,8 @@ export interface Refused {
   readonly simple: boolean;
   /** Whether the unnamed statement goes with it, as it does with a Query or a Parse that fails. */
   readonly drops?: boolean;
+  /** Data of a COPY. */
+  readonly data?: boolean;
   readonly refusal: Refusal;
 }
 
@@ -124,7 +126,7 @@ export type Expected =
   /** A Sync of ours behind a query of ours, whose ReadyForQuery nobody else awaits. */
   | { readonly kind: 'own-sync' }
   /** An Execute that must fail: its error becomes the refusal, so that the transaction fails as for any error. */
-  | { readonly kind: 'poison'; readonly error: Buffer };
+  | { readonly kind: 'poison'; readonly error: Buffer; readonly code: Refusal['code'] };
 
 /** What a backend's message means to us, and what becomes of it. */
 export type Reply =

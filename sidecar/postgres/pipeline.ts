@@ -1,6 +1,7 @@
 import type { Outcome } from '#core/operation.ts';
 import {
   BackendTag,
+  buildErrorResponse,
   buildReadyForQuery,
   parseReadyForQuery,
   tryParseErrorCode,
@@ -41,6 +42,12 @@ type Segment =
   | 'skipping' // after an error: dropped, as the backend would
   | 'skipping-here'; // refused before anything went up: the Sync is answered here as well
 
+const aborted = buildErrorResponse({
+  severity: 'ERROR',
+  code: '25P02',
+  message: 'current transaction is aborted, commands ignored until end of transaction block',
+});
+
 export class Pipeline {
   readonly #expected = new Expectations();
   readonly #portals = new Portals();
@@ -59,9 +66,9 @@ export class Pipeline {
     return this.#expected.size === 0;
   }
 
-  /** How many replies are still to come. */
-  get outstanding(): number {
-    return this.#expected.size;
+  /** The replies that are still to come. */
+  get expected(): Pick<Expectations, 'size' | 'mayRun' | 'overdue'> {
+    return this.#expected;
   }
 
   /** The transaction that the backend was in at its last ReadyForQuery. */
@@ -248,7 +255,8 @@ export class Pipeline {
   #duringCopy(item: Exclude<Item, { kind: Passing }>): readonly Effect[] {
     if (item.kind === 'sync') this.#doubtfulSyncs += 1;
     if (item.kind === 'sync' || item.kind === 'flush') return [control(item.kind, item.frame)];
-    if (item.kind === 'refused') return [this.#copyIn.fail(`chaperone: ${item.refusal.message}`)];
+    if (item.kind === 'refused' && item.data === true)
+      return [this.#copyIn.fail(`chaperone: ${item.refusal.message}`)];
     this.#copyIn.end();
     return this.#take(item);
   }
@@ -381,7 +389,11 @@ export class Pipeline {
     const alone = this.#expected.ownAlone;
     if (!this.#expected.dropUntilSync(permit)) this.#segment = 'skipping';
     if (alone) return { kind: 'own', query: undefined };
-    if (head.kind === 'poison') return { kind: 'replaced', bytes: head.error };
+    if (head.kind === 'poison') {
+      // In a transaction that has failed PostgreSQL says so of any statement that it can take at all.
+      const saysSo = this.#status === 'E' && head.code !== 'audit-unavailable';
+      return { kind: 'replaced', bytes: saysSo ? aborted : head.error };
+    }
     if (permit) return { kind: 'answer', permit, ends: outcome };
     return { kind: 'aside', channel: 'message' };
   }

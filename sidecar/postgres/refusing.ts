@@ -24,12 +24,12 @@ export function refuse(
     return [answer, own('own-close'), own('own-sync')];
   }
   if (simple) {
-    expected.push({ kind: 'poison', error });
+    expected.push({ kind: 'poison', error, code: refusal.code });
     expected.push({ kind: 'sync' });
     return [own('poison-query')]; // which takes the unnamed statement away itself
   }
   if (drops) expected.push({ kind: 'own-close' });
-  expected.push({ kind: 'poison', error });
+  expected.push({ kind: 'poison', error, code: refusal.code });
   return drops ? [own('own-close'), own('poison')] : [own('poison')];
 }
 

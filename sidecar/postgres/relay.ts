@@ -1,12 +1,13 @@
 import type { Duplex } from 'node:stream';
 import { ChaperoneError } from '#core/errors.ts';
-import type { RecordRef } from '#core/operation.ts';
+import type { RecordRef, Refusal } from '#core/operation.ts';
 import type { EndReason } from '#core/record/kinds.ts';
 import type { Session } from '../lane.ts';
 import type { Stop } from '../ready.ts';
 import { unrecordable } from '../spool/writer.ts';
 import { Answers } from './answers.ts';
 import { Intake, type Phase } from './intake.ts';
+import { Interruption } from './interruption.ts';
 import { LookAhead } from './look-ahead.ts';
 import { PostgresOutlet } from './outlet.ts';
 import type { Effect, Item } from './items.ts';
@@ -32,6 +33,26 @@ export interface RelayOptions {
   readonly reader?: Reader;
 }
 
+const overLimit: Refusal = { code: 'limit', message: 'a limit has ended this' };
+const unending: Stop = {
+  refusal: {
+    code: 'session-ended',
+    message: 'a request met a limit, and the backend did not end it',
+    hint: 'Connect again.',
+  },
+  reason: 'limit',
+};
+
+// The agent has read an error already and sends no data, and the COPY has taken its Sync: neither would ever end.
+const copyUnseen: Stop = {
+  refusal: {
+    code: 'session-ended',
+    message: 'a COPY takes data behind an answer that was cut for a limit',
+    hint: 'Connect again, and send a COPY on its own.',
+  },
+  reason: 'limit',
+};
+
 const betweenAnswers = { inside: false, idle: true };
 
 /** Carries one logged-in connection to its end: agent → admission → spool → pipeline → backend, and the answers back. */
@@ -44,6 +65,7 @@ export class Relay {
   readonly #outlet: PostgresOutlet;
   readonly #release: ReleaseQueue;
   readonly #stopping: Stopping;
+  readonly #interruption: Interruption;
   readonly #sendCancel: () => Promise<void>;
   readonly #isCleared: (record: RecordRef) => boolean;
   readonly #answers: Answers;
@@ -68,6 +90,11 @@ export class Relay {
     this.#stopping = new Stopping({
       cancel: () => this.cancel(),
       cut: (stop) => this.#endWith(stop),
+    });
+    this.#interruption = new Interruption({
+      runs: (permit) => this.#pipeline.expected.mayRun(permit),
+      cancel: () => this.#interrupt(),
+      cut: () => this.#endWith(unending),
     });
     this.#intake = new Intake({
       session,
@@ -102,6 +129,23 @@ export class Relay {
     if (!this.#pipeline.idle) this.#intake.waitForCancel(this.#sendCancel());
   }
 
+  /** Cancels what is more than it may be. A backend that awaits data of the agent's reads them whatever is cancelled. */
+  #interrupt(): void {
+    if (!this.#pipeline.copyIn || this.#pipeline.inside) return this.cancel();
+    return this.#guard(() => {
+      const refused = { kind: 'refused', simple: false, refusal: overLimit } as const;
+      this.#perform(this.#pipeline.forward(refused));
+      this.#outlet.flush();
+    });
+  }
+
+  #overdue(): void {
+    const found = this.#pipeline.expected.overdue();
+    if (!found) return;
+    this.#answers.limit.cancels(found.permit, found.over);
+    this.#interruption.begin(found.permit);
+  }
+
   get #phase(): Phase {
     if (this.#reason !== undefined || this.#stopping.cancelling) return 'over';
     return this.#stopping.stop ? 'finishing' : 'open';
@@ -121,6 +165,7 @@ export class Relay {
     this.#upstream.on('end', () => this.#upstreamEnd());
     this.#upstream.on('drain', () => this.#progress());
     this.#upstream.on('close', () => this.#upstreamClose());
+    this.#session.onOverdue(() => this.#overdue());
     const { signal, urgent } = this.#session;
     const stopped = ({ target }: Pick<Event, 'target'>): void => {
       if (target instanceof AbortSignal) this.#stop(target.reason as Stop); // the only reason a session aborts with
@@ -136,6 +181,7 @@ export class Relay {
     if (this.#upstream.closed) this.#upstreamClose();
     await this.#over.promise;
     this.#stopping.end();
+    this.#interruption.end();
     await this.#intake.end(); // what was admitted and is not forwarded any more ends before the session does
     for (const target of [signal, urgent]) target.removeEventListener('abort', stopped);
     this.#pipeline.abandon();
@@ -185,7 +231,7 @@ export class Relay {
     if (this.#phase === 'over') return false;
     return (
       this.#intake.holding ||
-      this.#intake.items + this.#pipeline.outstanding > maxOutstanding ||
+      this.#intake.items + this.#pipeline.expected.size > maxOutstanding ||
       this.#intake.bytes > highWaterBytes ||
       this.#upstream.writableLength > highWaterBytes ||
       this.#release.backlogBytes > highWaterBytes // answers of our own, to an agent that does not read
@@ -243,6 +289,9 @@ export class Relay {
     if (this.#upstream.destroyed) return; // what was buffered still comes, and nothing may follow our last word
     const ready = this.#answers.push(chunk);
     if (ready && !this.#pipeline.idle) this.#stopping.goesOn();
+    const { limit } = this.#answers;
+    if (limit.running) this.#interruption.begin(limit.running);
+    else if (limit.withholding && this.#pipeline.copyIn) this.#endWith(copyUnseen);
     this.#intake.resume();
     this.#endUpstream();
     this.#progress();
@@ -254,7 +303,10 @@ export class Relay {
    */
   #progress(): void {
     const { stop } = this.#stopping;
-    if (stop && this.#pipeline.idle && this.#intake.empty) this.#endWith(stop);
+    if (this.#pipeline.idle && this.#intake.empty) {
+      this.#session.rest();
+      if (stop) this.#endWith(stop);
+    }
     this.#takeAhead();
     if (this.#ahead.bytes > highWaterBytes) this.#agent.pause();
     else if (this.#agent.isPaused()) this.#agent.resume();

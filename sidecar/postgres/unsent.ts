@@ -12,7 +12,8 @@ export function unlessCleared(
   if (named && (!('permit' in item) || isCleared(item.permit.ref))) return item;
   dropUnsent([item]);
   const simple = item.kind === 'query' || item.kind === 'function-call';
-  return { kind: 'refused', simple, refusal };
+  const data = item.kind === 'copy-data' || item.kind === 'copy-end';
+  return { kind: 'refused', simple, data, refusal };
 }
 
 /** Ends the operations of items that will not go up. */

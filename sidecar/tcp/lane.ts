@@ -106,8 +106,9 @@ async function relay(
   };
   const counted = new Transform({
     transform(chunk: Buffer, _encoding, done) {
-      permit.count(0, chunk.length);
-      done(null, chunk);
+      const refusal = permit.count(0, chunk.length);
+      if (refusal) done(new ChaperoneError(refusal.code, refusal.message));
+      else done(null, chunk);
     },
   });
   const both = Promise.all([up(), pipeline(upstream, counted, agent, { signal })]);

@@ -11,8 +11,8 @@ import { projectDirectory } from '../../cli/instance.ts';
 import type { RecordedVerdict } from '#core/record/kinds.ts';
 import type { TranscriptLine } from '#core/record/transcript.ts';
 import { csvRow, jsonLine, statementRows, type StatementRow } from '../../cli/statements.ts';
+import { parseTime } from '../../cli/time-words.ts';
 import { describe as describeLine } from '../../cli/show.ts';
-import { parseSince } from '../../cli/sessions.ts';
 import { printable, table } from '../../cli/terminal.ts';
 import { readConfig as readCollectorConfig } from '../../collector/config.ts';
 import { readConfig as readSidecarConfig } from '../../sidecar/config.ts';
@@ -63,6 +63,32 @@ describe('the command line', () => {
     [['hold', 'on', '--who', 'x'], 2, /need --who and --why/],
     [['token', '--data', '/nonexistent'], 1, /nothing runs on/],
     [['sql', 'two', 'statements'], 2, /quote the statement/],
+    [['sessions', '--as-expectation'], 2, /--as-expectation is for sessions show/],
+    [['explain'], 2, /needs SQL, or the id of a session/],
+    [['explain', 'SELECT', '1'], 2, /quote the SQL/],
+    [['explain', 'SELECT 1'], 2, /without --as, explain takes the id of a session/],
+    [['explain', 'SELECT 1', '--backend', 'x'], 2, /needs --as for SQL/],
+    [['explain', 'SELECT 1', '--as', 'x'], 2, /needs --backend/],
+    [['explain', 'SELECT 1', '--as', ',x', '--backend', 'x'], 2, /--as: want USER/],
+    [
+      ['explain', 'SELECT 1', '--as', 'x', '--backend', 'x', '--config', 'x', '--labels', 'x'],
+      2,
+      /--labels: got "x"/,
+    ],
+    [
+      ['explain', 'SELECT 1', '--as', 'x', '--backend', 'x', '--config', '/nonexistent'],
+      1,
+      /cannot be read: is it a directory/,
+    ],
+    [['explain', '01a20f9b', '--data', '/nonexistent'], 1, /nothing runs on/],
+    [['replay'], 2, /needs one directory of policies/],
+    [['replay', 'x', '--since', 'soon'], 2, /--since: got "soon"/],
+    [['replay', 'x', '--until', 'soon'], 2, /--until: got "soon"/],
+    [['replay', 'x', '--session', 'y', '--since', '1d'], 2, /--session takes no --since/],
+    [['replay', 'x', '--expect', 'y', '--since', '1d'], 2, /--expect takes the place/],
+    [['replay', 'x', '--expect', '/nonexistent'], 2, /\/nonexistent cannot be read/],
+    [['suggest', 'x'], 2, /takes no argument/],
+    [['suggest', '--since', 'soon'], 2, /--since: got "soon"/],
   ];
   for (const [args, code, message] of wrong) {
     test(`says what is wrong with "${args.join(' ')}" in a sentence`, async () => {
@@ -125,10 +151,10 @@ describe('the command line', () => {
 
   test('reads times of people', () => {
     const now = Date.parse('2026-01-08T00:00:00Z');
-    assert.equal(parseSince('7d', now), '2026-01-01T00:00:00.000Z');
-    assert.equal(parseSince('15m', now), '2026-01-07T23:45:00.000Z');
-    assert.equal(parseSince('2026-01-01', now), '2026-01-01T00:00:00.000Z');
-    assert.throws(() => parseSince('soon', now), /--since/);
+    assert.equal(parseTime('7d', now), '2026-01-01T00:00:00.000Z');
+    assert.equal(parseTime('15m', now), '2026-01-07T23:45:00.000Z');
+    assert.equal(parseTime('2026-01-01', now), '2026-01-01T00:00:00.000Z');
+    assert.throws(() => parseTime('soon', now), /--since/);
   });
 });
 

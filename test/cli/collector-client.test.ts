@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { ChaperoneError } from '#core/errors.ts';
 import { createLocalCa } from '../../cli/dev/certificates.ts';
 import { CollectorClient } from '../../cli/collector-client.ts';
-import { explain } from '../../cli/explain.ts';
+import { sentenceOf } from '../../cli/error-sentence.ts';
 import { instanceFile, projectDirectory, type Instance } from '../../cli/instance.ts';
 import { instanceOf, startCollectors, type Collectors } from '../support/collectors.ts';
 import { honestLog, sessions } from '../support/logs.ts';
@@ -160,5 +160,5 @@ describe('a collector, from the command line', () => {
 
 function explained(error: unknown): string {
   assert.ok(error instanceof ChaperoneError);
-  return explain(error);
+  return sentenceOf(error);
 }

@@ -80,6 +80,8 @@ const messages: Readonly<Record<string, Buffer>> = {
   'copy fail': buildCopyFail('given up'),
   'call a function': call(1396 /* abs(int8) */, Buffer.from('fffffffffffffffe', 'hex')),
   'call no function': call(1, Buffer.alloc(4)),
+  'parse a refusal': parse('', 'SELECT * FROM forbidden'),
+  'query a refusal': buildQuery('SELECT * FROM forbidden'),
   begin: buildQuery('BEGIN'),
   commit: buildQuery('COMMIT'),
   rollback: buildQuery('ROLLBACK'),
@@ -96,7 +98,7 @@ const sleepers: readonly (readonly Buffer[])[] = [
 /** A script that PostgreSQL and a gateway must answer alike. */
 function script(random: Random): string[] {
   const names = Object.keys(messages).filter(
-    (name) => !/^execute$|one row|portal|^copy/.test(name),
+    (name) => !/^execute$|one row|portal|^copy|refusal/.test(name),
   );
   const chosen: string[] = [];
   for (let length = 1 + random.below(8); length > 0; length -= 1) {
@@ -142,6 +144,13 @@ function allowByRules(config: string): void {
           },
           action: 'Allow',
         },
+        {
+          name: 'forbidden',
+          backends: ['through'],
+          anySubject: true,
+          postgres: { tables: [{ name: 'forbidden' }] },
+          action: 'Deny',
+        },
       ],
     },
   };
@@ -149,14 +158,14 @@ function allowByRules(config: string): void {
 }
 
 const modes = [
-  { name: 'pipelines that nobody asks about', prepare: () => undefined, seed: 0 },
-  { name: 'pipelines that are allowed by rules', prepare: allowByRules, seed: 100 },
+  { name: 'pipelines that nobody asks about', prepare: () => undefined, seed: 0, rules: false },
+  { name: 'pipelines that are allowed by rules', prepare: allowByRules, seed: 100, rules: true },
 ] as const;
 
-for (const { name, prepare, seed } of modes) describe(name, () => testPipelines(prepare, seed));
+for (const mode of modes) describe(mode.name, () => testPipelines(mode));
 
 /** `seed` makes other scripts of each. */
-function testPipelines(prepare: (config: string) => void, seed: number): void {
+function testPipelines({ prepare, seed, rules }: (typeof modes)[number]): void {
   let server: BackendServer;
   let through: Through;
   let admin: Client;
@@ -175,6 +184,10 @@ function testPipelines(prepare: (config: string) => void, seed: number): void {
       CREATE TABLE items AS SELECT id, 'item ' || id AS name FROM generate_series(1, 5) AS id`);
     await client.end();
     await admin.query('CREATE DATABASE through TEMPLATE direct'); // with the same OIDs
+    const gated = new Client({ ...asAdmin, database: 'through' });
+    await gated.connect();
+    await gated.query("CREATE TABLE forbidden AS SELECT 'seen' AS secret"); // of which the other server knows nothing
+    await gated.end();
   });
   after(async () => {
     clients?.direct.destroy();
@@ -220,6 +233,35 @@ function testPipelines(prepare: (config: string) => void, seed: number): void {
       assert.deepEqual(await finish(gated), wanted, `round ${round}: ${names.join(', ')}`);
     }
   });
+
+  /** A refusal, and the mistake that stands in its place where nobody refuses. */
+  const withoutReason = (answer: string): string =>
+    /^E .*\|M\|(relation "forbidden" does not exist|chaperone: denied by)/.test(answer)
+      ? 'E refused'
+      : answer;
+
+  test(
+    'with a refused statement at any place go on as after any error',
+    { skip: !rules },
+    async () => {
+      const random = new Random(seed + 8);
+      let refused = 0;
+      for (let round = 0; round < scaled(300); round += 1) {
+        const names = script(random).slice(0, 7);
+        for (let place = 0; place <= names.length; place += 1) {
+          const refusal = random.pick(['parse a refusal', 'query a refusal']);
+          const around = names.toSpliced(place, 0, refusal);
+          const { direct, through: gated } = await both();
+          for (const client of [direct, gated]) client.send(...framesOf(around));
+          const wanted = (await finish(direct)).map(withoutReason);
+          const what = `round ${round}: ${around.join(', ')}`;
+          assert.deepEqual((await finish(gated)).map(withoutReason), wanted, what);
+          if (wanted.includes('E refused')) refused += 1;
+        }
+      }
+      assert.ok(refused > scaled(300), `${refused} were refused`);
+    },
+  );
 
   test('that are cancelled at any place are answered as PostgreSQL answers them', async () => {
     const random = new Random(seed + 5);

@@ -63,6 +63,19 @@ describe('one query, end to end', () => {
     assert.match(story, /ERROR 42P01: relation "customer" does not exist/);
   });
 
+  test('the demo ends with a refusal, a line that gets one, and a line that says why', async () => {
+    const story = instance.output;
+    assert.match(story, /asked for social security numbers, and read: .*denied by AuditPolicy\/local\/shop, rule no-ssn/); // prettier-ignore
+    const [, why = ''] = /npx chaperone (explain [0-9a-f-]+) /.exec(story) ?? [];
+    const explained = chaperone(...why.split(' '));
+    await assert.rejects(explained, { code: 5, stdout: /Read on public\.customers +\| stopped by no-ssn/ }); // prettier-ignore
+    const [, as = '', sql = ''] = /npx chaperone sql --as (\S+) "(.*)"/.exec(story) ?? [];
+    const refused = chaperone('sql', '--as', as, sql);
+    await assert.rejects(refused, { code: 1, stderr: /rule no-ssn[^]*sees why with: chaperone explain/ }); // prettier-ignore
+    assert.match(await chaperone('sql', '--as', 'ada', sql), /ssn/);
+    assert.match(await chaperone('sql', '--as', as, 'SELECT name FROM customers LIMIT 1'), /SELECT 1/); // prettier-ignore
+  });
+
   test('psql reads through the sidecar, and sessions show prints the rows that were read', async () => {
     assert.equal(
       await psql(['SELECT id, city FROM customers WHERE id < 3 ORDER BY id']),

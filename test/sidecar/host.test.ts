@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import pino from 'pino';
 import { isRefusal } from '#core/operation.ts';
+import { combine } from '#core/policy/combine.ts';
 import { parseResource } from '#core/policy/parse.ts';
 import { resolve } from '#core/policy/resolve.ts';
+import { noLimits } from '#core/policy/rules.ts';
 import { createLocalCa } from '../../cli/dev/certificates.ts';
 import type { SidecarConfig } from '../../sidecar/config.ts';
 import { Credentials } from '../../sidecar/credentials.ts';
@@ -86,6 +88,33 @@ describe('what a host refuses', () => {
       host.drain();
     });
   }
+
+  test('with too-many-sessions is recorded as a login is, until a session ends', async () => {
+    using spool = openSpool();
+    const { host, bundle } = await startHost(spool, 10);
+    const { who, target } = openSession(spool.writer);
+    assert.ok(bundle?.policy);
+    const backends = new Map([[target.backend.name, target.backend]]);
+    const [policy] = bundle.policy.policies;
+    assert.ok(policy);
+    const limits = { ...noLimits, sessions: 1 };
+    const enforcing = { ...policy, spec: { ...policy.spec, mode: 'Enforce', limits } } as const;
+    host.apply({ ...bundle, backends, policy: combine([enforcing]) });
+    const first = await host.open(who, target);
+    assert.ok(!isRefusal(first));
+    const second = await host.open(who, target);
+    assert.equal(isRefusal(second) && second.code, 'too-many-sessions');
+    await spool.writer.turn();
+    assert.deepEqual(
+      spool.frames().flatMap(({ header }) => (header.kind === 'auth.failed' ? [header.reason] : [])), // prettier-ignore
+      ['session limit'],
+    );
+    first.end('agent-closed');
+    const third = await host.open(who, target);
+    assert.ok(!isRefusal(third));
+    third.end('agent-closed');
+    host.drain();
+  });
 
   test('when its backend was withdrawn while the login went on', async () => {
     using spool = openSpool();

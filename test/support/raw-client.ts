@@ -11,6 +11,8 @@ export interface RawLogin {
   readonly user: string;
   readonly database: string;
   readonly password: string;
+  /** Further parameters of the startup message. */
+  readonly parameters?: Readonly<Record<string, string>>;
 }
 
 const timeoutMs = 15_000;
@@ -47,7 +49,8 @@ export class RawClient {
     });
     await once(socket, 'connect');
     const client = new RawClient(login, socket);
-    const parameters = new Map([['user', login.user], ['database', login.database]]); // prettier-ignore
+    const { user, database } = login;
+    const parameters = new Map(Object.entries({ user, database, ...login.parameters }));
     socket.write(buildStartup(parameters));
     socket.write(buildPassword(login.password));
     const greeting = await client.read((answer) => answer.startsWith('Z'));

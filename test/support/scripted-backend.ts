@@ -135,8 +135,9 @@ export class ScriptedBackend {
       return [ready];
     }
     if (this.#skipping) return [];
-    const unknownPortal = tag === FrontendTag.Execute && body.includes('chaperone_');
-    if (unknownPortal || this.#random.below(12) === 0) return this.#fail(tag);
+    const mayNameUnknown = tag === FrontendTag.Execute || tag === FrontendTag.Query;
+    const namesUnknown = mayNameUnknown && body.includes('chaperone_');
+    if (namesUnknown || this.#random.below(12) === 0) return this.#fail(tag);
     switch (tag) {
       case FrontendTag.Query:
         return this.#query();

@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseFrames, type Frame } from '#core/record/frame.ts';
+import { isRefusal } from '#core/operation.ts';
 import { compilePolicies, type CompiledPolicies } from '#core/policy/compile.ts';
 import { parseResource } from '#core/policy/parse.ts';
 import { resolve, type Bundle, type ResolvedBackend } from '#core/policy/resolve.ts';
@@ -9,6 +10,7 @@ import { Clearance, type Commits } from '../../sidecar/clearance.ts';
 import { LiveSession, createSessionId } from '../../sidecar/session.ts';
 import { createClock } from '../../sidecar/spool/clock.ts';
 import { segmentBytes } from '../../sidecar/spool/segment.ts';
+import { limitsOf, Usage } from '../../sidecar/usage.ts';
 import { SpoolWriter, type WriterOptions } from '../../sidecar/spool/writer.ts';
 
 /** A real spool in a directory of its own. */
@@ -85,6 +87,9 @@ export function openSession(
   if (!bundle) throw new Error('the test has a wrong policy');
   const current: Bundle = bundle;
   const compiled = compilePolicies(current);
+  const limits = limitsOf(current.policy);
+  const use = new Usage().open('b', limits);
+  if (isRefusal(use)) throw new Error('the test has no room for a session');
   return new LiveSession({
     writer,
     clearance: new Clearance({ writer, commits: neverNeeded, delivery: () => 'Spool' }),
@@ -105,6 +110,8 @@ export function openSession(
       server: { address: '127.0.0.1', port: 3 },
     },
     login: undefined,
+    use,
+    limits: () => limits,
     onEnd: () => undefined,
     onVerdict: more.onVerdict ?? (() => undefined),
   });

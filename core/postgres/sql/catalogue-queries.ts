@@ -33,7 +33,15 @@ export const beginCatalogue =
 
 /** Schemas of relations and functions: TOAST's are left out, other sessions' temporary ones are one. */
 const schemaOf = "case when n.nspname like 'pg\\_temp\\_%' then 'pg_temp' else n.nspname end";
+/** Of functions that are an extension's. */
 const computesOnly = "p.provolatile <> 'v' and l.lanname in ('c', 'internal')";
+
+/**
+ * Believed of PostgreSQL's own functions and of those in C (pg_language 12 and 13): whoever writes another may have it call
+ * what changes things, and say that it is immutable.
+ */
+const volatilityOf = (p: 't' | 'p'): string =>
+  `case when ${p}.oid < 16384 or ${p}.prolang in (12, 13) then ${p}.provolatile::pg_catalog.text else 'v' end`;
 const named = "n.nspname not like 'pg\\_toast%'";
 
 /**
@@ -124,10 +132,10 @@ function queriesFrom(least: number): Readonly<Record<CatalogueQuery, string>> {
     // whether one of them can be called with a row alone, and whether somebody made one of them.
     functions: `
     select ${schemaOf}, p.proname, pg_catalog.max(coalesce((
-      select pg_catalog.max(t.provolatile::pg_catalog.text) from pg_catalog.pg_aggregate a
+      select pg_catalog.max(${volatilityOf('t')}) from pg_catalog.pg_aggregate a
         join pg_catalog.pg_proc t on t.oid in (a.aggtransfn, a.aggfinalfn)
       where a.aggfnoid = p.oid
-    ), p.provolatile::pg_catalog.text)),
+    ), ${volatilityOf('p')})),
       pg_catalog.bool_or(p.pronargs - p.pronargdefaults <= 1 and exists (
         select from pg_catalog.pg_type a where a.oid = p.proargtypes[0] and a.typtype in ('c', 'd', 'p')
       )),

@@ -116,7 +116,10 @@ export class Catalogue {
     return this.#relations.get(schema)?.get(name) ?? nothing;
   }
 
-  /** The worst volatility of the functions with a name; undefined where there is none. */
+  /**
+   * The worst volatility of the functions with a name; undefined where there is none. Volatile is also what is neither
+   * PostgreSQL's own nor written in C: what says that it is immutable may call what is not.
+   */
   volatility(schema: string, name: string): Volatility | undefined {
     return this.#functions.get(schema)?.get(name);
   }

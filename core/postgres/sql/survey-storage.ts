@@ -18,7 +18,8 @@ export const storageStatements: Handlers<StatementHandler> = {
       addColumns(walker.relation(relation, isFrom ? 'Write' : 'Read'), fields, 'attlist');
     } else walker.statement(fields['query'], scope);
     walker.walk([fields['whereClause'], fields['options']], new Scope());
-    if (isFile) draft.readOnly = false;
+    if (target === 'File') draft.readOnly = false;
+    if (target === 'Program') draft.opaque(); // a text for a shell
   },
 
   TruncateStmt(fields, _, walker) {

@@ -12,7 +12,6 @@ import {
   tryKind,
 } from './tree.ts';
 
-/** Statements that define tables, and what belongs to them. */
 /** Of ALTER TABLE: by these another table's rows come or go under a name. */
 const movingCommands: ReadonlySet<string> = new Set([
   'AT_AddInherit',
@@ -21,6 +20,7 @@ const movingCommands: ReadonlySet<string> = new Set([
   'AT_DetachPartition',
 ]);
 
+/** Statements that define tables, and what belongs to them. */
 export const tableStatements: Handlers<StatementHandler> = {
   CreateStmt(fields, _, walker) {
     walker.draft.command('CREATE TABLE');

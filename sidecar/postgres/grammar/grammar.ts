@@ -1,3 +1,5 @@
+import { isPromise } from 'node:util/types';
+import { generalForm } from './general-form.ts';
 import { GrammarThread, type GrammarThreadOptions, type Outcome } from './grammar-thread.ts';
 import { ReadingCache } from './reading-cache.ts';
 import { unreadable, type Reading } from './reading.ts';
@@ -43,6 +45,16 @@ export class Grammar {
 
   /** Reads a text, at once where it was read before. `session` is whose it is, and stands for it by its identity. */
   read(text: string, session?: object): Reading | Promise<Reading> {
+    const general = generalForm(text);
+    if (general === undefined || general === text) return this.#read(text, session);
+    const reading = this.#read(general, session);
+    // A mistake is told in the text's own words.
+    const own = (read: Reading): Reading | Promise<Reading> =>
+      read.kind === 'survey' ? read : this.#read(text, session);
+    return isPromise(reading) ? reading.then(own) : own(reading);
+  }
+
+  #read(text: string, session: object | undefined): Reading | Promise<Reading> {
     if (this.#stopped) return unreadable('stopped');
     if (text.length > maxTextBytes || Buffer.byteLength(text) > maxTextBytes) {
       return unreadable('too long');

@@ -95,6 +95,59 @@ describe('requests', () => {
     begun(b.begin(limits, 1, 4));
   });
 
+  test('that rest hold no place, have all the time, and have to find a place to go on', () => {
+    const use = new BackendUse();
+    const limits = limit({ concurrentRequests: 1, requestDurationMs: 100, idleMs: 1_000 });
+    const [a, b] = [opened(use), opened(use)];
+    const first = begun(a.begin(limits, 1, 0));
+    a.rest(60);
+    assert.equal(a.dueMs(limits), 1_060);
+    assert.equal(first.overdue(limits, 500), undefined);
+    const second = begun(b.begin(limits, 1, 70));
+    assert.equal(overOf(first.resume(limits, 80)), 'concurrentRequests');
+    second.end(90);
+    assert.equal(first.resume(limits, 1_000), undefined);
+    assert.equal(first.resume(limits, 1_010), undefined); // it runs already
+    assert.equal(overOf(b.begin(limits, 1, 1_010)), 'concurrentRequests');
+    assert.equal(a.dueMs(limits), 1_040); // 60 of its 100 ms have passed
+    assert.equal(overOf(first.overdue(limits, 1_040)), 'requestDurationMs');
+    a.close(1_050);
+    begun(b.begin(limits, 1, 1_060));
+  });
+
+  test('that rest and end give nothing back twice', () => {
+    const use = new BackendUse();
+    const limits = limit({ concurrentRequests: 1 });
+    const session = opened(use);
+    const first = begun(session.begin(limits, 1, 0));
+    session.rest(1);
+    session.rest(2);
+    first.end(3);
+    assert.equal(first.resume(limits, 4), undefined); // what has ended takes no place
+    begun(session.begin(limits, 1, 5));
+    assert.equal(overOf(session.begin(limits, 1, 5)), 'concurrentRequests');
+  });
+
+  test('that rest may not go on when nothing is left for their answers', () => {
+    const session = opened(new BackendUse());
+    const limits = limit({ rowsPerSession: 5 });
+    const request = begun(session.begin(limits, 1, 0));
+    assert.equal(request.answer(limits, 5, 5, 0), undefined);
+    session.rest(1);
+    assert.equal(overOf(request.resume(limits, 2)), 'rowsPerSession');
+  });
+
+  test('have the room that the least of their limits leaves', () => {
+    const session = opened(new BackendUse());
+    const limits = limit({ rowsPerRequest: 10, rowsPerHour: 15, bytesPerSession: 100 });
+    begun(session.begin(limits, 1, 0)).answer(limits, 9, 60, 0);
+    const request = begun(session.begin(limits, 1, 0));
+    assert.deepEqual(request.room(limits, 0), { rows: 6, bytes: 40 });
+    assert.equal(request.exceeds(limits, { rows: 6, bytes: 40 }, 0), undefined);
+    assert.equal(overOf(request.exceeds(limits, { rows: 7, bytes: 0 }, 0)), 'rowsPerHour');
+    assert.equal(overOf(request.exceeds(limits, { rows: 0, bytes: 41 }, 0)), 'bytesPerSession');
+  });
+
   test('stop at their rows or bytes, with the piece that is too much', () => {
     const session = opened(new BackendUse());
     const limits = limit({ rowsPerRequest: 10, bytesPerRequest: 100 });

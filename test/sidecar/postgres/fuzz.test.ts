@@ -83,6 +83,10 @@ const judged: ReadonlySet<number> = new Set([
   FrontendTag.FunctionCall,
 ]);
 
+/** What the lane makes the backend fail by: of the agent's it holds nothing. */
+const isOwn = (content: Buffer): boolean =>
+  /^CLOSE chaperone_[0-9a-f]{32}$/.test(content.toString('latin1'));
+
 /** Whatever reached the backend is what a record says that was in the spool by then, in the order of the records. */
 function assertRecordedFirst(
   relayed: Relayed,
@@ -96,7 +100,7 @@ function assertRecordedFirst(
   for (const { tag, body, spooled } of relayed.toBackend) {
     if (!judged.has(tag)) continue;
     const content = tag === FrontendTag.Query ? body.subarray(0, -1) : body;
-    if (content.length === 0) continue;
+    if (content.length === 0 || isOwn(content)) continue;
     const found = records.findIndex(
       ({ payload }, index) => index >= next && payload.equals(content.subarray(0, 65_536)),
     );

@@ -152,15 +152,11 @@ describe('Pipeline', () => {
       'P B R E S',
       ['P', 'B', 'poison', 'S'],
     ],
-    [
-      'makes the backend fail for a refused Query behind others',
-      'Q r',
-      ['Q', 'poison', 'own-sync'],
-    ],
+    ['makes the backend fail for a refused Query behind others', 'Q r', ['Q', 'poison-query']],
     [
       'makes the backend fail for a refused Query in a transaction',
       'Q [C] [ZT] r',
-      ['Q', 'poison', 'own-sync'],
+      ['Q', 'poison-query'],
     ],
     [
       'makes the backend fail for a refused message in a transaction',

@@ -283,3 +283,55 @@ describe('a session that is stopped with time to end', () => {
     await ran;
   });
 });
+
+describe('a request that takes too long', () => {
+  const limited = {
+    mode: 'Enforce',
+    defaultAction: 'Allow',
+    identity: 'Workload',
+    limits: { requestDuration: '1ms' },
+  };
+
+  /** Starts a session whose request the backend does not answer, up to where that is too late. */
+  async function startLate(spool: TestSpool): Promise<Ends & { readonly tags: readonly string[] }> {
+    mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
+    const ends = await start(spool, duplexPair(), limited);
+    const tags = tagsAt(ends.agent);
+    ends.agent.write(buildQuery('SELECT pg_sleep(100)'));
+    while (ends.arrived.length === 0 || ends.cancels() === 0) {
+      await new Promise((resolve) => setImmediate(resolve));
+      mock.timers.tick(1); // what is too late is told by a clock that goes on
+    }
+    return { ...ends, tags };
+  }
+
+  test('is cancelled again and again, and ends its session where the backend does not end it', async (context) => {
+    context.after(() => mock.timers.reset());
+    using spool = openSpool();
+    const { agent, ran, cancels, tags } = await startLate(spool);
+    assert.equal(cancels(), 1);
+    mock.timers.tick(1_000);
+    assert.equal(cancels(), 11);
+    assert.deepEqual(tags, []);
+    mock.timers.tick(4_000);
+    while (tags.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual(tags, ['E']);
+    agent.destroy();
+    agent.end();
+    assert.equal(await ran, 'limit');
+  });
+
+  test('is not cancelled any more once it has ended, whatever it ended with', async (context) => {
+    context.after(() => mock.timers.reset());
+    using spool = openSpool();
+    const { agent, backend, ran, cancels, tags } = await startLate(spool);
+    backend.write(Buffer.concat([complete, ready]));
+    while (tags.length < 2) await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual(tags, ['C', 'Z']);
+    mock.timers.tick(10_000);
+    assert.equal(cancels(), 1);
+    agent.destroy();
+    agent.end();
+    assert.equal(await ran, 'agent-closed');
+  });
+});

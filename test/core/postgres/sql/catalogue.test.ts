@@ -32,6 +32,7 @@ const definitions = `
   create function app.any_row(anyelement, int default 1) returns text language sql stable as 'select ''x''';
   create function app.two_rows(app.orders, app.orders) returns text language sql stable as 'select ''x''';
   create function hidden.f() returns int language sql stable as 'select 1';
+  create function hidden.in_c() returns timestamptz language internal stable as 'now';
   create function app.plus(state int, x int) returns int language plpgsql volatile
     as 'begin return state + x; end';
   create aggregate app.add_up(int) (sfunc = app.plus, stype = int, initcond = '0');
@@ -178,10 +179,14 @@ for (const version of [18, 15] as const) {
     test('takes the worst of functions with one name, and of what an aggregate is made of', () => {
       assert.equal(catalogue.volatility('app', 'mask'), 'v');
       assert.equal(catalogue.volatility('app', 'add_up'), 'v');
-      assert.equal(catalogue.volatility('hidden', 'f'), 's');
+      assert.equal(catalogue.volatility('hidden', 'in_c'), 's');
       assert.equal(catalogue.volatility('pg_catalog', 'sum'), 'i');
       assert.equal(catalogue.volatility('pg_catalog', 'set_config'), 'v');
       assert.equal(catalogue.volatility('public', 'sum'), undefined);
+    });
+
+    test('believes nothing in SQL that it only reads, whatever it says', () => {
+      assert.equal(catalogue.volatility('hidden', 'f'), 'v');
     });
 
     test('knows which functions a dot may call', () => {

@@ -132,21 +132,24 @@ export const changes: readonly Row[] = [
     'COPY TO; read s.t(a b); copy To Client',
   ],
   ["copy t to '/tmp/x'", 'COPY TO; read t(*); copy To File; alters'],
-  ["copy t to program 'curl'", 'COPY TO; read t(*); copy To Program; alters'],
+  ["copy t to program 'curl'", 'COPY TO; read t(*); copy To Program; alters; catalogue; opaque'],
   ['copy t from stdin', 'COPY FROM; write t(*); copy From Client; alters'],
   [
     'copy t (a) from stdin where f(a) > 1',
     'COPY FROM; write t(a); f f; o >; copy From Client; alters',
   ],
   ["copy t from '/etc/passwd'", 'COPY FROM; write t(*); copy From File; alters'],
-  ["copy t from program 'id'", 'COPY FROM; write t(*); copy From Program; alters'],
+  [
+    "copy t from program 'id'",
+    'COPY FROM; write t(*); copy From Program; alters; catalogue; opaque',
+  ],
   [
     'copy (select a from t where b limit 3) to stdout',
     'COPY TO, SELECT; read t(a b); where; limit 3; copy To Client',
   ],
   [
     "copy (select a from t) to program 'x'",
-    'COPY TO, SELECT; read t(a); whole; copy To Program; alters',
+    'COPY TO, SELECT; read t(a); whole; copy To Program; alters; catalogue; opaque',
   ],
   [
     'copy (delete from t returning a) to stdout',

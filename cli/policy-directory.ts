@@ -1,0 +1,74 @@
+import { ChaperoneError } from '#core/errors.ts';
+import type { ResourceProblem } from '#core/control.ts';
+import type { Workload } from '#core/identity/principal.ts';
+import { compilePolicies } from '#core/policy/compile.ts';
+import type { Asked } from '#core/policy/question.ts';
+import { resolve } from '#core/policy/resolve.ts';
+import type { CredentialRef, Resource } from '#core/policy/resources.ts';
+import { parseResourceFiles, readResourceFiles } from '../sidecar/resource-files.ts';
+import { UsageError } from './command.ts';
+import { printable } from './terminal.ts';
+
+/** Options that say for which pod the policies of a directory are read: that of `npm start` where nothing is said. */
+export const podOptions = {
+  namespace: { type: 'string', default: 'local' },
+  'service-account': { type: 'string', default: 'local' },
+  labels: { type: 'string', default: 'app=local' },
+} as const;
+
+export const podUsage = `  --namespace NS, --service-account SA, --labels KEY=VALUE,…
+                  the pod that the policies of a directory are read for (default: that of "npm start")`;
+
+export interface PodValues {
+  readonly namespace: string;
+  readonly 'service-account': string;
+  readonly labels: string;
+}
+
+/** @throws UsageError. */
+export function workloadOf(values: PodValues): Workload {
+  const pairs = values.labels === '' ? [] : values.labels.split(',').map((pair) => pair.split('='));
+  const labels = new Map<string, string>();
+  for (const [key = '', value, ...more] of pairs) {
+    if (key === '' || value === undefined || more.length > 0)
+      throw new UsageError(`--labels: got "${values.labels}", want KEY=VALUE,…`);
+    labels.set(key, value);
+  }
+  const { namespace, 'service-account': serviceAccount } = values;
+  return { pod: serviceAccount, namespace, serviceAccount, labels };
+}
+
+/** Reads policies as a sidecar would, but for credentials, of which it has none. @throws ChaperoneError with every mistake. */
+export async function readPolicies(directory: string, workload: Workload): Promise<Asked> {
+  const { files, problems: unread } = await readResourceFiles(directory);
+  const { resources: located, problems } = parseResourceFiles(files);
+  refuse([...unread, ...problems]);
+  const resources = located.map(({ resource }) => resource);
+  const { bundle, problems: conflicts = [] } = resolve(
+    resources,
+    workload,
+    credentialsOf(resources),
+  );
+  refuse(conflicts.flatMap((conflict) => located[conflict.resource]?.locate(conflict) ?? []));
+  if (!bundle) throw new TypeError('resources without conflicts make a bundle');
+  return { bundle, compiled: compilePolicies(bundle) };
+}
+
+/** What a Backend asks for is taken to be there. */
+function credentialsOf(resources: readonly Resource[]): ReadonlyMap<string, CredentialRef['type']> {
+  const refs = resources.flatMap((resource) =>
+    resource.kind === 'Backend' ? (resource.spec.credential ?? []) : [],
+  );
+  return new Map(refs.map(({ secretName, type }) => [secretName, type]));
+}
+
+function refuse(problems: readonly ResourceProblem[]): void {
+  if (problems.length === 0) return;
+  const lines = problems.map(({ file, line, path, message }) =>
+    printable(`${file}:${line}: ${path === '' ? '' : `${path}: `}${message}`),
+  );
+  throw new ChaperoneError(
+    'config-invalid',
+    ['the policies cannot be read:', ...lines].join('\n  '),
+  );
+}
