@@ -1,5 +1,6 @@
 import { surveySelect } from './survey-select.ts';
 import type { Handlers, NodeHandler, Walker } from './survey-walker.ts';
+import type { NameUse } from './survey.ts';
 import { listOf, nameOf, restOf, stringsOf, textOf, tryKind, tryLiteral } from './tree.ts';
 
 /** Nodes that may stand inside any statement. */
@@ -28,11 +29,7 @@ export const expressionNodes: Handlers<NodeHandler> = {
 
   FuncCall(fields, _, walker) {
     const name = nameOf(stringsOf(listOf(fields, 'funcname')));
-    if (name) {
-      walker.draft.function(name);
-      special.get(name.name)?.(listOf(fields, 'args'), walker);
-      if (runsText.test(name.name)) walker.draft.opaque();
-    }
+    if (name) noteCall(name, listOf(fields, 'args'), walker);
     return restOf(fields, 'funcname');
   },
 
@@ -99,6 +96,13 @@ const between: ReadonlyMap<string, readonly string[]> = new Map([
 /** Functions that run a text as SQL or read a table whose name they are given, whatever schema they are in. */
 const runsText =
   /^(?:query_to_xml(?:schema|_and_xmlschema)?|(?:table|schema|database)_to_xml(?:schema|_and_xmlschema)?|ts_stat|dblink.*|crosstab.*|connectby|xpath_table)$/;
+
+/** Notes a function that is called; definitions name some that will be, with arguments that do not stand there. */
+export function noteCall(name: NameUse, args: readonly unknown[], walker: Walker): void {
+  walker.draft.function(name);
+  special.get(name.name)?.(args, walker);
+  if (runsText.test(name.name)) walker.draft.opaque();
+}
 
 /** Functions whose arguments say more than their name. */
 const special: ReadonlyMap<string, (args: readonly unknown[], walker: Walker) => void> = new Map([

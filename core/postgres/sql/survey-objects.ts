@@ -1,3 +1,4 @@
+import { noteCall } from './survey-expressions.ts';
 import { objectParts, objectWords, tryObjectRelation } from './survey-object-names.ts';
 import { changeSettings } from './survey-settings.ts';
 import type { Scope } from './survey-scope.ts';
@@ -162,7 +163,7 @@ function calling(tag: string, ...names: readonly string[]): StatementHandler {
       const withArgs = childOf(fields, name);
       const parts = withArgs ? listOf(withArgs, 'objname') : listOf(fields, name);
       const called = nameOf(stringsOf(parts));
-      if (called) walker.draft.function(called);
+      if (called) noteCall(called, [], walker);
     }
   };
 }
@@ -186,7 +187,7 @@ function operatorClass(tag: string): StatementHandler {
       );
       const named = nameOf(parts);
       if (named && itemtype === 1) walker.draft.operator(named);
-      if (named && itemtype === 2) walker.draft.function(named);
+      if (named && itemtype === 2) noteCall(named, [], walker);
     }
   };
 }
@@ -206,7 +207,7 @@ function callsOf(options: readonly unknown[], walker: Walker): void {
     const { defname, arg } = tryKind(option, 'DefElem') ?? {};
     const called = nameOf(objectParts(arg));
     const name = typeof defname === 'string' ? defname.toLowerCase() : '';
-    if (called && callingSettings.has(name)) walker.draft.function(called);
+    if (called && callingSettings.has(name)) noteCall(called, [], walker);
   }
 }
 

@@ -51,6 +51,10 @@ export const objectDefinitions: readonly Row[] = [
     'CREATE AGGREGATE; f s.f g h; alters; catalogue',
   ],
   [
+    'create aggregate a (text, boolean) (sfunc = set_config, stype = text)',
+    'CREATE AGGREGATE; f set_config; set *; alters; catalogue',
+  ],
+  [
     'create aggregate a (sfunc = f, basetype = int, stype = int)',
     'CREATE AGGREGATE; f f; alters; catalogue',
   ],
