@@ -93,7 +93,7 @@ const expected: Readonly<Record<string, readonly Expected[]>> = {
     ['stranger', 'ALTER TABLE orders ADD note text', plain('ALTER TABLE', { tables: [define('public.orders', ['note'])] }), 'Deny', 'not-covered'],
     ['stranger', 'INSERT INTO orders VALUES (1)', plain('INSERT', { tables: [write('public.orders')] }), 'Allow', 'rule', 'rows-for-everybody'],
     ['stranger', 'COPY orders TO STDOUT', plain('COPY TO', { tables: [read('public.orders')], copy: { direction: 'To', target: 'Client' }, readOnly: true }), 'Allow', 'rule', 'rows-for-everybody'],
-    ['stranger', "COPY orders TO PROGRAM 'sh'", plain('COPY TO', { tables: [read('public.orders')], copy: { direction: 'To', target: 'Program' } }), 'Deny', 'not-covered'],
+    ['stranger', "COPY orders TO PROGRAM 'sh'", plain('COPY TO', { tables: [read('public.orders')], copy: { direction: 'To', target: 'Program' }, isOpaque: true }), 'Deny', 'opaque'],
     ['stranger', 'DO $$ BEGIN PERFORM 1; END $$', plain('DO', { isOpaque: true }), 'Deny', 'opaque'],
   ],
   'functions-allow-listed': [
@@ -109,7 +109,7 @@ const expected: Readonly<Record<string, readonly Expected[]>> = {
     ['analyst', 'SELECT name FROM products', select({ tables: [read('public.products', ['name'])] }), 'Allow', 'rule', 'describe'],
     ['analyst', 'LOCK TABLE public.products IN ACCESS SHARE MODE', statement({ commands: ['LOCK TABLE'], tables: [read('public.products')] }), 'Allow', 'rule', 'dump'],
     ['analyst', 'COPY public.products (id) TO stdout', plain('COPY TO', { tables: [read('public.products', ['id'])], copy: { direction: 'To', target: 'Client' }, readOnly: true }), 'Allow', 'rule', 'dump'],
-    ['analyst', "COPY products TO PROGRAM 'sh'", plain('COPY TO', { tables: [read('public.products')], copy: { direction: 'To', target: 'Program' } }), 'Deny', 'not-covered'],
+    ['analyst', "COPY products TO PROGRAM 'sh'", plain('COPY TO', { tables: [read('public.products')], copy: { direction: 'To', target: 'Program' }, isOpaque: true }), 'Deny', 'opaque'],
     ['analyst', 'DROP TABLE products', plain('DROP TABLE', { tables: [define('public.products')] }), 'Deny', 'not-covered'],
     ['analyst', 'DROP TABLE pgbench_tellers', plain('DROP TABLE', { tables: [define('public.pgbench_tellers')] }), 'Allow', 'rule', 'bench'],
     ['analyst', 'DO $$ BEGIN END $$', plain('DO', { isOpaque: true }), 'Deny', 'opaque'],
