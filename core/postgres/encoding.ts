@@ -85,7 +85,7 @@ export function tryTextDecoder(clientEncoding: string): (bytes: Buffer) => strin
   const encoding = encodings.get(name === 'sqlascii' ? 'utf8' : name);
   const decodes = encoding ?? (name === 'latin1' || name === 'latin5' ? 'single bytes' : undefined);
   return (bytes) => {
-    if (bytes.every((byte) => byte < 0x80)) return bytes.toString('latin1');
+    if (isAscii(bytes)) return bytes.toString('latin1');
     if (decodes === 'single bytes') return textDecoder(clientEncoding)(bytes);
     if (!decodes) return undefined;
     try {
@@ -134,7 +134,7 @@ function replaced(text: string, instead: ReadonlyMap<string, string> | undefined
 
 /** Reads what is ASCII; of anything else the encoding is not known, and it is shown as bytes. */
 export const decodeAscii: DecodeText = (bytes) =>
-  bytes.every((byte) => byte < 0x80) ? bytes.toString('latin1') : `\\x${bytes.toString('hex')}`;
+  isAscii(bytes) ? bytes.toString('latin1') : `\\x${bytes.toString('hex')}`;
 
 /** Each byte that is not ASCII as `\xNN`. */
 function escapeBytes(bytes: Buffer): string {
@@ -145,3 +145,8 @@ function escapeBytes(bytes: Buffer): string {
 
 /** Reads UTF-8, or shows bytes. */
 export const decodeUtf8: DecodeText = textDecoder('utf8');
+
+function isAscii(bytes: Buffer): boolean {
+  for (const byte of bytes) if (byte >= 0x80) return false;
+  return true;
+}

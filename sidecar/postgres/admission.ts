@@ -5,7 +5,6 @@ import type { Piece } from '#core/postgres/frames.ts';
 import {
   FrontendTag,
   isAsciiName,
-  maxNameBytes,
   parseBind,
   parseBindNames,
   parseClose,
@@ -21,6 +20,7 @@ import type { PayloadType } from '#core/record/kinds.ts';
 import type { Permit } from '../gate.ts';
 import type { Session } from '../lane.ts';
 import type { Item } from './items.ts';
+import { assertCut, assertEmpty } from './message-bounds.ts';
 import { anyEffects, noEffects } from './reading/effects.ts';
 import { fetch, functionCall, unreadText } from './reading/plain-facts.ts';
 import type { Obstacle, Place, Reader, Subject } from './reading/reader.ts';
@@ -50,6 +50,8 @@ export class Admission {
   #skipping = false;
   /** What SQL that was admitted since every reply had come may rename. */
   #doubt: Renames = 'nothing';
+  /** The message that was looked at last, and what of it is judged: what was read of it is known by its buffer. */
+  #seen: { readonly piece: Piece; readonly subject: Subject | undefined } | undefined;
   /** Whether a pipeline has begun that no Sync has ended. */
   #unsynced = false;
   /** Whether a Parse has given the unnamed statement a text since something took it away. */
@@ -69,7 +71,9 @@ export class Admission {
     if (simpleTags.has(piece.tag) && this.#unsynced && !place.idle) return 'replies';
     if (piece.kind !== 'message') return undefined;
     try {
-      const subject = this.#subjectOf(piece.tag, piece.body);
+      if (piece !== this.#seen?.piece || piece.tag === FrontendTag.Bind)
+        this.#seen = { piece, subject: this.#subjectOf(piece.tag, piece.body) };
+      const { subject } = this.#seen;
       return subject && this.#reader?.obstacle(subject, place);
     } catch (error) {
       if (error instanceof ChaperoneError) return undefined; // said when the message is admitted
@@ -143,7 +147,16 @@ export class Admission {
       if (!(error instanceof ChaperoneError) || !isRefusable(error)) throw error;
       this.#session.violated(error.code);
       return this.#refused(tag, { code: error.code, message: error.message });
+    } finally {
+      this.#seen = undefined;
     }
+  }
+
+  /** The text of a message as it was looked at before. */
+  #textSeen(frame: Buffer): Buffer | undefined {
+    const { piece, subject } = this.#seen ?? {};
+    if (piece?.kind !== 'message' || piece.frame !== frame) return undefined;
+    return subject?.kind === 'text' ? subject.text : undefined;
   }
 
   /** Admits a piece of the COPY that `permit` takes data for. */
@@ -184,7 +197,7 @@ export class Admission {
   }
 
   #query({ tag, frame, body, open }: Message): Item {
-    const bytes = open ? body : parseQuery(body);
+    const bytes = open ? body : (this.#textSeen(frame) ?? parseQuery(body));
     const { facts, effects } = this.#read(open, { kind: 'text', text: bytes });
     const answer = this.#decide('request', 'postgres.query', bytes, { open, facts });
     if (isRefusal(answer)) return this.#refused(tag, answer, true);
@@ -203,10 +216,11 @@ export class Admission {
       ? { name: parseParseName(body), query: undefined }
       : parseParse(body);
     this.#statements.reserve(name);
-    const { facts } = this.#read(open, { kind: 'text', text: query ?? body });
+    const text = this.#textSeen(frame) ?? query;
+    const { facts } = this.#read(open, { kind: 'text', text: text ?? body });
     const answer = this.#decide('statement', 'postgres.parse', body, { open, facts });
     if (isRefusal(answer)) return this.#refused(tag, answer, name === '');
-    const remembered = query && this.#reader?.remember(name, query);
+    const remembered = text && this.#reader?.remember(name, text);
     const fixed = query !== undefined && hasFixedColumns(query);
     const renames = query ? renamesOf(query) : 'all';
     const statement = { ref: answer.ref, remembered, fixed, renames, layout: undefined };
@@ -375,18 +389,6 @@ const unnamable = new ChaperoneError(
 function terminate(frame: Buffer, body: Buffer): Item {
   assertEmpty(body);
   return { kind: 'terminate', frame };
-}
-
-/** What would go up in it would be in no record: the backend does not look at it. */
-function assertEmpty(body: Buffer): void {
-  if (body.length > 0)
-    throw new ChaperoneError('protocol-violation', 'the agent sent a message that is not empty');
-}
-
-/** The same holds for what is behind the part of a name that the backend looks at. */
-function assertCut(nameBytes: number): void {
-  if (nameBytes > maxNameBytes)
-    throw new ChaperoneError('unsupported', `names of more than ${maxNameBytes} bytes are cut by PostgreSQL`); // prettier-ignore
 }
 
 function isRefusable({ code }: ChaperoneError): boolean {

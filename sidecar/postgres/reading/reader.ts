@@ -4,8 +4,8 @@ import type { Unreadable } from '#core/operation.ts';
 import type { TransactionStatus } from '#core/postgres/backend.ts';
 import type { Survey } from '#core/postgres/sql/survey.ts';
 import type { Catalogue } from '#core/postgres/sql/catalogue.ts';
-import type { Grammar } from '../grammar/grammar.ts';
-import type { Reading as Parsed } from '../grammar/reading.ts';
+import { maxTextBytes, type Grammar } from '../grammar/grammar.ts';
+import type { Reading as FromGrammar } from '../grammar/reading.ts';
 import { Definitions } from './definitions.ts';
 import { anyEffects, joinEffects, noEffects, type Effects } from './effects.ts';
 import { KnownTexts, type Known, type Remembered } from './known-texts.ts';
@@ -47,6 +47,16 @@ export type Subject =
   | { readonly kind: 'text'; readonly text: Buffer }
   | { readonly kind: 'name'; readonly name: string; readonly known: Remembered | undefined };
 
+/** What reading a text comes to. */
+type Parsed =
+  | Exclude<FromGrammar, { kind: 'unreadable' }>
+  | { readonly kind: 'unreadable'; readonly because: string };
+
+const undecodable: Parsed = {
+  kind: 'unreadable',
+  because: 'its encoding or its backslashes may mean something else',
+};
+
 const maxAsks = 3; // in a row that came to nothing
 const unread: Reading = { facts: unreadText, effects: noEffects };
 
@@ -70,8 +80,11 @@ export class Reader {
   #failedAsks = 0;
   /** Whether there was a look at the catalogue, which may have to be read first. */
   #looked = false;
-  /** The text that was waited for, with its survey, which the grammar's cache may have dropped since. */
-  #awaited: { readonly text: string; readonly result: Parsed } | undefined;
+  /** Texts that were read, by the very buffers that hold them. */
+  readonly #parsed = new WeakMap<
+    Buffer,
+    { readonly meaning: TextMeaning; readonly parsed: Parsed }
+  >();
   #loadedFor: Survey | undefined;
 
   constructor(options: ReaderOptions) {
@@ -125,7 +138,10 @@ export class Reader {
 
   /** Notes a statement that a Parse names. */
   remember(name: string, text: Buffer): Remembered {
-    const known: Known = { kind: 'text', text: Buffer.from(text) };
+    const own = Buffer.from(text);
+    const parsed = this.#parsed.get(text);
+    if (parsed) this.#parsed.set(own, parsed);
+    const known: Known = { kind: 'text', text: own };
     return name === '' ? { known } : this.#texts.remember(name, known);
   }
 
@@ -175,18 +191,12 @@ export class Reader {
   }
 
   #waitsFor(bytes: Buffer): Promise<void> | undefined {
-    const text = this.#decode(bytes);
-    if (text === undefined || this.#awaited?.text === text) return this.#waitsForNames(text);
-    const result = this.#options.grammar.read(text, this);
-    if (!isPromise(result)) return this.#waitsForNames(text);
-    return result.then((read) => {
-      this.#awaited = { text, result: read };
-    });
+    const parsed = this.#parse(bytes);
+    return isPromise(parsed) ? parsed : this.#waitsForNames(parsed);
   }
 
   /** The catalogue may be behind: it is loaded anew, once, where it lacks a name. */
-  #waitsForNames(text: string | undefined): Promise<void> | undefined {
-    const result = text === undefined ? undefined : this.#parsed(text);
+  #waitsForNames(result: Parsed | undefined): Promise<void> | undefined {
     const { catalogue } = this.#options;
     const meaning = this.#usable;
     if (result?.kind !== 'survey' || !meaning || this.#loadedFor === result.survey)
@@ -210,13 +220,10 @@ export class Reader {
   }
 
   #readText(bytes: Buffer): Reading {
-    const text = this.#decode(bytes);
     const meaning = this.#usable;
     if (!meaning) return cannot('its settings are not known');
-    if (text === undefined)
-      return cannot('its encoding or its backslashes may mean something else');
-    const result = this.#parsed(text);
-    if (!result) return cannot('it was not read in time');
+    const result = this.#parse(bytes);
+    if (!result || isPromise(result)) return cannot('it was not read in time');
     switch (result.kind) {
       case 'syntax-error':
         return { facts: { ...unreadable('it is no SQL'), error: result }, effects: noEffects };
@@ -267,23 +274,29 @@ export class Reader {
     return readings;
   }
 
-  #decode(bytes: Buffer): string | undefined {
+  /** Reads bytes as the backend will; the same bytes only once, while the settings are the same. */
+  #parse(bytes: Buffer): Parsed | Promise<void> | undefined {
     const meaning = this.#usable;
-    const text = meaning?.decode(bytes);
-    if (text === undefined || (!meaning?.standardStrings && text.includes('\\'))) return undefined;
-    return text;
+    if (!meaning) return undefined;
+    const known = this.#parsed.get(bytes);
+    if (known?.meaning === meaning) return known.parsed;
+    const parsed = this.#parseAnew(bytes, meaning);
+    const keep = (read: Parsed): void => void this.#parsed.set(bytes, { meaning, parsed: read });
+    if (isPromise(parsed)) return parsed.then(keep);
+    keep(parsed);
+    return parsed;
+  }
+
+  #parseAnew(bytes: Buffer, { decode, standardStrings }: TextMeaning): Parsed | Promise<Parsed> {
+    if (bytes.length > maxTextBytes) return { kind: 'unreadable', because: 'too long' };
+    const text = decode(bytes);
+    if (text === undefined || (!standardStrings && text.includes('\\'))) return undecodable;
+    return this.#options.grammar.read(text, this);
   }
 
   #surveyOf(bytes: Buffer): Survey | undefined {
-    const text = this.#decode(bytes);
-    const result = text === undefined ? undefined : this.#parsed(text);
-    return result?.kind === 'survey' ? result.survey : undefined;
-  }
-
-  #parsed(text: string): Parsed | undefined {
-    if (this.#awaited?.text === text) return this.#awaited.result;
-    const result = this.#options.grammar.read(text, this);
-    return isPromise(result) ? undefined : result;
+    const parsed = this.#parse(bytes);
+    return !isPromise(parsed) && parsed?.kind === 'survey' ? parsed.survey : undefined;
   }
 }
 
