@@ -210,7 +210,7 @@ export class Reader {
   #readKnown(known: Known): Reading {
     if (known.kind === 'text') return this.#readText(known.text);
     const meaning = this.#usable;
-    if (!meaning) return { facts: unreadable('its settings are not known'), effects: anyEffects };
+    if (!meaning) return this.#withoutSettings();
     const { facts, effects } = resolveStatement(
       known.statement,
       meaning,
@@ -221,7 +221,7 @@ export class Reader {
 
   #readText(bytes: Buffer): Reading {
     const meaning = this.#usable;
-    if (!meaning) return cannot('its settings are not known');
+    if (!meaning) return this.#withoutSettings();
     const result = this.#parse(bytes);
     if (!result || isPromise(result)) return cannot('it was not read in time');
     switch (result.kind) {
@@ -234,6 +234,12 @@ export class Reader {
           resolveText(result.survey, meaning, this.#options.catalogue.current),
         );
     }
+  }
+
+  /** The backend did not say: it is asked again for the next text. */
+  #withoutSettings(): Reading {
+    this.#failedAsks = 0;
+    return cannot('its settings are not known');
   }
 
   /** What else a text means for what ran before it, and for its own statements. */

@@ -65,7 +65,9 @@ export function resolveStatement(
   catalogue: Catalogue | undefined,
 ): ResolvedStatement {
   const { facts, unknown } = resolveSurvey(survey, meaning, catalogue);
-  return { survey, facts, unknown, effects: effectsOf(survey, facts) };
+  // Without a catalogue nobody knows what any name stands for.
+  const unknownNames = catalogue ? unknown : survey.relations;
+  return { survey, facts, unknown: unknownNames, effects: effectsOf(survey, facts) };
 }
 
 function effectsOf(survey: StatementSurvey, facts: StatementFacts): Effects {
