@@ -2,6 +2,7 @@ import { Client } from 'pg';
 import { pssOf } from '../../test/support/inspector.ts';
 import { figureOf, interleave, type Measured } from '../rounds.ts';
 import type { Setting } from '../setting.ts';
+import { stalls } from './stalls.ts';
 import { recorded, type Effort } from './throughput.ts';
 
 const megabyte = 1024 * 1024;
@@ -65,14 +66,16 @@ export async function* rules(setting: Setting, effort: Effort): AsyncGenerator<M
     const goal = { kind: 'at-least', of: 'direct', ratio: 0.9 } as const;
     yield { measure, unit: 'tps', figures: { direct: alone, chaperone: ruled }, goal };
   }
+  await setting.setRules(fifty);
   yield await distinct(setting, effort);
+  yield* stalls(setting, effort);
+  await setting.setRules(undefined);
 }
 
 /** The most that the sidecar holds while it reads texts of which none comes twice. */
 async function distinct(setting: Setting, { say }: Effort): Promise<Measured> {
   const measure = `memory, peak over ${distinctTexts} distinct statements under 50 rules`;
   say(measure);
-  await setting.setRules(fifty);
   const { port, password } = setting.chaperone;
   const client = new Client({ host: '127.0.0.1', port, password, user: 'postgres', database: 'bench' }); // prettier-ignore
   await client.connect();
@@ -84,7 +87,6 @@ async function distinct(setting: Setting, { say }: Effort): Promise<Measured> {
     );
   clearInterval(timer);
   await client.end();
-  await setting.setRules(undefined);
   return {
     measure,
     unit: 'MB',
