@@ -9,6 +9,7 @@ import {
   quoted,
   shapes,
   usual,
+  type GeneratedStatement,
   type Item,
   type Names,
   type Shape,
@@ -21,17 +22,9 @@ import {
   type Situation,
 } from './statement-schema.ts';
 
-/** A statement, and what the server is asked about it. */
-export interface GeneratedStatement {
-  readonly text: string;
-  /** What EXPLAIN takes of it: all but the COPY around a query. */
-  readonly explained: string;
-  /** Itself, where a view can be made of it: it reads alone. */
-  readonly query: string | undefined;
-}
-
 /** Queries nest no further than about this. */
 const maxDepth = 3;
+const endings = [' search depth first by id set ord', ' cycle id set seen using path'];
 
 /** Makes statements over `schemaDefinition`, nearly all of which PostgreSQL takes. */
 export class StatementGenerator {
@@ -73,11 +66,13 @@ export class StatementGenerator {
         : this.#query(undefined, undefined);
     const readsAlone = !this.#changes;
     const plain = { text: query, explained: query, query: readsAlone ? query : undefined };
-    if (!readsAlone || this.#chance(75)) return plain;
+    if (!readsAlone || this.#chance(70)) return plain;
     const text = this.#random.pick([
       `copy (${query}) to stdout`,
       `declare c cursor for ${query}`,
       `explain (costs off) ${query}`,
+      `create temp table made as ${query}`,
+      `create temp view made as ${query}`,
     ]);
     return { ...plain, text };
   }
@@ -143,7 +138,8 @@ export class StatementGenerator {
       this.#ctes = [...this.#ctes, { name, shape }];
       const mode = isLoop ? '' : this.#pick('', '', ' materialized', ' not materialized');
       const columns = this.#pick('', '(id, label)');
-      return `${quoted(name)}${columns} as${mode ? mode : ''} (${body})`;
+      const end = isLoop ? this.#pick('', ...endings) : '';
+      return `${quoted(name)}${columns} as${mode} (${body})${end}`;
     });
     return `with ${isRecursive ? 'recursive ' : ''}${written.join(', ')} `;
   }

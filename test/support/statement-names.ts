@@ -1,5 +1,14 @@
 import type { SchemaRelation } from './statement-schema.ts';
 
+/** A statement, and what the server is asked about it. */
+export interface GeneratedStatement {
+  readonly text: string;
+  /** What EXPLAIN takes of it: all but the COPY around a query. */
+  readonly explained: string;
+  /** Itself, where a view can be made of it: it reads alone. */
+  readonly query: string | undefined;
+}
+
 /** What a FROM item is called there and the columns that it has; they are of types that go into bigint and text. */
 export interface Item {
   readonly name: string;

@@ -9,8 +9,8 @@ import { surveyTree } from '#core/postgres/sql/survey-tree.ts';
 import { startBackendServer, type BackendServer } from '../../support/backend-server.ts';
 import { queryCatalogue } from '../../support/queried-catalogue.ts';
 import { Random, scaled } from '../../support/random.ts';
-import { StatementGenerator, type GeneratedStatement } from '../../support/statement-generator.ts';
-import { quoted } from '../../support/statement-names.ts';
+import { StatementGenerator } from '../../support/statement-generator.ts';
+import { quoted, type GeneratedStatement } from '../../support/statement-names.ts';
 import { schemaDefinition, situations, type Situation } from '../../support/statement-schema.ts';
 
 /** What PostgreSQL says that a statement uses. */
