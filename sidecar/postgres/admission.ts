@@ -19,8 +19,8 @@ import {
 import type { PayloadType } from '#core/record/kinds.ts';
 import type { Permit } from '../gate.ts';
 import type { Session } from '../lane.ts';
-import type { Item } from './items.ts';
-import { assertCut, assertEmpty } from './message-bounds.ts';
+import type { Item, Refused } from './items.ts';
+import { assertCut, assertEmpty, isRefusable } from './message-bounds.ts';
 import { anyEffects, noEffects } from './reading/effects.ts';
 import { fetch, functionCall, unreadText } from './reading/plain-facts.ts';
 import type { Obstacle, Place, Reader, Subject } from './reading/reader.ts';
@@ -200,7 +200,7 @@ export class Admission {
     const bytes = open ? body : (this.#textSeen(frame) ?? parseQuery(body));
     const { facts, effects } = this.#read(open, { kind: 'text', text: bytes });
     const answer = this.#decide('request', 'postgres.query', bytes, { open, facts });
-    if (isRefusal(answer)) return this.#refused(tag, answer, true);
+    if (isRefusal(answer)) return { ...this.#refused(tag, answer, true), ends: effects.ends };
     this.#reader?.runs(effects);
     if (!open) this.#reader?.runsText(bytes);
     this.#portals.delete('');
@@ -217,9 +217,10 @@ export class Admission {
       : parseParse(body);
     this.#statements.reserve(name);
     const text = this.#textSeen(frame) ?? query;
-    const { facts } = this.#read(open, { kind: 'text', text: text ?? body });
+    const { facts, effects } = this.#read(open, { kind: 'text', text: text ?? body });
     const answer = this.#decide('statement', 'postgres.parse', body, { open, facts });
-    if (isRefusal(answer)) return this.#refused(tag, answer, name === '');
+    if (isRefusal(answer))
+      return { ...this.#refused(tag, answer, name === ''), ends: effects.ends };
     const remembered = text && this.#reader?.remember(name, text);
     const fixed = query !== undefined && hasFixedColumns(query);
     const renames = query ? renamesOf(query) : 'all';
@@ -350,7 +351,7 @@ export class Admission {
   }
 
   /** `unnamed`: PostgreSQL would take the unnamed statement away although the message fails. */
-  #refused(tag: number, refusal: Refusal, unnamed = false): Item {
+  #refused(tag: number, refusal: Refusal, unnamed = false): Refused {
     const simple = simpleTags.has(tag);
     this.#skipping = !simple;
     const drops = unnamed && this.#hasUnnamed;
@@ -389,10 +390,6 @@ const unnamable = new ChaperoneError(
 function terminate(frame: Buffer, body: Buffer): Item {
   assertEmpty(body);
   return { kind: 'terminate', frame };
-}
-
-function isRefusable({ code }: ChaperoneError): boolean {
-  return code === 'too-large' || code === 'unsupported';
 }
 
 function impossible(tag: number): ChaperoneError {

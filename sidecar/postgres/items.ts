@@ -76,6 +76,8 @@ export interface Refused {
   readonly simple: boolean;
   /** Whether the unnamed statement goes with it, as it does with a Query or a Parse that fails. */
   readonly drops?: boolean;
+  /** Whether it holds the end of a transaction, which PostgreSQL takes also in one that has failed. */
+  readonly ends?: boolean;
   /** Data of a COPY. */
   readonly data?: boolean;
   readonly refusal: Refusal;
@@ -126,7 +128,7 @@ export type Expected =
   /** A Sync of ours behind a query of ours, whose ReadyForQuery nobody else awaits. */
   | { readonly kind: 'own-sync' }
   /** An Execute that must fail: its error becomes the refusal, so that the transaction fails as for any error. */
-  | { readonly kind: 'poison'; readonly error: Buffer; readonly code: Refusal['code'] };
+  | { readonly kind: 'poison'; readonly error: Buffer; readonly yields: boolean };
 
 /** What a backend's message means to us, and what becomes of it. */
 export type Reply =

@@ -12,3 +12,8 @@ export function assertCut(nameBytes: number): void {
   if (nameBytes > maxNameBytes)
     throw new ChaperoneError('unsupported', `names of more than ${maxNameBytes} bytes are cut by PostgreSQL`); // prettier-ignore
 }
+
+/** Whether a message is refused in its place, and the connection goes on. */
+export function isRefusable({ code }: ChaperoneError): boolean {
+  return code === 'too-large' || code === 'unsupported';
+}

@@ -390,9 +390,8 @@ export class Pipeline {
     if (!this.#expected.dropUntilSync(permit)) this.#segment = 'skipping';
     if (alone) return { kind: 'own', query: undefined };
     if (head.kind === 'poison') {
-      // In a transaction that has failed PostgreSQL says so of any statement that it can take at all.
-      const saysSo = this.#status === 'E' && head.code !== 'audit-unavailable';
-      return { kind: 'replaced', bytes: saysSo ? aborted : head.error };
+      const inFailed = this.#status === 'E' && head.yields;
+      return { kind: 'replaced', bytes: inFailed ? aborted : head.error };
     }
     if (permit) return { kind: 'answer', permit, ends: outcome };
     return { kind: 'aside', channel: 'message' };

@@ -10,11 +10,13 @@ import { buildRefusal } from './refusal.ts';
  * what that would have taken.
  */
 export function refuse(
-  { simple, drops = false, refusal }: Refused,
+  { simple, drops = false, ends = false, refusal }: Refused,
   here: boolean,
   expected: Expectations,
 ): readonly Effect[] {
   const error = buildRefusal(refusal);
+  // In a transaction that has failed PostgreSQL takes nothing but its end, before it looks at rights.
+  const yields = refusal.code === 'denied' && !ends;
   if (here) {
     const bytes = simple ? Buffer.concat([error, buildReadyForQuery('I')]) : error;
     const answer: Effect = { kind: 'answer', bytes };
@@ -24,12 +26,12 @@ export function refuse(
     return [answer, own('own-close'), own('own-sync')];
   }
   if (simple) {
-    expected.push({ kind: 'poison', error, code: refusal.code });
+    expected.push({ kind: 'poison', error, yields });
     expected.push({ kind: 'sync' });
     return [own('poison-query')]; // which takes the unnamed statement away itself
   }
   if (drops) expected.push({ kind: 'own-close' });
-  expected.push({ kind: 'poison', error, code: refusal.code });
+  expected.push({ kind: 'poison', error, yields });
   return drops ? [own('own-close'), own('poison')] : [own('poison')];
 }
 

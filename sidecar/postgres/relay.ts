@@ -133,7 +133,7 @@ export class Relay {
   #interrupt(): void {
     if (!this.#pipeline.copyIn || this.#pipeline.inside) return this.cancel();
     return this.#guard(() => {
-      const refused = { kind: 'refused', simple: false, refusal: overLimit } as const;
+      const refused = { kind: 'refused', simple: false, data: true, refusal: overLimit } as const;
       this.#perform(this.#pipeline.forward(refused));
       this.#outlet.flush();
     });
