@@ -190,6 +190,7 @@ export class Admission {
         return { kind: 'flush', frame };
       case FrontendTag.Sync:
         assertEmpty(body);
+        this.#reader?.endsPipeline();
         return { kind: 'sync', frame };
       default:
         throw impossible(tag);
@@ -202,6 +203,7 @@ export class Admission {
     const answer = this.#decide('request', 'postgres.query', bytes, { open, facts });
     if (isRefusal(answer)) return { ...this.#refused(tag, answer, true), ends: effects.ends };
     this.#reader?.runs(effects);
+    this.#reader?.endsPipeline();
     if (!open) this.#reader?.runsText(bytes);
     this.#portals.delete('');
     this.#runs(open ? 'all' : renamesOf(bytes));
@@ -260,6 +262,7 @@ export class Admission {
     const answer = this.#decide('request', 'postgres.function-call', body, { open, facts });
     if (isRefusal(answer)) return this.#refused(tag, answer);
     if (effects) this.#reader?.runs(effects);
+    this.#reader?.endsPipeline();
     return { kind: 'function-call', permit: answer, frame, open };
   }
 

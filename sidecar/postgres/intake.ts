@@ -102,7 +102,7 @@ export class Intake {
   #crossed = false;
   /** The COPY whose data have been admitted to their end. */
   #copied: Permit | undefined;
-  /** Whether something was admitted behind the COPY that takes data: what data follow belong to another, if any. */
+  /** Whether something else was admitted behind the COPY that takes data: what data follow belong to another, if any. */
   #pastCopy = false;
   /** The COPY of which a message has been admitted in part. */
   #copyInside: Permit | undefined;
@@ -209,7 +209,7 @@ export class Intake {
     const { reader, pipeline } = this.#options;
     if (this.#asking) reader?.learn(this.#asking.meaning);
     this.#asking = undefined;
-    if (pipeline.status === 'I') reader?.settled();
+    if (pipeline.wasIdle) reader?.settled(pipeline.status !== 'I');
   }
 
   /** What keeps a message from being judged now. `behind`: it follows messages that are being admitted. */
@@ -316,14 +316,14 @@ export class Intake {
   }
 
   /**
-   * Whether a piece of COPY data comes before it is known whether a COPY takes it. `behind`: it follows messages that
-   * are being admitted.
+   * Whether a piece comes before it is known whether a COPY takes it, or what has become of one that ended by another
+   * message. `behind`: it follows messages that are being admitted.
    */
   #comesEarly(piece: Piece, behind: boolean): boolean {
-    if (!copyTags.has(piece.tag) || this.#copyInside) return false;
+    if (this.#copyInside || piece.kind === 'more') return false;
     const { pipeline } = this.#options;
-    if (this.#taking) return false;
-    return behind || !pipeline.idle || this.#inbox.length > 0;
+    const awaits = behind || !pipeline.idle || this.#inbox.length > 0;
+    return awaits && (this.#pastCopy || (copyTags.has(piece.tag) && !this.#taking));
   }
 
   /**

@@ -1,7 +1,6 @@
 import type { Outcome } from '#core/operation.ts';
 import {
   BackendTag,
-  buildErrorResponse,
   buildReadyForQuery,
   parseReadyForQuery,
   tryParseErrorCode,
@@ -25,7 +24,7 @@ import { backendMisbehaved } from './misbehaved.ts';
 import { ask, ownAnswer } from './own-queries.ts';
 import { Portals } from './portals.ts';
 import type { SettingsQuery } from './reading/settings-query.ts';
-import { refuse } from './refusing.ts';
+import { aborted, refuse } from './refusing.ts';
 import type { Statement } from './statements.ts';
 
 /**
@@ -41,12 +40,6 @@ type Segment =
   | 'open'
   | 'skipping' // after an error: dropped, as the backend would
   | 'skipping-here'; // refused before anything went up: the Sync is answered here as well
-
-const aborted = buildErrorResponse({
-  severity: 'ERROR',
-  code: '25P02',
-  message: 'current transaction is aborted, commands ignored until end of transaction block',
-});
 
 export class Pipeline {
   readonly #expected = new Expectations();
@@ -71,9 +64,15 @@ export class Pipeline {
     return this.#expected;
   }
 
-  /** The transaction that the backend was in at its last ReadyForQuery. */
+  /** Whether no transaction was open at the last ReadyForQuery. */
+  get wasIdle(): boolean {
+    return this.#status === 'I';
+  }
+
+  /** The transaction that the next message meets; a pipeline without its Sync is in one, which an error has failed. */
   get status(): TransactionStatus {
-    return this.#status;
+    if (this.#segment === 'clean') return this.#status;
+    return this.#segment === 'open' && this.#status !== 'E' ? 'T' : 'E';
   }
 
   /** Whether the backend would answer a query of the lane's own that is sent now, and nothing of the agent's change by it. */

@@ -1,7 +1,14 @@
-import { buildReadyForQuery } from '#core/postgres/backend.ts';
+import { buildErrorResponse, buildReadyForQuery } from '#core/postgres/backend.ts';
 import type { Expectations } from './expectations.ts';
 import type { Effect, Refused } from './items.ts';
 import { buildRefusal } from './refusal.ts';
+
+/** What PostgreSQL says of any statement in a transaction that has failed. */
+export const aborted = buildErrorResponse({
+  severity: 'ERROR',
+  code: '25P02',
+  message: 'current transaction is aborted, commands ignored until end of transaction block',
+});
 
 /**
  * Refuses in the place of a message. `here`: nothing is under way and no transaction is open, so that the answer is made

@@ -73,7 +73,8 @@ export class Reader {
   /** Under which things are read now. In a transaction that has failed nothing runs but its end: the last one will do. */
   #usable: TextMeaning | undefined;
   #catalogueStale = false;
-  /** Something in the open transaction has changed settings. */
+  /** Something has changed settings: in the pipeline that no Sync has ended yet, or before, in an open transaction. */
+  #setInPipeline = false;
   #setInTransaction = false;
   /** Of the open transaction. */
   readonly #definitions = new Definitions();
@@ -86,6 +87,8 @@ export class Reader {
     { readonly meaning: TextMeaning; readonly parsed: Parsed }
   >();
   #loadedFor: Survey | undefined;
+  /** Whether the catalogue was loaded anew for the message that waits. */
+  #loaded = false;
 
   constructor(options: ReaderOptions) {
     this.#options = options;
@@ -101,6 +104,7 @@ export class Reader {
     }
     if (!this.#meaning && !idle) return 'replies';
     if (!this.#meaning && mayAsk && this.#failedAsks < maxAsks) return 'settings';
+    this.#usable = this.#meaning ?? (status === 'E' ? this.#lastMeaning : undefined);
     if (this.#catalogueStale && !idle) return 'replies';
     if (this.#catalogueStale && status === 'I') {
       this.#catalogueStale = false;
@@ -110,7 +114,6 @@ export class Reader {
       this.#looked = true;
       if (!catalogue.current) return catalogue.load();
     }
-    this.#usable = this.#meaning ?? (status === 'E' ? this.#lastMeaning : undefined);
     for (const text of this.#textsOf(subject)) {
       const waits = this.#waitsFor(text);
       if (waits) return waits;
@@ -128,6 +131,7 @@ export class Reader {
 
   /** What is known of a subject now; to be asked once nothing is in its way. */
   read(subject: Subject): Reading {
+    this.#loaded = false;
     if (!this.#options.needed()) return unread;
     if (subject.kind === 'text') return this.#readText(subject.text);
     const { name, known } = subject;
@@ -149,8 +153,8 @@ export class Reader {
   runs(effects: Effects): void {
     const { meaning, catalogue, ends } = effects;
     if (!this.#options.needed()) return;
-    if (meaning || (ends && this.#setInTransaction)) this.#meaning = undefined;
-    if (meaning) this.#setInTransaction = true;
+    if (meaning || (ends && this.#mayBeTakenBack)) this.#meaning = undefined;
+    this.#setInPipeline ||= meaning;
     if (catalogue || (ends && this.#definitions.any)) this.#catalogueStale = true;
     this.#definitions.add(effects);
   }
@@ -168,13 +172,26 @@ export class Reader {
 
   /** Something has failed: what was set in it is taken back, where it was. */
   failed(): void {
-    if (this.#setInTransaction) this.#meaning = undefined;
+    if (this.#mayBeTakenBack) this.#meaning = undefined;
   }
 
-  /** Every reply has come, and no transaction is open. */
-  settled(): void {
+  /** A message that ends a pipeline goes up: where no BEGIN opened the transaction, that ends as well. */
+  endsPipeline(): void {
+    if (this.#definitions.any) this.#catalogueStale = true;
+    if (!this.#setInPipeline) return;
+    this.#setInPipeline = false;
+    this.#setInTransaction = true;
+    this.#meaning = undefined;
+  }
+
+  /** Every reply has come, and no transaction is open but one that a pipeline has begun: `within` it. */
+  settled(within: boolean): void {
     this.#setInTransaction = false;
-    this.#definitions.clear();
+    if (!within) this.#definitions.clear();
+  }
+
+  get #mayBeTakenBack(): boolean {
+    return this.#setInPipeline || this.#setInTransaction;
   }
 
   /** Every prepared statement is gone, as the backend has said. */
@@ -199,11 +216,11 @@ export class Reader {
   #waitsForNames(result: Parsed | undefined): Promise<void> | undefined {
     const { catalogue } = this.#options;
     const meaning = this.#usable;
-    if (result?.kind !== 'survey' || !meaning || this.#loadedFor === result.survey)
-      return undefined;
-    if (!catalogue.current) return undefined;
+    if (result?.kind !== 'survey' || !meaning || !catalogue.current) return undefined;
+    if (this.#loaded || this.#loadedFor === result.survey) return undefined;
     if (!resolveText(result.survey, meaning, catalogue.current).hasUnknown) return undefined;
     this.#loadedFor = result.survey;
+    this.#loaded = true;
     return this.#definitions.any ? undefined : catalogue.load();
   }
 
@@ -245,7 +262,7 @@ export class Reader {
   /** What else a text means for what ran before it, and for its own statements. */
   #inContext(text: ResolvedText): Reading {
     const { reading } = text;
-    if (text.statements.length > 1 && changesMidway(text, this.#setInTransaction))
+    if (text.statements.length > 1 && changesMidway(text, this.#mayBeTakenBack))
       return cannot('a statement in it changes what those behind it mean');
     const executed = this.#executed(text);
     const own = this.#definitions.any ? this.#underDefinitions(text) : reading;

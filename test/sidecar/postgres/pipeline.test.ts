@@ -244,6 +244,13 @@ describe('Pipeline', () => {
     );
   });
 
+  test('is in a transaction up to the Sync of a pipeline, and in a failed one behind an error', () => {
+    assert.equal(play('P H [1]').pipeline.status, 'T');
+    assert.equal(play('P [!]').pipeline.status, 'E');
+    assert.equal(play('P S [1] [ZI]').pipeline.status, 'I');
+    assert.equal(play('Q [C] [ZT] P').pipeline.status, 'T');
+  });
+
   test('asks nothing in a transaction that has failed', () => {
     assert.equal(play('Q [!] [ZE]').pipeline.mayAsk, false);
     assert.equal(play('Q [C] [ZT]').pipeline.mayAsk, true);

@@ -119,6 +119,36 @@ describe('Reader', () => {
     assert.equal(reader.obstacle(text('SELECT 1'), idle), 'settings');
   });
 
+  test('asks behind the Sync of a pipeline in which something was set', async () => {
+    const reader = known();
+    await read(reader, 'SET LOCAL search_path = other', inside);
+    reader.learn(meaning({ searchPath: ['other'] }));
+    assert.equal(await waited(reader, text('SELECT 1'), inside), undefined);
+    reader.endsPipeline();
+    assert.equal(reader.obstacle(text('SELECT 2'), busy), 'replies');
+  });
+
+  test('asks behind the end of a transaction that several pipelines were in', async () => {
+    const reader = known();
+    await read(reader, 'SET LOCAL search_path = other', inside);
+    reader.endsPipeline();
+    reader.learn(meaning({ searchPath: ['other'] }));
+    await read(reader, 'SELECT 1', inside);
+    reader.endsPipeline();
+    assert.equal(await waited(reader, text('SELECT 2'), busy), undefined, 'nothing was taken back');
+    await read(reader, 'ROLLBACK', inside);
+    assert.equal(reader.obstacle(text('SELECT 3'), busy), 'replies');
+  });
+
+  test('keeps what an unfinished pipeline has set for something that an error takes back', async () => {
+    const reader = known();
+    await read(reader, 'SET LOCAL search_path = other', inside);
+    reader.learn(meaning({ searchPath: ['other'] }));
+    reader.settled(true);
+    reader.failed();
+    assert.equal(reader.obstacle(text('SELECT 1'), busy), 'replies');
+  });
+
   const midway = [
     'SET search_path = other; SELECT * FROM t',
     'ALTER TABLE t RENAME TO u; SELECT * FROM u',
