@@ -19,7 +19,7 @@ export class Definitions {
 
   add({ catalogue, moves, drops, creates }: Effects): void {
     this.#any ||= catalogue;
-    for (const name of drops) this.#dropped.add(name);
+    if (this.#any) for (const name of drops) this.#dropped.add(name);
     for (const name of creates) this.#dropped.delete(name);
     this.#moved ||= moves || this.#dropped.size > maxDropped;
   }
@@ -27,8 +27,14 @@ export class Definitions {
   /** Whether a name of a statement may stand for something else than the catalogue says. */
   mayChange({ survey, unknown }: Pick<ResolvedStatement, 'survey' | 'unknown'>): boolean {
     if (this.#moved && unknown.length > 0) return true;
-    if (this.#dropped.size === 0 || survey.changesCatalogue) return false;
-    return survey.relations.some(({ schema, name }) => !schema && this.#dropped.has(name));
+    if (this.#dropped.size === 0) return false;
+    const creates = survey.commands[0].startsWith('CREATE');
+    return survey.relations.some(
+      ({ schema, name, access }) =>
+        schema === undefined &&
+        (this.#dropped.has(name) || this.#dropped.has('*')) &&
+        !(creates && access === 'Define'), // what it creates itself
+    );
   }
 
   clear(): void {

@@ -8,7 +8,7 @@ export interface Effects {
   readonly catalogue: boolean;
   /** A name may stand for something from then on that had another before. */
   readonly moves: boolean;
-  /** Names that it takes away, by which another schema's may show; and those that it gives. */
+  /** Names that it takes away, by which another schema's may show, `*` for any; and those that it gives. */
   readonly drops: readonly string[];
   readonly creates: readonly string[];
 }

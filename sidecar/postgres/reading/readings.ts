@@ -83,9 +83,15 @@ function effectsOf(survey: StatementSurvey, facts: StatementFacts): Effects {
     ends,
     catalogue: survey.changesCatalogue || facts.isOpaque,
     moves: survey.moves || facts.isOpaque,
-    drops: command.startsWith('DROP') ? defined : [],
+    drops: dropsOf(command, defined),
     creates: command.startsWith('CREATE') ? defined : [],
   };
+}
+
+/** `*` for any name: a rollback takes back what was created, and with a schema goes all that is in it. */
+function dropsOf(command: string, defined: readonly string[]): readonly string[] {
+  if (command === 'ROLLBACK') return ['*'];
+  return command.startsWith('DROP') ? defined : [];
 }
 
 function definesOnly(survey: StatementSurvey, facts: StatementFacts): boolean {

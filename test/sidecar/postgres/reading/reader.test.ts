@@ -153,6 +153,10 @@ describe('Reader', () => {
     'SET search_path = other; SELECT * FROM t',
     'ALTER TABLE t RENAME TO u; SELECT * FROM u',
     'DROP TABLE t; SELECT * FROM t',
+    'DROP TABLE t; DROP TABLE t',
+    'DROP TABLE t; CREATE TABLE u AS SELECT * FROM t',
+    'DROP SCHEMA s CASCADE; SELECT * FROM t',
+    'DROP TABLE t; SAVEPOINT s; CREATE TABLE t (a int); ROLLBACK TO s; SELECT * FROM t',
     'DO $$ BEGIN END $$; SELECT * FROM t',
   ];
   for (const sql of midway) {
