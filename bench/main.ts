@@ -3,7 +3,7 @@ import { judge, type Line, type Measured } from './rounds.ts';
 import { startSetting, type Setting } from './setting.ts';
 import { collector } from './collector/measures.ts';
 import { memory, start } from './postgres/footprint.ts';
-import { rules } from './postgres/rules.ts';
+import { rules, stallsUnderRules } from './postgres/rules.ts';
 import { streams } from './postgres/streams.ts';
 import { policies } from './policy.ts';
 import { spool } from './spool.ts';
@@ -14,7 +14,7 @@ const usage = `usage: npm run bench -- postgres|collector|spool|policy [--json] 
 postgres measures PostgreSQL direct, through a bare relay, and through Chaperone with everything recorded, in interleaved rounds.
 collector measures what a collector takes in beside its store, and how it answers with a million sessions in there.
 The machine should have nothing else to do. --quick takes short rounds: enough to see whether something broke.
---only takes the measures of one group: throughput, connections, streams, rules, memory, start, tls; drivers, simple, answers.
+--only takes the measures of one group: throughput, connections, streams, rules, stalls, memory, start, tls; drivers, simple, answers.
 
 spool measures recording alone: requests with their results through gate and writer, with the worker beside them and no
 collector. --profile says where the time of the agents' thread went.
@@ -72,7 +72,7 @@ if (!measure) {
 
 async function* measures(): AsyncGenerator<Measured> {
   if (wanted('start')) yield* start(effort);
-  const groups = ['throughput', 'connections', 'streams', 'rules', 'memory'];
+  const groups = ['throughput', 'connections', 'streams', 'rules', 'stalls', 'memory'];
   if (groups.some(wanted)) {
     await using setting = await startSetting({ tls: false, say: effort.say });
     yield* inSetting(setting);
@@ -90,6 +90,7 @@ async function* inSetting(setting: Setting): AsyncGenerator<Measured> {
   if (wanted('connections')) yield await connections(setting, effort);
   if (wanted('streams')) yield* streams(setting, effort);
   if (wanted('rules')) yield* rules(setting, effort);
+  if (wanted('stalls')) yield* stallsUnderRules(setting, effort);
   if (wanted('memory')) yield* memory(setting, effort);
 }
 

@@ -68,6 +68,15 @@ export async function* rules(setting: Setting, effort: Effort): AsyncGenerator<M
   }
   await setting.setRules(fifty);
   yield await distinct(setting, effort);
+  await setting.setRules(undefined);
+}
+
+/** What hard texts cost other sessions while there are rules that need them read. */
+export async function* stallsUnderRules(
+  setting: Setting,
+  effort: Effort,
+): AsyncGenerator<Measured> {
+  await setting.setRules(fifty);
   yield* stalls(setting, effort);
   await setting.setRules(undefined);
 }

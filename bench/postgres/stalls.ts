@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from 'pg';
 import { figureOf, type Measured } from '../rounds.ts';
 import type { Setting } from '../setting.ts';
@@ -5,6 +6,7 @@ import type { Effort } from './throughput.ts';
 
 /** Texts that are hard on whoever reads them. */
 const texts: readonly (readonly [what: string, text: string])[] = [
+  ['nothing hard', 'SELECT 1'],
   ['10 000 terms', `SELECT ${Array.from({ length: 10_000 }, (_, index) => index).join('+')}`],
   ['5 000 parentheses', `SELECT ${'('.repeat(5_000)}1${')'.repeat(5_000)}`],
   [
@@ -19,16 +21,19 @@ const texts: readonly (readonly [what: string, text: string])[] = [
 ];
 const turns = 5;
 
+/** How often Node looks at the loop, in ms: what it tells of each look is the time since the one before. */
+const resolution = 10;
+
 /**
  * What hostile texts of one session cost the others under rules: the longest time for which the sidecar's event loop did
- * nothing else, by its own metric, which begins anew at each look.
+ * nothing else, by its own metric. That begins anew at each look, with the second interval after it, hence the waits.
  */
 export async function* stalls(setting: Setting, { say }: Effort): AsyncGenerator<Measured> {
   const { port, password } = setting.chaperone;
   const client = new Client({ host: '127.0.0.1', port, password, user: 'postgres', database: 'bench' }); // prettier-ignore
   await client.connect();
   const lagMs = async (): Promise<number> =>
-    (await setting.metric('nodejs_eventloop_lag_max_seconds')) * 1000;
+    Math.max(0, (await setting.metric('nodejs_eventloop_lag_max_seconds')) * 1000 - resolution);
   try {
     for (const [what, text] of texts) {
       const measure = `longest stall by ${what}`;
@@ -36,7 +41,9 @@ export async function* stalls(setting: Setting, { say }: Effort): AsyncGenerator
       const lags: number[] = [];
       for (let turn = 0; turn < turns; turn += 1) {
         await lagMs();
+        await delay(3 * resolution);
         await client.query(text).catch(() => undefined); // refused, or too much for the backend
+        await delay(2 * resolution);
         lags.push(await lagMs());
       }
       const goal = { kind: 'limit', most: 20 } as const;
