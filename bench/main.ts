@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import { judge, type Line, type Measured } from './rounds.ts';
 import { startSetting, type Setting } from './setting.ts';
 import { collector } from './collector/measures.ts';
-import { memory, start } from './postgres/footprint.ts';
+import { memoryOfAnswers, memoryOfSessions, start } from './postgres/footprint.ts';
 import { rules, stallsUnderRules } from './postgres/rules.ts';
 import { streams } from './postgres/streams.ts';
 import { policies } from './policy.ts';
@@ -77,6 +77,10 @@ async function* measures(): AsyncGenerator<Measured> {
     await using setting = await startSetting({ tls: false, say: effort.say });
     yield* inSetting(setting);
   }
+  if (wanted('memory')) {
+    await using setting = await startSetting({ tls: false, say: effort.say });
+    yield* memoryOfSessions(setting, effort);
+  }
   if (wanted('tls')) {
     await using setting = await startSetting({ tls: true, say: effort.say });
     yield* throughput(setting, effort);
@@ -91,7 +95,7 @@ async function* inSetting(setting: Setting): AsyncGenerator<Measured> {
   if (wanted('streams')) yield* streams(setting, effort);
   if (wanted('rules')) yield* rules(setting, effort);
   if (wanted('stalls')) yield* stallsUnderRules(setting, effort);
-  if (wanted('memory')) yield* memory(setting, effort);
+  if (wanted('memory')) yield* memoryOfAnswers(setting, effort);
 }
 
 function readable({ measure, unit, goal, ok, spread, ratio, ...line }: Line): string {

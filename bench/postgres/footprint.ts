@@ -13,15 +13,16 @@ import { bundle } from '../../tools/bundle.ts';
 import { figureOf, type Figure, type Measured } from '../rounds.ts';
 import { bundleDirectory, type Setting } from '../setting.ts';
 import { psqlMs } from './clients.ts';
+import { fifty } from './rules.ts';
 import type { Effort } from './throughput.ts';
 
 const megabyte = 1024 * 1024;
 const sessions = 200;
 
-/** Memory of the sidecar as it was used: with sessions, and at the peak of a large answer. */
-export async function* memory(setting: Setting, effort: Effort): AsyncGenerator<Measured> {
+/** Memory of the sidecar at the peak of a large answer. */
+export async function* memoryOfAnswers(setting: Setting, effort: Effort): AsyncGenerator<Measured> {
   const peak: number[] = [];
-  effort.say('memory');
+  effort.say('memory, in a large answer');
   for (let round = 0; round < effort.rounds; round += 1) {
     let most = 0;
     const timer = setInterval(() => (most = Math.max(most, pssOf(setting.sidecarPid))), 20);
@@ -36,6 +37,15 @@ export async function* memory(setting: Setting, effort: Effort): AsyncGenerator<
     figures: { chaperone: figureOf(peak) },
     goal: { kind: 'limit', most: 160 },
   };
+}
+
+/** Memory of the sidecar with many sessions under rules, in a setting that did nothing else: what it once needed it keeps. */
+export async function* memoryOfSessions(
+  setting: Setting,
+  effort: Effort,
+): AsyncGenerator<Measured> {
+  effort.say('memory, with sessions');
+  await setting.setRules(fifty);
   const clients = await Promise.all(Array.from({ length: sessions }, () => connected(setting)));
   const busy: number[] = [];
   for (let round = 0; round < effort.rounds; round += 1) {
@@ -48,8 +58,9 @@ export async function* memory(setting: Setting, effort: Effort): AsyncGenerator<
     busy.push(pssOf(setting.sidecarPid) / megabyte);
   }
   await Promise.all(clients.map((client) => client.end()));
+  await setting.setRules(undefined);
   yield {
-    measure: `memory, ${sessions} sessions`,
+    measure: `memory, ${sessions} sessions under 50 rules`,
     unit: 'MB',
     figures: { chaperone: figureOf(busy) },
     goal: { kind: 'limit', most: 180 },

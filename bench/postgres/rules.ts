@@ -9,7 +9,7 @@ const megabyte = 1024 * 1024;
 const distinctTexts = 10_000;
 
 /** Fifty, of which one allows what pgbench does; a fifth of the others have conditions to work out. */
-const fifty: readonly object[] = [
+export const fifty: readonly object[] = [
   {
     name: 'bench',
     backends: ['through'],
