@@ -3,7 +3,7 @@ import { Client, DatabaseError, type QueryArrayResult } from 'pg';
 import { ChaperoneError } from '#core/errors.ts';
 import { readArguments, UsageError, type Command } from './command.ts';
 import { findInstance, type Instance } from './instance.ts';
-import { printable, table } from './terminal.ts';
+import { printable, printableLines, table } from './terminal.ts';
 import { fetchToken } from './token.ts';
 
 const usage = `usage: chaperone sql [STATEMENT] [--as USER[,GROUP…]] [--backend NAME] [--database NAME] [--user NAME] [--data DIR]
@@ -85,6 +85,9 @@ async function prompt(client: Client): Promise<number> {
   return 0;
 }
 
+/** Of what follows in an error's detail and hint, below their own words. */
+const indent = ' '.repeat('  detail: '.length);
+
 async function runStatement(client: Client, text: string): Promise<number> {
   try {
     // pg answers an array when the text holds several statements.
@@ -100,8 +103,8 @@ async function runStatement(client: Client, text: string): Promise<number> {
     process.stderr.write(
       `${printable(severity ?? 'ERROR')} ${printable(code ?? '')}: ${printable(message)}\n`,
     );
-    if (detail !== undefined) process.stderr.write(`  detail: ${printable(detail)}\n`);
-    if (hint !== undefined) process.stderr.write(`  hint: ${printable(hint)}\n`);
+    if (detail !== undefined) process.stderr.write(`  detail: ${printableLines(detail, indent)}\n`);
+    if (hint !== undefined) process.stderr.write(`  hint: ${printableLines(hint, indent)}\n`);
     return 1;
   }
 }

@@ -244,7 +244,7 @@ function findDangling(
       {
         resource: index,
         path: 'spec.identity',
-        message: 'Token needs an IdentityProvider; there is none',
+        message: 'Token needs an IdentityProvider; there is none among these resources',
       },
     ];
   });

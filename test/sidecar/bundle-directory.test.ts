@@ -338,7 +338,7 @@ describe('a bad change', () => {
     write('a.yaml', policy('identity: Token'));
     write('b.yaml', '');
     assert.deepEqual(await nextRefusal(), [
-      'a.yaml:6: spec.identity: Token needs an IdentityProvider; there is none',
+      'a.yaml:6: spec.identity: Token needs an IdentityProvider; there is none among these resources',
     ]);
   });
 
