@@ -147,6 +147,13 @@ export type Reply =
   | { readonly kind: 'own'; readonly query: SettingsQuery | undefined }
   | { readonly kind: 'ready' };
 
+/** What becomes of messages up to the next Sync. */
+export type Segment =
+  | 'clean' // nothing was sent since the last Sync
+  | 'open'
+  | 'skipping' // after an error: dropped, as the backend would
+  | 'skipping-here'; // refused before anything went up: the Sync is answered here as well
+
 /** What passes whatever the messages before it have led to. */
 export type Passing = 'terminate' | 'copy-data' | 'copy-end' | 'more' | 'own-flush' | 'own-query';
 

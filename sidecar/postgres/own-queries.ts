@@ -5,8 +5,8 @@ import { backendMisbehaved } from './misbehaved.ts';
 import type { SettingsQuery } from './reading/settings-query.ts';
 
 /**
- * Asks the backend behind everything that was sent. Between two pipelines a Sync follows, so that no transaction stays
- * open; within one it must not, since that would commit what came before.
+ * Asks the backend behind everything that was sent. Where nothing was executed since the last Sync one follows, so that no
+ * transaction stays open, which a Query behind it would join; else it must not, since it would commit what came before.
  */
 export function ask(
   query: SettingsQuery,

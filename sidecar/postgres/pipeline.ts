@@ -19,7 +19,9 @@ import {
   type Passing,
   type Refused,
   type Reply,
+  type Segment,
 } from './items.ts';
+import { Joined } from './joined.ts';
 import { backendMisbehaved } from './misbehaved.ts';
 import { ask, ownAnswer } from './own-queries.ts';
 import { Portals } from './portals.ts';
@@ -34,17 +36,11 @@ import type { Statement } from './statements.ts';
  * Transitions return what is to be done; decisions, records and sockets are elsewhere.
  */
 
-/** What becomes of messages up to the next Sync. */
-type Segment =
-  | 'clean' // nothing was sent since the last Sync
-  | 'open'
-  | 'skipping' // after an error: dropped, as the backend would
-  | 'skipping-here'; // refused before anything went up: the Sync is answered here as well
-
 export class Pipeline {
   readonly #expected = new Expectations();
   readonly #portals = new Portals();
   readonly #copyIn = new CopyIn();
+  readonly #joined = new Joined();
   /** A message of which more is to come. */
   #flowing: Permit | undefined;
   /** Syncs behind a COPY: whether the backend answers them depends on how far it has come. */
@@ -77,10 +73,9 @@ export class Pipeline {
 
   /** Whether the backend would answer a query of the lane's own that is sent now, and nothing of the agent's change by it. */
   get mayAsk(): boolean {
-    const { idle } = this;
     const between = this.#segment === 'clean' || this.#segment === 'open';
     const certain = this.#doubtfulSyncs === 0 && !this.#copyIn.taking && !this.inside;
-    return idle && between && certain && this.#status !== 'E';
+    return this.idle && between && certain && this.#status !== 'E';
   }
 
   /** The operation that takes the agent's COPY data now. */
@@ -149,8 +144,12 @@ export class Pipeline {
   }
 
   #ask(query: SettingsQuery): readonly Effect[] {
-    if (this.#segment === 'clean') return ask(query, 'between', this.#expected);
-    if (this.#segment === 'open') return ask(query, 'within', this.#expected);
+    const { joined } = this.#joined;
+    // A Sync ends the portals that were bound.
+    const sync = this.#segment === 'clean' || this.#status === 'T' || !this.#portals.any;
+    const answers = this.#segment === 'clean' || this.#segment === 'open';
+    if (answers && (joined || sync))
+      return ask(query, joined ? 'within' : 'between', this.#expected);
     query.fail(); // the backend would not answer before the next Sync
     return [];
   }
@@ -317,11 +316,13 @@ export class Pipeline {
         this.#copyIn.end();
         this.#doubtfulSyncs = 0; // the COPY has read them
         if (!execute) return { kind: 'answer', permit };
+        this.#joined.executed(body);
         this.#expected.shift();
         this.#portals.delete(permit);
         return { kind: 'answer', permit, ends: ended(execute.statement) };
       case BackendTag.PortalSuspended:
         if (!execute) throw backendMisbehaved(tag);
+        this.#joined.executed(undefined);
         this.#expected.shift();
         if (execute.cursor) return { kind: 'answer', permit, ends: ended(execute.statement) };
         this.#portals.hold(permit, 'suspended');
@@ -366,6 +367,7 @@ export class Pipeline {
 
   #settled(body: Buffer): Reply {
     this.#status = parseReadyForQuery(body);
+    this.#joined.end();
     if (this.#status === 'I') this.#portals.endAll(); // portals end with their transaction
     return { kind: 'ready' };
   }

@@ -7,6 +7,10 @@ const maxPortals = 10_000;
 export class Portals {
   readonly #states = new Map<Permit, 'bound' | 'suspended'>();
 
+  get any(): boolean {
+    return this.#states.size > 0;
+  }
+
   hold(permit: Permit, state: 'bound' | 'suspended'): void {
     this.#states.set(permit, state);
     if (this.#states.size <= maxPortals) return;

@@ -223,10 +223,16 @@ function testPipelines({ prepare, seed, rules }: (typeof modes)[number]): void {
     return clients;
   };
 
+  /** Scripts that once were answered otherwise. */
+  const met: readonly (readonly string[])[] = [
+    ['close the name', 'query a copy in', 'copy data', 'copy done'],
+    ['close the name', 'parse a failure', 'copy data', 'copy done', 'flush', 'query', 'describe the statement'],
+  ]; // prettier-ignore
+
   test('of random messages with errors, in and out of transactions, are answered as PostgreSQL answers them', async () => {
     const random = new Random(seed + 4);
-    for (let round = 0; round < scaled(3_000); round += 1) {
-      const names = script(random);
+    for (let round = -met.length; round < scaled(3_000); round += 1) {
+      const names = met.at(round + met.length) ?? script(random);
       const { direct, through: gated } = await both();
       for (const client of [direct, gated]) client.send(...framesOf(names));
       const wanted = await finish(direct);

@@ -119,7 +119,7 @@ function play(script: string): { effects: string[]; replies: Reply[]; pipeline: 
       replies.push(
         pipeline.reply(
           reply?.charCodeAt(0) ?? 0,
-          reply === 'D' || reply === 'd' ? undefined : Buffer.from('x\0'),
+          reply === 'D' || reply === 'd' ? undefined : Buffer.from(`${reply?.slice(2) ?? ''}\0`),
         ),
       );
   }
@@ -172,9 +172,12 @@ describe('Pipeline', () => {
     ],
     ['minds no error that came unasked between segments', 'P S [1] [ZI] [!] P', ['P', 'S', 'P']],
     ['asks for settings with a Sync of its own between pipelines', 'A', ['own-query', 'own-sync']],
-    ['asks for settings without a Sync within one', 'P H [1] A', ['P', 'H', 'own-query', 'own-flush']], // prettier-ignore
+    ['asks for settings without a Sync behind what was executed in one', 'E H [C] A', ['E', 'H', 'own-query', 'own-flush']], // prettier-ignore
+    ['asks with a Sync where nothing was executed yet, or a Query would join the asking', 'P H [1] A', ['P', 'H', 'own-query', 'own-sync']], // prettier-ignore
+    ['asks with a Sync behind the end of a transaction', 'E H [C COMMIT] A', ['E', 'H', 'own-query', 'own-sync']], // prettier-ignore
+    ['asks nothing where a Sync would end a portal', 'B H [2] A', ['B', 'H']],
     ['asks nothing where the backend would not answer', 'P [!] A S', ['P', 'S']],
-    ['drops what follows a query of its own that failed within a pipeline', 'P H [1] A [!] B E S Q', ['P', 'H', 'own-query', 'own-flush', 'S', 'Q']], // prettier-ignore
+    ['drops what follows a query of its own that failed within a pipeline', 'E H [C] A [!] B E S Q', ['E', 'H', 'own-query', 'own-flush', 'S', 'Q']], // prettier-ignore
     ['goes on after a query of its own that failed between two', 'A [!] [ZI] P', ['own-query', 'own-sync', 'P']], // prettier-ignore
     ['is clean again after a Sync', 'P S [1] [ZI] r', ['P', 'S', 'answer error Z']],
   ];
@@ -237,10 +240,10 @@ describe('Pipeline', () => {
   });
 
   test('tells the agent of an error to a query of its own within a pipeline, which fails by it', () => {
-    const { replies } = play('P H [1] A [!] S [ZI]');
+    const { replies } = play('E H [C] A [!] S [ZI]');
     assert.deepEqual(
       replies.map(({ kind }) => kind),
-      ['acknowledgement', 'aside', 'ready'],
+      ['answer', 'aside', 'ready'],
     );
   });
 
