@@ -23,8 +23,9 @@ export class Joined {
 }
 
 /** Of transactions, and those that run outside of any. */
+// prettier-ignore
 const committedAtOnce: ReadonlySet<string> = new Set([
-  ...['BEGIN', 'START TRANSACTION', 'COMMIT', 'ROLLBACK', 'SAVEPOINT', 'RELEASE', 'PREPARE TRANSACTION'],
-  ...['COMMIT PREPARED', 'ROLLBACK PREPARED', 'DISCARD ALL', 'VACUUM', 'CREATE DATABASE', 'DROP DATABASE'],
-  ...['ALTER SYSTEM', 'CREATE TABLESPACE', 'DROP TABLESPACE'],
-]); // prettier-ignore
+  'BEGIN', 'START TRANSACTION', 'COMMIT', 'ROLLBACK', 'SAVEPOINT', 'RELEASE', 'PREPARE TRANSACTION', 'COMMIT PREPARED',
+  'ROLLBACK PREPARED', 'DISCARD ALL', 'VACUUM', 'CREATE DATABASE', 'DROP DATABASE', 'ALTER SYSTEM',
+  'CREATE TABLESPACE', 'DROP TABLESPACE',
+]);
