@@ -1,7 +1,9 @@
+import type { TransactionStatus } from '#core/postgres/backend.ts';
+
 /**
- * Whether what is executed next joins a transaction that an Execute of this pipeline has begun: from 18 on PostgreSQL then
- * ends it at the Sync, and not at a Query before it either (postgres.c, XACT_FLAGS_PIPELINING). Commands that PostgreSQL
- * commits at once begin none.
+ * Whether what is executed next joins a transaction that an Execute has begun without a BEGIN. From 18 on PostgreSQL ends
+ * it at the Sync, and not at a Query or a FunctionCall before it, whose ReadyForQuery then says T (postgres.c,
+ * XACT_FLAGS_PIPELINING). Commands that PostgreSQL commits at once begin none.
  */
 export class Joined {
   #joined = false;
@@ -16,9 +18,9 @@ export class Joined {
     this.#joined = !committedAtOnce.has(words);
   }
 
-  /** A ReadyForQuery has come. */
-  end(): void {
-    this.#joined = false;
+  /** A ReadyForQuery has come: `toSync`, or with an answer of its own. */
+  ready(status: TransactionStatus, toSync: boolean): void {
+    if (toSync || status !== 'T') this.#joined = false;
   }
 }
 

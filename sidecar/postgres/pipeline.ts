@@ -197,8 +197,7 @@ export class Pipeline {
         return { kind: 'own', query: undefined };
       case 'own-sync':
         if (tag !== BackendTag.ReadyForQuery || !body) throw backendMisbehaved(tag);
-        this.#expected.shift();
-        this.#settled(body);
+        this.#ready(body);
         return { kind: 'own', query: undefined };
       case 'poison':
         throw backendMisbehaved(tag);
@@ -223,7 +222,7 @@ export class Pipeline {
       throw backendMisbehaved(tag);
     this.#doubtfulSyncs -= 1;
     if (this.#segment === 'skipping') this.#segment = 'clean';
-    return this.#settled(body);
+    return this.#settled(body, true);
   }
 
   /** Ends the operations whose answers will not come, for the end of the session. */
@@ -362,12 +361,12 @@ export class Pipeline {
   #ready(body: Buffer): Reply {
     const head = this.#expected.shift();
     if (head?.kind === 'query' && head.change) head.change.applied = true;
-    return this.#settled(body);
+    return this.#settled(body, head?.kind !== 'query');
   }
 
-  #settled(body: Buffer): Reply {
+  #settled(body: Buffer, toSync: boolean): Reply {
     this.#status = parseReadyForQuery(body);
-    this.#joined.end();
+    this.#joined.ready(this.#status, toSync);
     if (this.#status === 'I') this.#portals.endAll(); // portals end with their transaction
     return { kind: 'ready' };
   }

@@ -223,10 +223,30 @@ function testPipelines({ prepare, seed, rules }: (typeof modes)[number]): void {
     return clients;
   };
 
+  /** PostgreSQL 18 itself may lose track of a pipeline without its Sync: what it says then is no measure. */
+  let confusions = 0;
+  async function confused(answers: readonly string[]): Promise<boolean> {
+    if (!answers.some((answer) => answer.includes('|XX000|M|StartTransactionCommand: ')))
+      return false;
+    confusions += 1;
+    clients?.direct.destroy();
+    clients?.through.destroy();
+    clients = undefined;
+    const { host, port, user, password } = server;
+    for (const database of routes) {
+      const client = new Client({ host, port, user, password, database });
+      await client.connect();
+      await client.query('UPDATE counter SET value = 0; TRUNCATE taken');
+      await client.end();
+    }
+    return true;
+  }
+
   /** Scripts that once were answered otherwise. */
   const met: readonly (readonly string[])[] = [
     ['close the name', 'query a copy in', 'copy data', 'copy done'],
     ['close the name', 'parse a failure', 'copy data', 'copy done', 'flush', 'query', 'describe the statement'],
+    ['execute the cursor', 'call a function', 'query a notice', 'rollback'],
   ]; // prettier-ignore
 
   test('of random messages with errors, in and out of transactions, are answered as PostgreSQL answers them', async () => {
@@ -235,8 +255,9 @@ function testPipelines({ prepare, seed, rules }: (typeof modes)[number]): void {
       const names = met.at(round + met.length) ?? script(random);
       const { direct, through: gated } = await both();
       for (const client of [direct, gated]) client.send(...framesOf(names));
-      const wanted = await finish(direct);
-      assert.deepEqual(await finish(gated), wanted, `round ${round}: ${names.join(', ')}`);
+      const [wanted, given] = [await finish(direct), await finish(gated)];
+      if (await confused(wanted)) continue;
+      assert.deepEqual(given, wanted, `round ${round}: ${names.join(', ')}`);
     }
   });
 
@@ -257,12 +278,14 @@ function testPipelines({ prepare, seed, rules }: (typeof modes)[number]): void {
         const { direct, through: gated } = await both();
         for (const client of [direct, gated]) client.send(...framesOf(around));
         const wanted = (await finish(direct)).map(withoutReason);
-        const what = `round ${round}: ${around.join(', ')}`;
-        assert.deepEqual((await finish(gated)).map(withoutReason), wanted, what);
+        const given = (await finish(gated)).map(withoutReason);
+        if (await confused(wanted)) continue;
+        assert.deepEqual(given, wanted, `round ${round}: ${around.join(', ')}`);
         if (wanted.includes('E refused')) refused += 1;
       }
     }
     assert.ok(refused > scaled(300), `${refused} were refused`);
+    assert.ok(confusions < scaled(300) / 10, `${confusions} scripts confused PostgreSQL`);
   };
   if (rules) test('with a refused statement at any place go on as after any error', refuses);
 

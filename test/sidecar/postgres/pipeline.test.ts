@@ -175,6 +175,8 @@ describe('Pipeline', () => {
     ['asks for settings without a Sync behind what was executed in one', 'E H [C] A', ['E', 'H', 'own-query', 'own-flush']], // prettier-ignore
     ['asks with a Sync where nothing was executed yet, or a Query would join the asking', 'P H [1] A', ['P', 'H', 'own-query', 'own-sync']], // prettier-ignore
     ['asks with a Sync behind the end of a transaction', 'E H [C COMMIT] A', ['E', 'H', 'own-query', 'own-sync']], // prettier-ignore
+    ['asks without a Sync behind a Query that has joined what was executed', 'E H [C] Q [C] [ZT] A', ['E', 'H', 'Q', 'own-query', 'own-flush']], // prettier-ignore
+    ['asks with a Sync in a transaction that a Query has begun', 'Q [C] [ZT] A', ['Q', 'own-query', 'own-sync']], // prettier-ignore
     ['asks nothing where a Sync would end a portal', 'B H [2] A', ['B', 'H']],
     ['asks nothing where the backend would not answer', 'P [!] A S', ['P', 'S']],
     ['drops what follows a query of its own that failed within a pipeline', 'E H [C] A [!] B E S Q', ['E', 'H', 'own-query', 'own-flush', 'S', 'Q']], // prettier-ignore
