@@ -6,21 +6,38 @@ import type { TransactionStatus } from '#core/postgres/backend.ts';
  * XACT_FLAGS_PIPELINING). Commands that PostgreSQL commits at once begin none.
  */
 export class Joined {
-  #joined = false;
+  /** Who has executed something in it. */
+  #by: 'nobody' | 'agent' | 'lane' = 'nobody';
 
+  /** Whether there is one that a Sync would end. */
   get joined(): boolean {
-    return this.#joined;
+    return this.#by !== 'nobody';
+  }
+
+  /** Whether only the lane has executed something: the agent's Query would begin its own, were it not for that. */
+  get onlyByLane(): boolean {
+    return this.#by === 'lane';
+  }
+
+  /** The lane asks without a Sync. */
+  asks(): void {
+    if (this.#by === 'nobody') this.#by = 'lane';
+  }
+
+  /** An Execute goes up. */
+  executes(): void {
+    if (this.#by === 'lane') this.#by = 'agent';
   }
 
   /** An Execute has been answered; `tag` is the body of its CommandComplete, undefined where it had none. */
   executed(tag: Buffer | undefined): void {
     const words = tag?.toString('latin1').replace(/\0$/, '') ?? '';
-    this.#joined = !committedAtOnce.has(words);
+    this.#by = committedAtOnce.has(words) ? 'nobody' : 'agent';
   }
 
   /** A ReadyForQuery has come: `toSync`, or with an answer of its own. */
   ready(status: TransactionStatus, toSync: boolean): void {
-    if (toSync || status !== 'T') this.#joined = false;
+    if (toSync || status !== 'T') this.#by = 'nobody';
   }
 }
 

@@ -1,23 +1,35 @@
 import { BackendTag } from '#core/postgres/backend.ts';
 import type { Expectations } from './expectations.ts';
 import type { Effect, Reply } from './items.ts';
+import type { Joined } from './joined.ts';
 import { backendMisbehaved } from './misbehaved.ts';
 import type { SettingsQuery } from './reading/settings-query.ts';
 
 /**
- * Asks the backend behind everything that was sent. Where nothing was executed since the last Sync one follows, so that no
- * transaction stays open, which a Query behind it would join; else it must not, since it would commit what came before.
+ * Asks the backend behind everything that was sent. A Sync follows, or a Query behind it would join what the lane has
+ * begun by asking; unless it would commit what the agent has begun, or end a portal that was bound.
  */
 export function ask(
   query: SettingsQuery,
-  where: 'between' | 'within',
+  joined: Joined,
+  mayEnd: boolean,
   expected: Expectations,
 ): readonly Effect[] {
   expected.push({ kind: 'own-query', query });
   const asked: Effect = { kind: 'control', control: { kind: 'own-query', query } };
-  if (where === 'within') return [asked, { kind: 'control', control: { kind: 'own-flush' } }];
+  if (mayEnd && !joined.joined) return [asked, sync(expected)];
+  joined.asks();
+  return [asked, { kind: 'control', control: { kind: 'own-flush' } }];
+}
+
+/** A Sync before a Query or FunctionCall of the agent, which would join what the lane alone has begun. */
+export function syncBefore(joined: Joined, expected: Expectations): readonly Effect[] {
+  return joined.onlyByLane ? [sync(expected)] : [];
+}
+
+function sync(expected: Expectations): Effect {
   expected.push({ kind: 'own-sync' });
-  return [asked, { kind: 'control', control: { kind: 'own-sync' } }];
+  return { kind: 'control', control: { kind: 'own-sync' } };
 }
 
 /** Says what a message is that comes while a query of the lane's own is answered. @throws ChaperoneError. */

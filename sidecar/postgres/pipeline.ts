@@ -23,7 +23,7 @@ import {
 } from './items.ts';
 import { Joined } from './joined.ts';
 import { backendMisbehaved } from './misbehaved.ts';
-import { ask, ownAnswer } from './own-queries.ts';
+import { ask, ownAnswer, syncBefore } from './own-queries.ts';
 import { Portals } from './portals.ts';
 import type { SettingsQuery } from './reading/settings-query.ts';
 import { aborted, refuse } from './refusing.ts';
@@ -116,18 +116,20 @@ export class Pipeline {
     if (item.kind === 'flush') return [control('flush', item.frame)];
     const simple = item.kind === 'query' || item.kind === 'function-call';
     this.#segment = simple ? 'clean' : 'open'; // the first is answered with a ReadyForQuery of its own
+    const before = simple ? syncBefore(this.#joined, this.#expected) : [];
     switch (item.kind) {
       case 'query':
       case 'parse':
         this.#expected.push({ kind: item.kind, permit: item.permit, change: item.change });
-        return this.#send(item);
+        return [...before, ...this.#send(item)];
       case 'function-call':
         this.#expected.push({ kind: 'query', permit: item.permit, change: undefined });
-        return this.#send(item);
+        return [...before, ...this.#send(item)];
       case 'bind':
         this.#expected.push({ kind: 'bind', permit: item.permit });
         return this.#send(item);
       case 'execute':
+        this.#joined.executes();
         return execute(item, this.#expected);
       case 'describe-portal':
         if (item.portal) item.portal.described = true;
@@ -144,12 +146,9 @@ export class Pipeline {
   }
 
   #ask(query: SettingsQuery): readonly Effect[] {
-    const { joined } = this.#joined;
-    // A Sync ends the portals that were bound.
-    const sync = this.#segment === 'clean' || this.#status === 'T' || !this.#portals.any;
-    const answers = this.#segment === 'clean' || this.#segment === 'open';
-    if (answers && (joined || sync))
-      return ask(query, joined ? 'within' : 'between', this.#expected);
+    const mayEnd = this.#segment === 'clean' || this.#status === 'T' || !this.#portals.any;
+    if (this.#segment === 'clean' || this.#segment === 'open')
+      return ask(query, this.#joined, mayEnd, this.#expected);
     query.fail(); // the backend would not answer before the next Sync
     return [];
   }

@@ -126,6 +126,9 @@ function play(script: string): { effects: string[]; replies: Reply[]; pipeline: 
   return { effects, replies, pipeline };
 }
 
+/** All that the backend answers to a query of the lane's own. */
+const answered = '[1] [2] [D] [C] [3] [3]'.repeat(5);
+
 describe('Pipeline', () => {
   const cases: [what: string, script: string, effects: string[]][] = [
     ['sends a Query as it came', 'Q', ['Q']],
@@ -177,7 +180,9 @@ describe('Pipeline', () => {
     ['asks with a Sync behind the end of a transaction', 'E H [C COMMIT] A', ['E', 'H', 'own-query', 'own-sync']], // prettier-ignore
     ['asks without a Sync behind a Query that has joined what was executed', 'E H [C] Q [C] [ZT] A', ['E', 'H', 'Q', 'own-query', 'own-flush']], // prettier-ignore
     ['asks with a Sync in a transaction that a Query has begun', 'Q [C] [ZT] A', ['Q', 'own-query', 'own-sync']], // prettier-ignore
-    ['asks nothing where a Sync would end a portal', 'B H [2] A', ['B', 'H']],
+    ['asks without a Sync where that would end a portal', 'B H [2] A', ['B', 'H', 'own-query', 'own-flush']], // prettier-ignore
+    ['keeps a Query from joining what only the lane has begun', `B H [2] A ${answered} Q`, ['B', 'H', 'own-query', 'own-flush', 'own-sync', 'Q']], // prettier-ignore
+    ['lets a Query join what an Execute behind the asking has begun', `B H [2] A ${answered} E Q`, ['B', 'H', 'own-query', 'own-flush', 'E', 'Q']], // prettier-ignore
     ['asks nothing where the backend would not answer', 'P [!] A S', ['P', 'S']],
     ['drops what follows a query of its own that failed within a pipeline', 'E H [C] A [!] B E S Q', ['E', 'H', 'own-query', 'own-flush', 'S', 'Q']], // prettier-ignore
     ['goes on after a query of its own that failed between two', 'A [!] [ZI] P', ['own-query', 'own-sync', 'P']], // prettier-ignore
