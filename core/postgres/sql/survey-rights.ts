@@ -20,6 +20,7 @@ export const rightsStatements: Handlers<StatementHandler> = {
     draft.command(fields['is_grant'] === true ? 'GRANT' : 'REVOKE');
     draft.defines();
     const type = textOf(fields, 'objtype');
+    draft.changesRights = type === 'OBJECT_SCHEMA';
     const isOfSchemas =
       type === 'OBJECT_SCHEMA' ||
       (fields['targtype'] === 'ACL_TARGET_ALL_IN_SCHEMA' && storesRows(type));
@@ -37,6 +38,7 @@ export const rightsStatements: Handlers<StatementHandler> = {
   GrantRoleStmt(fields, _, { draft }) {
     draft.command(fields['is_grant'] === true ? 'GRANT' : 'REVOKE');
     draft.defines();
+    draft.changesRights = true;
   },
 
   AlterDefaultPrivilegesStmt(fields, _, { draft }) {
@@ -57,8 +59,8 @@ export const rightsStatements: Handlers<StatementHandler> = {
     draft.everyRelation(textOf(fields, 'local_schema'), 'Define');
   },
 
-  DropOwnedStmt: everywhere('DROP OWNED', 'Define'),
-  ReassignOwnedStmt: everywhere('REASSIGN OWNED', 'Define'),
+  DropOwnedStmt: changingRights(everywhere('DROP OWNED', 'Define')),
+  ReassignOwnedStmt: changingRights(everywhere('REASSIGN OWNED', 'Define')),
   DropdbStmt: everywhere('DROP DATABASE', 'Define'),
   // Rows of another server go into tables that the text does not name.
   CreateSubscriptionStmt: everywhere('CREATE SUBSCRIPTION', 'Write'),
@@ -71,7 +73,7 @@ export const rightsStatements: Handlers<StatementHandler> = {
   AlterEnumStmt: definition('ALTER TYPE'),
   AlterEventTrigStmt: definition('ALTER EVENT TRIGGER'),
   AlterForeignServerStmt: definition('ALTER SERVER'),
-  AlterRoleStmt: definition('ALTER ROLE'),
+  AlterRoleStmt: changingRights(definition('ALTER ROLE')),
   AlterStatsStmt: definition('ALTER STATISTICS'),
   AlterTSConfigurationStmt: definition('ALTER TEXT SEARCH CONFIGURATION'),
   AlterTSDictionaryStmt: definition('ALTER TEXT SEARCH DICTIONARY'),
@@ -85,7 +87,7 @@ export const rightsStatements: Handlers<StatementHandler> = {
   CreateTableSpaceStmt: definition('CREATE TABLESPACE'),
   CreateUserMappingStmt: definition('CREATE USER MAPPING'),
   CreatedbStmt: definition('CREATE DATABASE'),
-  DropRoleStmt: definition('DROP ROLE'),
+  DropRoleStmt: changingRights(definition('DROP ROLE')),
   DropSubscriptionStmt: definition('DROP SUBSCRIPTION'),
   DropTableSpaceStmt: definition('DROP TABLESPACE'),
   DropUserMappingStmt: definition('DROP USER MAPPING'),
@@ -109,6 +111,14 @@ function everywhere(tag: string, access: 'Define' | 'Write'): StatementHandler {
     draft.command(tag);
     draft.defines();
     draft.everyRelation(undefined, access);
+  };
+}
+
+/** A statement after which a role may have others' rights, or no more. */
+function changingRights(handler: StatementHandler): StatementHandler {
+  return (fields, scope, walker) => {
+    handler(fields, scope, walker);
+    walker.draft.changesRights = true;
   };
 }
 
