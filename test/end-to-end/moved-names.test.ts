@@ -45,7 +45,10 @@ function denyReading(config: string): void {
 const database = `
   CREATE SCHEMA open; CREATE SCHEMA hr; CREATE SCHEMA other;
   CREATE TABLE hr.orders AS SELECT '${secret}' AS value;
-  CREATE TABLE hr.salaries AS SELECT '${secret}' AS value;
+  CREATE TABLE hr.salaries AS SELECT '${secret}' AS value FROM generate_series(1, 2);
+  ANALYZE hr.salaries;
+  CREATE EXTENSION postgres_fdw;
+  GRANT USAGE ON FOREIGN DATA WRAPPER postgres_fdw TO keeper;
   CREATE TABLE open.orders AS SELECT 'for-everybody' AS value;
   CREATE TABLE open.parent (value text);
   CREATE TABLE open.parts (value text) PARTITION BY LIST (value);
@@ -198,6 +201,24 @@ const tries: readonly (readonly [what: string, ...steps: Step[]])[] = [
     'SELECT * FROM orders',
   ],
   [
+    'a value in the statistics of a table',
+    `SELECT most_common_vals FROM pg_stats WHERE schemaname = 'hr'`,
+  ],
+  [
+    'a table that a foreign one leads to',
+    `CREATE SERVER here FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', port '$PORT', dbname '$DB')`,
+    `CREATE USER MAPPING FOR keeper SERVER here OPTIONS (user 'keeper', password 'kept')`,
+    `CREATE FOREIGN TABLE open.again (value text) SERVER here OPTIONS (schema_name 'hr', table_name 'salaries')`,
+    'SELECT * FROM open.again',
+  ],
+  [
+    'a statement that SQL prepared, whose table is gone since',
+    'PREPARE s AS SELECT * FROM orders',
+    'BEGIN',
+    'DROP TABLE open.orders',
+    'EXECUTE s',
+  ],
+  [
     'a statement by a name whose bytes are those of another',
     [raw('\u00c3\u0083\u00c2\u00a9', 'SELECT * FROM orders'), sync],
     [raw('\u00c3\u00a9', 'SELECT 1'), sync],
@@ -253,7 +274,11 @@ describe('a name that comes to stand for something else', () => {
     const [, ...steps] = tries[index] ?? [];
     for (const step of steps) {
       const parts = typeof step === 'string' ? [step] : step;
-      const frames = parts.map((part) => (typeof part === 'string' ? buildQuery(part) : part));
+      const frames = parts.map((part) =>
+        typeof part === 'string'
+          ? buildQuery(part.replace('$DB', name).replace('$PORT', String(server.port)))
+          : part,
+      );
       client.send(...frames);
       const ends = frames.filter((frame) => 'QS'.includes(String.fromCharCode(frame[0] ?? 0)));
       for (let left = ends.length; left > 0 && !client.closed; left -= 1)

@@ -56,6 +56,7 @@ export const rightsStatements: Handlers<StatementHandler> = {
   ImportForeignSchemaStmt(fields, _, { draft }) {
     draft.command('IMPORT FOREIGN SCHEMA');
     draft.defines();
+    draft.opaque();
     draft.everyRelation(textOf(fields, 'local_schema'), 'Define');
   },
 
@@ -72,20 +73,20 @@ export const rightsStatements: Handlers<StatementHandler> = {
   AlterDomainStmt: definition('ALTER DOMAIN'),
   AlterEnumStmt: definition('ALTER TYPE'),
   AlterEventTrigStmt: definition('ALTER EVENT TRIGGER'),
-  AlterForeignServerStmt: definition('ALTER SERVER'),
+  AlterForeignServerStmt: elsewhere('ALTER SERVER'),
   AlterRoleStmt: changingRights(definition('ALTER ROLE')),
   AlterStatsStmt: definition('ALTER STATISTICS'),
   AlterTSConfigurationStmt: definition('ALTER TEXT SEARCH CONFIGURATION'),
   AlterTSDictionaryStmt: definition('ALTER TEXT SEARCH DICTIONARY'),
   AlterTableSpaceOptionsStmt: definition('ALTER TABLESPACE'),
-  AlterUserMappingStmt: definition('ALTER USER MAPPING'),
+  AlterUserMappingStmt: elsewhere('ALTER USER MAPPING'),
   CreateDomainStmt: definition('CREATE DOMAIN'),
   CreateEnumStmt: definition('CREATE TYPE'),
-  CreateForeignServerStmt: definition('CREATE SERVER'),
+  CreateForeignServerStmt: elsewhere('CREATE SERVER'),
   CreateOpFamilyStmt: definition('CREATE OPERATOR FAMILY'),
   CreateRoleStmt: definition('CREATE ROLE'),
   CreateTableSpaceStmt: definition('CREATE TABLESPACE'),
-  CreateUserMappingStmt: definition('CREATE USER MAPPING'),
+  CreateUserMappingStmt: elsewhere('CREATE USER MAPPING'),
   CreatedbStmt: definition('CREATE DATABASE'),
   DropRoleStmt: changingRights(definition('DROP ROLE')),
   DropSubscriptionStmt: definition('DROP SUBSCRIPTION'),
@@ -111,6 +112,14 @@ function everywhere(tag: string, access: 'Define' | 'Write'): StatementHandler {
     draft.command(tag);
     draft.defines();
     draft.everyRelation(undefined, access);
+  };
+}
+
+/** Where foreign tables lead to, and as whom, is said to another program: it may be this database again. */
+function elsewhere(tag: string): StatementHandler {
+  return (_fields, _scope, { draft }) => {
+    draft.command(tag);
+    draft.opaque();
   };
 }
 

@@ -26,6 +26,12 @@ const movingCommands: ReadonlySet<string> = new Set([
   'AT_DetachPartition',
 ]);
 
+/** Of ALTER FOREIGN TABLE: what it reads elsewhere. */
+const foreignCommands: ReadonlySet<string> = new Set([
+  'AT_AlterColumnGenericOptions',
+  'AT_GenericOptions',
+]);
+
 /** Statements that define tables, and what belongs to them. */
 export const tableStatements: Handlers<StatementHandler> = {
   CreateStmt(fields, _, walker) {
@@ -35,6 +41,7 @@ export const tableStatements: Handlers<StatementHandler> = {
 
   CreateForeignTableStmt(fields, _, walker) {
     walker.draft.command('CREATE FOREIGN TABLE');
+    walker.draft.opaque(); // what it reads is said to another program, which may be this database again
     createTable(childOf(fields, 'base') ?? {}, walker);
   },
 
@@ -49,6 +56,7 @@ export const tableStatements: Handlers<StatementHandler> = {
         for (const command of listOf(fields, 'cmds')) {
           const parts = tryKind(command, 'AlterTableCmd') ?? {};
           columns.add(alteredColumn(parts) ?? '*');
+          if (foreignCommands.has(textOf(parts, 'subtype') ?? '')) walker.draft.opaque();
           if (movingCommands.has(textOf(parts, 'subtype') ?? ''))
             noteMove(fields['relation'], parts, walker);
           walker.walk(definitionOf(parts), inner);
