@@ -1,7 +1,7 @@
 import type { Facts } from '../facts.ts';
 import type { Unreadable } from '../operation.ts';
 import type { Asker, CompiledPolicies } from './compile.ts';
-import { mayChangePinned } from './pinned.ts';
+import { mayChangePinned, namesOfPinned } from './pinned.ts';
 import { caseOf, decideCase, type Case, type Verdict } from './decide.ts';
 
 /**
@@ -15,7 +15,7 @@ export class Judge {
   constructor(compiled: CompiledPolicies, asker: Asker) {
     this.#case = caseOf(compiled, asker);
     const settings = compiled.backends.get(asker.backend)?.postgres.settings ?? [];
-    this.#pinned = new Set(settings.map(({ name }) => name));
+    this.#pinned = namesOfPinned(settings.map(({ name }) => name));
   }
 
   /** Whether it matters what operations do: without rules and pinned settings, they need not be read. */
@@ -40,7 +40,7 @@ export class Judge {
       recorded: {
         action: 'Deny',
         wouldBe: 'Deny',
-        reason: 'pinned-setting',
+        reason: hasMistake(facts) ? 'unreadable' : 'pinned-setting',
         policy: `Backend/${asker.backend}`,
         revision,
       },
@@ -48,4 +48,8 @@ export class Judge {
       uncovered: [],
     };
   }
+}
+
+function hasMistake(facts: Facts | Unreadable): boolean {
+  return facts.protocol === 'Unreadable' && facts.error !== undefined;
 }

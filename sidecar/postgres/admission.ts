@@ -20,6 +20,7 @@ import type { PayloadType } from '#core/record/kinds.ts';
 import type { Permit } from '../gate.ts';
 import type { Session } from '../lane.ts';
 import type { Item, Refused } from './items.ts';
+import { impossible, judgedTags, mayBeLong, simpleTags } from './agent-messages.ts';
 import { assertCut, assertEmpty, isRefusable } from './message-bounds.ts';
 import { anyEffects, noEffects } from './reading/effects.ts';
 import { fetch, functionCall, unreadText } from './reading/plain-facts.ts';
@@ -236,7 +237,7 @@ export class Admission {
     const { portal, statement: name } = open ? parseBindNames(body) : parseBind(body);
     if (!isAsciiName(portal)) throw unnamable;
     // Portals end with their transaction, which the agent need not say.
-    if (this.#portals.full) this.#portals.prune(({ permit }) => permit.finished);
+    if (this.#portals.full) this.#portals.prune((one) => one.permit.finished && !this.#isOld(one));
     this.#portals.reserve(portal);
     const statement = this.#statements.get(name);
     // Code may run here already: the planner runs functions that say they are immutable.
@@ -250,7 +251,8 @@ export class Admission {
     if (isRefusal(answer)) return this.#refused(tag, answer);
     this.#reader?.runs(effects);
     if (known?.known?.kind === 'text') this.#reader?.runsText(known.known.text);
-    this.#portals.set(portal, { permit: answer, statement, effects, described: false });
+    const { changes } = this.#reader ?? {};
+    this.#portals.set(portal, { permit: answer, statement, effects, changes, described: false });
     return { kind: 'bind', permit: answer, frame, open };
   }
 
@@ -271,7 +273,8 @@ export class Admission {
     assertCut(body.length - 5);
     const { portal: name } = parseExecute(body);
     const bound = this.#portals.get(name);
-    if (bound && !bound.permit.finished) {
+    const old = bound && this.#isOld(bound);
+    if (bound && !old && !bound.permit.finished) {
       const { permit, statement, effects } = bound;
       const refusal = permit.use?.resume();
       if (refusal) {
@@ -282,13 +285,25 @@ export class Admission {
       this.#reader?.runs(effects);
       return { kind: 'execute', permit, portal: bound, name, cursor: false, frame };
     }
-    const facts = this.#reader ? fetch : unreadText;
-    const answer = this.#decide('request', 'postgres.execute', body, { open: false, facts });
+    const facts = old ? boundBefore : this.#reader ? fetch : unreadText;
+    const statement = old ? bound.statement : unknownStatement();
+    const { ref } = statement;
+    const decided = { open: false, facts, statement: ref };
+    const answer = this.#decide('request', 'postgres.execute', body, decided);
     if (isRefusal(answer)) return this.#refused(FrontendTag.Execute, answer);
-    const statement = unknownStatement();
     this.#runs(statement.renames);
-    const portal = { permit: answer, statement, effects: noEffects, described: false };
+    const effects = old ? bound.effects : noEffects;
+    this.#reader?.runs(effects);
+    const portal = { permit: answer, statement, effects, changes: undefined, described: false };
     return { kind: 'execute', permit: answer, portal, name, cursor: true, frame };
+  }
+
+  /**
+   * What PostgreSQL does not plan looks up its names when it is run, and not when it is bound: `COPY orders` or `EXECUTE s`
+   * are others after a SET between the two.
+   */
+  #isOld({ statement, changes }: Portal): boolean {
+    return !statement.fixed && changes !== this.#reader?.changes;
   }
 
   #describe(frame: Buffer, body: Buffer): Item {
@@ -366,24 +381,11 @@ export class Admission {
   }
 }
 
-const mayBeLong: ReadonlySet<number> = new Set([
-  FrontendTag.Query,
-  FrontendTag.Parse,
-  FrontendTag.Bind,
-  FrontendTag.FunctionCall,
-]);
-
-const judgedTags: ReadonlySet<number> = new Set([
-  FrontendTag.Query,
-  FrontendTag.FunctionCall,
-  FrontendTag.Parse,
-  FrontendTag.Bind,
-]);
-
-/** Messages that are answered with a ReadyForQuery of their own. */
-const simpleTags: ReadonlySet<number> = new Set([FrontendTag.Query, FrontendTag.FunctionCall]);
-
 const tooLong = { protocol: 'Unreadable', because: 'too long' } as const;
+const boundBefore = {
+  protocol: 'Unreadable',
+  because: 'its names may mean something else than when it was bound',
+} as const;
 
 const unnamable = new ChaperoneError(
   'unsupported',
@@ -393,8 +395,4 @@ const unnamable = new ChaperoneError(
 function terminate(frame: Buffer, body: Buffer): Item {
   assertEmpty(body);
   return { kind: 'terminate', frame };
-}
-
-function impossible(tag: number): ChaperoneError {
-  return new ChaperoneError('protocol-violation', `the agent sent a message of type ${tag}`);
 }

@@ -1,4 +1,5 @@
 import { ChaperoneError } from '#core/errors.ts';
+import { namesOfPinned } from '#core/policy/pinned.ts';
 import type { NameMappings } from '#core/policy/resources.ts';
 import { trySettingsOfOptions } from '#core/postgres/startup-options.ts';
 
@@ -41,8 +42,9 @@ function assertNotPinned(
   const wished = trySettingsOfOptions(asked.get('options') ?? '');
   if (!wished)
     throw new ChaperoneError('denied', 'options may hold nothing but "-c name=value" here');
+  const names = namesOfPinned(pinned.keys());
   for (const name of [...asked.keys(), ...wished]) {
-    if (pinned.has(name.toLowerCase()))
+    if (names.has(name.toLowerCase()))
       throw new ChaperoneError('denied', `the setting ${name.toLowerCase()} is set by the gateway`);
   }
 }

@@ -42,6 +42,8 @@ export interface Portal {
   readonly statement: Statement;
   /** What running it may do to the reading of texts behind it. */
   readonly effects: Effects;
+  /** As the reader had it when this was bound. */
+  readonly changes: number | undefined;
   /** Whether it was asked how the rows are to be read, by the agent or by the lane. */
   described: boolean;
 }

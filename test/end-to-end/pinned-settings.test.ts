@@ -178,3 +178,82 @@ for (const [version, what, spec] of modes) {
     });
   });
 }
+
+/** What is pinned, what it is set to otherwise without the gateway, and what the server shows then. */
+const otherNames: readonly {
+  readonly pinned: string;
+  readonly value: string;
+  readonly show: string;
+  readonly tries: readonly (readonly [what: string, ...steps: string[]])[];
+}[] = [
+  {
+    pinned: 'work_mem',
+    value: '7MB',
+    show: '9MB',
+    tries: [
+      ['by the name that it had before', `SET sort_mem = '9MB'`],
+      ['by set_config of that name', `SELECT set_config('SORT_MEM', '9MB', false)`],
+      [
+        'through a view of the settings',
+        'CREATE TEMP VIEW v AS TABLE pg_settings',
+        `UPDATE v SET setting = '9216' WHERE name = 'work_mem'`,
+      ],
+    ],
+  },
+  {
+    pinned: 'default_transaction_read_only',
+    value: 'on',
+    show: 'off',
+    tries: [
+      ['for one transaction', 'BEGIN READ WRITE'],
+      ['within a transaction', 'BEGIN', 'SET TRANSACTION READ WRITE'],
+      ['as a setting', 'BEGIN', 'SET transaction_read_only = off'],
+    ],
+  },
+];
+
+describe('a setting that goes by other names', () => {
+  for (const { pinned, value, show, tries } of otherNames) {
+    const shown = pinned.replace('default_', '');
+    test(`keeps ${pinned} whatever it is called`, async () => {
+      await using server = await startBackendServer({ version: 18, authentication: 'password' });
+      await using through = await startThrough(server, {
+        spec: { postgres: { settings: [{ name: pinned, value: `"${value}"` }] } },
+        prepare: (config) =>
+          writeFileSync(
+            join(config, 'policies.yaml'),
+            JSON.stringify({
+              apiVersion: 'chaperone.dev/v1alpha1',
+              kind: 'AuditPolicy',
+              metadata: { name: 'observing', namespace: 'local' },
+              spec: { podSelector: {}, identity: 'Token', mode: 'Observe' },
+            }),
+          ),
+      });
+      const ways: readonly [RawLogin, boolean][] = [
+        [{ ...server, database: 'postgres', parameters: { [pinned]: value } }, true],
+        [{ ...through, user: 'agent', database: 'postgres' }, false],
+      ];
+      for (const [what, ...steps] of tries)
+        for (const [login, changes] of ways) {
+          const client = await RawClient.connect(login);
+          const answers: string[] = [];
+          for (const step of [...steps, `SHOW ${shown}`]) {
+            client.send(buildQuery(step));
+            answers.push(...(await client.read(ready)));
+          }
+          client.destroy();
+          const row = answers.findLast((answer) => answer.startsWith('D'));
+          const isChanged = row?.endsWith(show) === true && row.length > show.length;
+          assert.equal(isChanged, changes, `${what}: ${answers.join(' / ')}`);
+        }
+      const wished = await RawClient.connect({
+        ...through,
+        user: 'agent',
+        database: 'postgres',
+        parameters: { options: '-c sort_mem=9MB -c default_transaction_read_only=off' },
+      });
+      assert.match((await wished.end()).join(), /set by the gateway/);
+    });
+  }
+});

@@ -102,6 +102,10 @@ const texts: readonly [what: string, ...steps: (string | readonly (string | Buff
   ],
   ['set_config of a cast name', `SELECT set_config('app.agent'::varchar, 'bob', false)`],
   [
+    'set_config of a name that its cast cuts',
+    `SELECT set_config('app.agent-not'::varchar(9), 'bob', false)`,
+  ],
+  [
     'set_config of a column',
     `SELECT set_config(n, 'bob', false) FROM (VALUES ('app.agent')) v (n)`,
   ],
@@ -271,6 +275,7 @@ const texts: readonly [what: string, ...steps: (string | readonly (string | Buff
   ['SET TO DEFAULT', `SET app.agent TO DEFAULT; SET app.agent = 'bob'`],
 ];
 
+/** Where PostgreSQL keeps the setting; the last of them in those versions alone that have the grammar of 16. */
 const vain: readonly [what: string, ...steps: (string | readonly (string | Buffer)[])[]][] = [
   ['RESET', 'RESET app.agent'],
   [
@@ -316,6 +321,7 @@ const vain: readonly [what: string, ...steps: (string | readonly (string | Buffe
   ['SET ROLE with a setting', `ALTER ROLE other SET app.agent = 'bob'`, 'SET ROLE other'],
   ['SET SESSION AUTHORIZATION', 'SET SESSION AUTHORIZATION other', 'RESET ALL'],
   ['row security off', 'SET row_security = off', 'RESET row_security'],
+  ['a word that is no name any more', `SELECT ${call}, mine() FROM (SELECT 1) system_user`],
   ['a NUL', [buildMessage('Q', text(`SELECT 1\0; ${change}\0`))]],
 ];
 

@@ -3,7 +3,7 @@ import { harmlessFunctions, isHarmless } from '../../policy/harmless-functions.t
 import type { Catalogue } from './catalogue.ts';
 import { plainSchema, Scope } from './scope.ts';
 import type { Meaning, NameUse, RelationUse, StatementSurvey } from './survey.ts';
-import { TableFacts } from './table-facts.ts';
+import { holdsOthersRows, TableFacts } from './table-facts.ts';
 
 /** Facts of a statement, and the names in it that the catalogue does not know. */
 export interface Resolved {
@@ -54,7 +54,7 @@ export function resolveSurvey(
       hasWhere,
       limit,
       copy,
-      settings,
+      settings: changesAny(resolution) ? [...new Set([...settings, '*'])] : settings,
       changesMeaning:
         survey.changesMeaning ||
         tables.runsCode ||
@@ -70,9 +70,25 @@ export function resolveSurvey(
   };
 }
 
+/** Views and rules may set what the text does not name: through `set_config`, or the view of settings, whose rule does. */
+function changesAny({ tables, setsByDefinition }: Resolution): boolean {
+  return (
+    setsByDefinition ||
+    tables.all.some(
+      ({ schema, name, access, through }) =>
+        through && access === 'Write' && schema === 'pg_catalog' && name === 'pg_settings',
+    )
+  );
+}
+
 /** Resolves the names of one statement, one after the other. */
 class Resolution {
-  readonly tables = new TableFacts((called) => this.#add(called));
+  readonly tables = new TableFacts((called) => {
+    this.setsByDefinition ||= called.schema === 'pg_catalog' && called.name === 'set_config';
+    this.#add(called);
+  });
+  /** Whether a view or a rule calls `set_config`. */
+  setsByDefinition = false;
   readonly #scope: Scope | undefined;
   readonly #functions = new Map<string, FunctionFact>();
   readonly #unknown = new Map<string, NameUse>();
@@ -101,6 +117,8 @@ class Resolution {
     for (const place of made) this.tables.add(place, name, use);
     if (found.length > 0 || made.length > 0) return;
     this.tables.add(schema, name, use);
+    if (holdsOthersRows({ schema, name }))
+      this.tables.add(undefined, '*', { ...use, columns: ['*'] });
     if (!mayMake) this.#addUnknown(written);
   }
 

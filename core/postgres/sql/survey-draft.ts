@@ -27,11 +27,14 @@ export class StatementDraft {
   readonly #operators = new Map<string, NameUse>();
   readonly #attributes = new Set<string>();
   readonly #settings = new Set<string>();
+  readonly #moves = new Set<string>();
+  readonly #makes = new Map<string, NameUse>();
+  readonly #adopts = new Set<string>();
   #rows: { hasWhere: boolean | undefined; limit: number | true | undefined } | undefined;
   #changesMeaning = false;
   copy: CopyFact | undefined;
   changesCatalogue = false;
-  moves = false;
+  changesRights = false;
   readOnly = true;
   isOpaque = false;
   prepares: StatementSurvey['prepares'];
@@ -96,6 +99,21 @@ export class StatementDraft {
     if (!hasWhere && this.#rows) this.#rows.hasWhere = false;
   }
 
+  /** Notes that a name may stand for another thing from now on, `*` that any may. */
+  moves(name: string): void {
+    this.#moves.add(name);
+  }
+
+  /** Notes a relation that is made. */
+  makes(name: NameUse): void {
+    this.#makes.set(keyOf(name), { schema: name.schema, name: name.name });
+  }
+
+  /** Notes the parent of a table that is made. */
+  adopts(name: string): void {
+    this.#adopts.add(name);
+  }
+
   /** Notes a change of definitions. */
   defines(): void {
     this.changesCatalogue = true;
@@ -143,7 +161,10 @@ export class StatementDraft {
         this.changesCatalogue ||
         settings.some((name) => meaningful.has(name)),
       changesCatalogue: this.changesCatalogue,
-      moves: this.moves,
+      moves: [...this.#moves],
+      makes: [...this.#makes.values()],
+      adopts: [...this.#adopts],
+      changesRights: this.changesRights,
       readOnly: this.readOnly,
       isOpaque: this.isOpaque,
       prepares: this.prepares,

@@ -134,6 +134,7 @@ function changesSequence(args: readonly unknown[], walker: Walker): void {
   const text = tryLiteral(args[0]);
   const name = text === undefined ? undefined : nameOf(partsOfText(text));
   if (name) walker.draft.relation({ ...name, only: false }, 'Write').add('*');
+  else walker.draft.everyRelation(undefined, 'Write'); // which one, only its evaluation tells
 }
 
 /** Reads a dotted name out of a text as `regclass` does: folded where it is not quoted. */

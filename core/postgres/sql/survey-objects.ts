@@ -3,7 +3,16 @@ import { objectParts, objectWords, tryObjectRelation } from './survey-object-nam
 import { changeSettings } from './survey-settings.ts';
 import type { Scope } from './survey-scope.ts';
 import type { Handlers, StatementHandler, Walker } from './survey-walker.ts';
-import { childOf, listOf, nameOf, stringsOf, textOf, tryKind, tryNode } from './tree.ts';
+import {
+  type Fields,
+  childOf,
+  listOf,
+  nameOf,
+  stringsOf,
+  textOf,
+  tryKind,
+  tryNode,
+} from './tree.ts';
 
 /** Statements that define, change or drop objects of any kind, or say something about them. */
 export const objectStatements: Handlers<StatementHandler> = {
@@ -24,7 +33,7 @@ export const objectStatements: Handlers<StatementHandler> = {
     const tagType = type === 'OBJECT_COLUMN' ? textOf(fields, 'relationType') : type;
     walker.draft.command(`ALTER ${objectWords(tagType ?? '')}`);
     walker.draft.defines();
-    walker.draft.moves = true;
+    noteRename(type, fields, walker);
     const relation = childOf(fields, 'relation');
     const column = type === 'OBJECT_COLUMN' ? textOf(fields, 'subname') : undefined;
     if (relation && type !== 'OBJECT_ATTRIBUTE')
@@ -35,9 +44,13 @@ export const objectStatements: Handlers<StatementHandler> = {
 
   AlterObjectSchemaStmt(fields, scope, walker) {
     alterObject(fields, scope, walker);
-    walker.draft.moves = true;
+    const name = textOf(childOf(fields, 'relation') ?? {}, 'relname');
+    walker.draft.moves(name ?? '*');
   },
-  AlterOwnerStmt: alterObject,
+  AlterOwnerStmt(fields, scope, walker) {
+    alterObject(fields, scope, walker);
+    walker.draft.changesRights = fields['objectType'] === 'OBJECT_SCHEMA';
+  },
   AlterObjectDependsStmt: alterObject,
 
   CommentStmt(fields, _, walker) {
@@ -129,6 +142,14 @@ export const objectStatements: Handlers<StatementHandler> = {
   CreateFdwStmt: wrapper('CREATE FOREIGN DATA WRAPPER'),
   AlterFdwStmt: wrapper('ALTER FOREIGN DATA WRAPPER'),
 };
+
+/** What is no relation may be in any name: a schema, a role with one of its name, a function. */
+function noteRename(type: string, fields: Fields, { draft }: Walker): void {
+  const relation = textOf(childOf(fields, 'relation') ?? {}, 'relname');
+  if (relation === undefined) draft.moves('*');
+  else if (type === 'OBJECT_COLUMN') draft.moves(relation);
+  else if (fields['subname'] === undefined) draft.moves(textOf(fields, 'newname') ?? '*');
+}
 
 /** Notes what an object has to do with relations, and returns whether it is a part of any. */
 function noteObject(type: string, object: unknown, walker: Walker): boolean {

@@ -20,6 +20,7 @@ export const rightsStatements: Handlers<StatementHandler> = {
     draft.command(fields['is_grant'] === true ? 'GRANT' : 'REVOKE');
     draft.defines();
     const type = textOf(fields, 'objtype');
+    draft.changesRights = type === 'OBJECT_SCHEMA';
     const isOfSchemas =
       type === 'OBJECT_SCHEMA' ||
       (fields['targtype'] === 'ACL_TARGET_ALL_IN_SCHEMA' && storesRows(type));
@@ -37,6 +38,7 @@ export const rightsStatements: Handlers<StatementHandler> = {
   GrantRoleStmt(fields, _, { draft }) {
     draft.command(fields['is_grant'] === true ? 'GRANT' : 'REVOKE');
     draft.defines();
+    draft.changesRights = true;
   },
 
   AlterDefaultPrivilegesStmt(fields, _, { draft }) {
@@ -54,11 +56,12 @@ export const rightsStatements: Handlers<StatementHandler> = {
   ImportForeignSchemaStmt(fields, _, { draft }) {
     draft.command('IMPORT FOREIGN SCHEMA');
     draft.defines();
+    draft.opaque();
     draft.everyRelation(textOf(fields, 'local_schema'), 'Define');
   },
 
-  DropOwnedStmt: everywhere('DROP OWNED', 'Define'),
-  ReassignOwnedStmt: everywhere('REASSIGN OWNED', 'Define'),
+  DropOwnedStmt: changingRights(everywhere('DROP OWNED', 'Define')),
+  ReassignOwnedStmt: changingRights(everywhere('REASSIGN OWNED', 'Define')),
   DropdbStmt: everywhere('DROP DATABASE', 'Define'),
   // Rows of another server go into tables that the text does not name.
   CreateSubscriptionStmt: everywhere('CREATE SUBSCRIPTION', 'Write'),
@@ -70,22 +73,22 @@ export const rightsStatements: Handlers<StatementHandler> = {
   AlterDomainStmt: definition('ALTER DOMAIN'),
   AlterEnumStmt: definition('ALTER TYPE'),
   AlterEventTrigStmt: definition('ALTER EVENT TRIGGER'),
-  AlterForeignServerStmt: definition('ALTER SERVER'),
-  AlterRoleStmt: definition('ALTER ROLE'),
+  AlterForeignServerStmt: elsewhere('ALTER SERVER'),
+  AlterRoleStmt: changingRights(definition('ALTER ROLE')),
   AlterStatsStmt: definition('ALTER STATISTICS'),
   AlterTSConfigurationStmt: definition('ALTER TEXT SEARCH CONFIGURATION'),
   AlterTSDictionaryStmt: definition('ALTER TEXT SEARCH DICTIONARY'),
   AlterTableSpaceOptionsStmt: definition('ALTER TABLESPACE'),
-  AlterUserMappingStmt: definition('ALTER USER MAPPING'),
+  AlterUserMappingStmt: elsewhere('ALTER USER MAPPING'),
   CreateDomainStmt: definition('CREATE DOMAIN'),
   CreateEnumStmt: definition('CREATE TYPE'),
-  CreateForeignServerStmt: definition('CREATE SERVER'),
+  CreateForeignServerStmt: elsewhere('CREATE SERVER'),
   CreateOpFamilyStmt: definition('CREATE OPERATOR FAMILY'),
   CreateRoleStmt: definition('CREATE ROLE'),
   CreateTableSpaceStmt: definition('CREATE TABLESPACE'),
-  CreateUserMappingStmt: definition('CREATE USER MAPPING'),
+  CreateUserMappingStmt: elsewhere('CREATE USER MAPPING'),
   CreatedbStmt: definition('CREATE DATABASE'),
-  DropRoleStmt: definition('DROP ROLE'),
+  DropRoleStmt: changingRights(definition('DROP ROLE')),
   DropSubscriptionStmt: definition('DROP SUBSCRIPTION'),
   DropTableSpaceStmt: definition('DROP TABLESPACE'),
   DropUserMappingStmt: definition('DROP USER MAPPING'),
@@ -109,6 +112,22 @@ function everywhere(tag: string, access: 'Define' | 'Write'): StatementHandler {
     draft.command(tag);
     draft.defines();
     draft.everyRelation(undefined, access);
+  };
+}
+
+/** Where foreign tables lead to, and as whom, is said to another program: it may be this database again. */
+function elsewhere(tag: string): StatementHandler {
+  return (_fields, _scope, { draft }) => {
+    draft.command(tag);
+    draft.opaque();
+  };
+}
+
+/** A statement after which a role may have others' rights, or no more. */
+function changingRights(handler: StatementHandler): StatementHandler {
+  return (fields, scope, walker) => {
+    handler(fields, scope, walker);
+    walker.draft.changesRights = true;
   };
 }
 

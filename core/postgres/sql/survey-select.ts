@@ -123,7 +123,7 @@ function lock(clause: unknown, scope: Scope, walker: Walker): void {
 function selectInto(fields: Fields, walker: Walker): void {
   const into = childOf(childOf(fields, 'intoClause') ?? {}, 'rel');
   if (!into) return;
-  walker.define(into).add('*');
+  walker.make(into).add('*');
   walker.draft.defines();
 }
 

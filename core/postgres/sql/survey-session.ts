@@ -13,7 +13,10 @@ export const sessionStatements: Handlers<StatementHandler> = {
 
   AlterRoleSetStmt: setsElsewhere('ALTER ROLE'),
   AlterDatabaseSetStmt: setsElsewhere('ALTER DATABASE'),
-  AlterSystemStmt: setsElsewhere('ALTER SYSTEM'),
+  AlterSystemStmt(fields, scope, walker) {
+    setsElsewhere('ALTER SYSTEM')(fields, scope, walker);
+    walker.draft.opaque(); // commands for a shell are among its settings, and it reaches every session
+  },
 
   TransactionStmt(fields, _, { draft }) {
     const kind = textOf(fields, 'kind') ?? '';
@@ -89,8 +92,7 @@ export const sessionStatements: Handlers<StatementHandler> = {
 
   LoadStmt(_fields, _scope, { draft }) {
     draft.command('LOAD');
-    draft.readOnly = false;
-    draft.changesMeaning(); // code of any kind is part of the session from then on
+    draft.opaque(); // code of any kind is part of the session from then on
   },
 
   CheckPointStmt(_fields, _scope, { draft }) {

@@ -1,6 +1,12 @@
 import { Scope } from './survey-scope.ts';
 import { objectWords } from './survey-object-names.ts';
-import type { Handlers, NodeHandler, StatementHandler, Walker } from './survey-walker.ts';
+import {
+  relationName,
+  type Handlers,
+  type NodeHandler,
+  type StatementHandler,
+  type Walker,
+} from './survey-walker.ts';
 import {
   type Fields,
   childOf,
@@ -20,6 +26,12 @@ const movingCommands: ReadonlySet<string> = new Set([
   'AT_DetachPartition',
 ]);
 
+/** Of ALTER FOREIGN TABLE: what it reads elsewhere. */
+const foreignCommands: ReadonlySet<string> = new Set([
+  'AT_AlterColumnGenericOptions',
+  'AT_GenericOptions',
+]);
+
 /** Statements that define tables, and what belongs to them. */
 export const tableStatements: Handlers<StatementHandler> = {
   CreateStmt(fields, _, walker) {
@@ -29,6 +41,7 @@ export const tableStatements: Handlers<StatementHandler> = {
 
   CreateForeignTableStmt(fields, _, walker) {
     walker.draft.command('CREATE FOREIGN TABLE');
+    walker.draft.opaque(); // what it reads is said to another program, which may be this database again
     createTable(childOf(fields, 'base') ?? {}, walker);
   },
 
@@ -43,7 +56,9 @@ export const tableStatements: Handlers<StatementHandler> = {
         for (const command of listOf(fields, 'cmds')) {
           const parts = tryKind(command, 'AlterTableCmd') ?? {};
           columns.add(alteredColumn(parts) ?? '*');
-          if (movingCommands.has(textOf(parts, 'subtype') ?? '')) walker.draft.moves = true;
+          if (foreignCommands.has(textOf(parts, 'subtype') ?? '')) walker.draft.opaque();
+          if (movingCommands.has(textOf(parts, 'subtype') ?? ''))
+            noteMove(fields['relation'], parts, walker);
           walker.walk(definitionOf(parts), inner);
         }
       });
@@ -75,7 +90,7 @@ export const tableStatements: Handlers<StatementHandler> = {
   ViewStmt(fields, scope, walker) {
     walker.draft.command('CREATE VIEW');
     walker.draft.defines();
-    walker.define(childOf(fields, 'view') ?? {}).add('*');
+    walker.make(childOf(fields, 'view') ?? {}).add('*');
     walker.statement(fields['query'], scope);
   },
 
@@ -83,12 +98,13 @@ export const tableStatements: Handlers<StatementHandler> = {
     const isView = fields['objtype'] === 'OBJECT_MATVIEW';
     walker.draft.command(isView ? 'CREATE MATERIALIZED VIEW' : 'CREATE TABLE AS');
     walker.draft.defines();
-    walker.define(childOf(childOf(fields, 'into') ?? {}, 'rel') ?? {}).add('*');
+    walker.make(childOf(childOf(fields, 'into') ?? {}, 'rel') ?? {}).add('*');
     walker.statement(fields['query'], scope);
   },
 
   CreateSeqStmt(fields, scope, walker) {
     walker.draft.command('CREATE SEQUENCE');
+    walker.make(childOf(fields, 'sequence') ?? {});
     sequence(fields, scope, walker);
   },
 
@@ -180,8 +196,12 @@ export const tableNodes: Handlers<NodeHandler> = {
 
 function createTable(fields: Fields, walker: Walker): void {
   walker.draft.defines();
-  for (const parent of listOf(fields, 'inhRelations'))
-    walker.relation(tryKind(parent, 'RangeVar') ?? {}, 'Define').add('*');
+  for (const inherited of listOf(fields, 'inhRelations')) {
+    const parent = tryKind(inherited, 'RangeVar') ?? {};
+    walker.relation(parent, 'Define').add('*');
+    walker.draft.adopts(relationName(parent).name);
+  }
+  walker.make(childOf(fields, 'relation') ?? {});
   withDefined(fields['relation'], walker, (scope, columns) => {
     columns.add('*');
     walker.walk(restOf(fields, 'relation', 'inhRelations', 'options'), scope);
@@ -232,6 +252,17 @@ function alteredColumn(command: Fields): string | undefined {
   if (!columnCommands.has(textOf(command, 'subtype') ?? '')) return undefined;
   const added = tryKind(command['def'], 'ColumnDef') ?? {};
   return textOf(command, 'name') ?? textOf(added, 'colname');
+}
+
+/** By a parent or a partition the rows of both are others than before. */
+function noteMove(relation: unknown, command: Fields, walker: Walker): void {
+  const partition = childOf(tryKind(command['def'], 'PartitionCmd') ?? {}, 'name');
+  for (const range of [
+    childOf({ relation }, 'relation'),
+    tryKind(command['def'], 'RangeVar'),
+    partition,
+  ])
+    if (range) walker.draft.moves(relationName(range).name);
 }
 
 /** What a part of ALTER TABLE brings; a relation there is a parent, whose children change with it. */

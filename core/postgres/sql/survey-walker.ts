@@ -132,6 +132,13 @@ export class Walker {
     if (range['relpersistence'] === 't') this.draft.changesMeaning();
     return this.draft.relation({ ...name, schema: name.schema ?? this.newSchema }, 'Define');
   }
+
+  /** Notes that a relation is made, and returns its columns. */
+  make(range: Fields): Set<string> {
+    const { schema, name } = relationName(range);
+    this.draft.makes({ schema: schema ?? this.newSchema, name });
+    return this.define(range);
+  }
 }
 
 /** Reads a RangeVar; the database in front of a name is always the current one's. */

@@ -34,8 +34,17 @@ export interface StatementSurvey {
   readonly changesMeaning: boolean;
   /** Whether it defines, changes or drops something that names may stand for, so that the catalogue is out of date. */
   readonly changesCatalogue: boolean;
-  /** Whether a name may stand for another thing from then on that existed before: RENAME, SET SCHEMA, ATTACH, INHERIT. */
-  readonly moves: boolean;
+  /**
+   * Names that may stand for another thing from then on that existed before, `*` for any: RENAME, SET SCHEMA, ATTACH,
+   * INHERIT.
+   */
+  readonly moves: readonly string[];
+  /** Relations that it makes. */
+  readonly makes: readonly NameUse[];
+  /** Parents of tables that it makes. */
+  readonly adopts: readonly string[];
+  /** Whether a role may look into other schemas from then on, so that names are found elsewhere. */
+  readonly changesRights: boolean;
   /** Whether the grammar shows no change of data, definitions or settings; functions may still make one. */
   readonly readOnly: boolean;
   readonly isOpaque: boolean;

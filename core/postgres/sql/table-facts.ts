@@ -1,4 +1,5 @@
 import type { TableAccess, TableFact, Through } from '../../facts.ts';
+import type { NameUse } from './survey.ts';
 import type { Definition, FunctionName, Relation } from './catalogue.ts';
 
 /** So many tables a statement are told apart; what comes after them is `*`, anything at all. */
@@ -79,6 +80,8 @@ export class TableFacts {
 
   #step(relation: Relation, use: Use): [Relation, Use][] {
     this.add(relation.schema, relation.name, use);
+    if (holdsOthersRows(relation))
+      this.add(undefined, '*', { access: use.access, columns: ['*'], through: use.through });
     this.#isReached(relation, use);
     this.#addAncestors(relation, use);
     if (!this.#isNew(relation, use)) return [];
@@ -158,6 +161,17 @@ export class TableFacts {
     else this.#followed.set(relation, new Set([key]));
     return true;
   }
+}
+
+/** Statistics hold values of any table's columns, and what is too long for a table's own rows is in another. */
+const statistics: ReadonlySet<string> = new Set(['pg_statistic', 'pg_statistic_ext_data']);
+
+/** Whether rows of other tables are found in a relation. */
+export function holdsOthersRows({ schema, name }: NameUse): boolean {
+  if (schema === 'pg_catalog') return statistics.has(name);
+  return schema === undefined
+    ? name.startsWith('pg_toast_')
+    : /^pg_toast(?:_temp_\d+)?$/.test(schema);
 }
 
 /**

@@ -74,12 +74,24 @@ export function nameOf(parts: readonly string[]): NameUse | undefined {
   return name === undefined ? undefined : { schema: parts.at(-2), name };
 }
 
+/** Types whose casts leave a text as it is; by their schema, or anybody's of that name might be meant. */
+const plainTypes: ReadonlySet<string> = new Set(['text', 'varchar']);
+
+/** Whether a cast leaves a text as it is: `varchar(9)` and `name` cut it. */
+function isPlainCast(cast: Fields): boolean {
+  const type = childOf(cast, 'typeName') ?? {};
+  const [schema, name = ''] = stringsOf(listOf(type, 'names'));
+  if (listOf(type, 'typmods').length + listOf(type, 'arrayBounds').length > 0) return false;
+  return schema === 'pg_catalog' ? plainTypes.has(name) : schema === 'regclass';
+}
+
 /**
- * Returns the text of a string constant, also one with a cast round it, or undefined: then only its evaluation tells.
+ * Returns the text of a string constant, also one with a cast round it that does not change it, or undefined: then only
+ * its evaluation tells.
  */
 export function tryLiteral(value: unknown): string | undefined {
   let node = tryNode(value);
-  while (node?.kind === 'TypeCast') node = tryNode(node.fields['arg']);
+  while (node?.kind === 'TypeCast' && isPlainCast(node.fields)) node = tryNode(node.fields['arg']);
   if (node?.kind !== 'A_Const') return undefined;
   const string = childOf(node.fields, 'sval');
   return string && (textOf(string, 'sval') ?? '');

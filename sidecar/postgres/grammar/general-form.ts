@@ -2,8 +2,11 @@
 const planned = /^\s*(?:select|insert|update|delete|merge|with|values)\b/i;
 /** Words before integers that are facts. */
 const bounding = /\b(?:limit|fetch)\b/i;
-/** Nothing that may be quoted, and no comment: what looks like an integer in such a text is one. */
-const plain = /^(?:[\w\s.,;:=<>()[\]+*%|&!~^?@#]|-(?!-)|\/(?!\*))*$/;
+/**
+ * Nothing that may be quoted, and no comment: what looks like an integer in such a text is one. Spaces are PostgreSQL's
+ * alone; any other is part of a name.
+ */
+const plain = /^(?:[\w \t\n\r\f.,;:=<>()[\]+*%|&!~^?@#]|-(?!-)|\/(?!\*))*$/;
 const integers = /(?<![\w.])\d+(?![\w.])/g;
 const maxLength = 4_096; // a longer text seldom comes again with other integers alone
 

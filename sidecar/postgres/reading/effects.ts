@@ -1,3 +1,5 @@
+import type { NameUse } from '#core/postgres/sql/survey.ts';
+
 /** What running a text may do to the reading of those behind it. */
 export interface Effects {
   /** It may change settings that say what texts mean. */
@@ -6,20 +8,26 @@ export interface Effects {
   readonly ends: boolean;
   /** It may define, change or drop what names stand for. */
   readonly catalogue: boolean;
-  /** A name may stand for something from then on that had another before. */
-  readonly moves: boolean;
-  /** Names that it takes away, by which another schema's may show, `*` for any; and those that it gives. */
-  readonly drops: readonly string[];
-  readonly creates: readonly string[];
+  /** It runs or defines what nobody has read: names may be there from then on that were not. */
+  readonly opaque: boolean;
+  /** Names that may stand for something from then on that had another before, `*` for any. */
+  readonly moves: readonly string[];
+  /** Names that it takes away, by which another schema's may show; the name `*` is any. */
+  readonly drops: readonly NameUse[];
+  /** Relations that it makes, and parents of these. */
+  readonly makes: readonly NameUse[];
+  readonly adopts: readonly string[];
 }
 
 export const noEffects: Effects = {
   meaning: false,
   ends: false,
   catalogue: false,
-  moves: false,
+  opaque: false,
+  moves: [],
   drops: [],
-  creates: [],
+  makes: [],
+  adopts: [],
 };
 
 /** Of what nobody has read. */
@@ -28,7 +36,7 @@ export const anyEffects: Effects = {
   meaning: true,
   ends: true,
   catalogue: true,
-  moves: true,
+  opaque: true,
 };
 
 export function joinEffects(one: Effects, other: Effects): Effects {
@@ -36,8 +44,10 @@ export function joinEffects(one: Effects, other: Effects): Effects {
     meaning: one.meaning || other.meaning,
     ends: one.ends || other.ends,
     catalogue: one.catalogue || other.catalogue,
-    moves: one.moves || other.moves,
+    opaque: one.opaque || other.opaque,
+    moves: [...one.moves, ...other.moves],
     drops: [...one.drops, ...other.drops],
-    creates: [...one.creates, ...other.creates],
+    makes: [...one.makes, ...other.makes],
+    adopts: [...one.adopts, ...other.adopts],
   };
 }

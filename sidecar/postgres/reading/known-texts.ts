@@ -1,3 +1,4 @@
+import { isAsciiName } from '#core/postgres/frontend.ts';
 import type { StatementSurvey } from '#core/postgres/sql/survey.ts';
 
 /** What a name of a prepared statement stands for: a text that a Parse gave, or a statement within one that a PREPARE was. */
@@ -37,9 +38,12 @@ export class KnownTexts {
     return remembered;
   }
 
-  /** Everything that a name may stand for, or undefined where that is not known for certain. */
+  /**
+   * Everything that a name may stand for, or undefined where that is not known for certain: SQL gives a name that is not
+   * ASCII in characters, and messages in bytes.
+   */
   candidates(name: string): readonly Known[] | undefined {
-    const candidates = this.#byName.get(name);
+    const candidates = isAsciiName(name) ? this.#byName.get(name) : undefined;
     if (!candidates || this.#lossy || candidates.length > maxCandidates) return undefined;
     return candidates.flatMap(({ known }) => known ?? []);
   }

@@ -1,5 +1,5 @@
 import { Definitions } from './definitions.ts';
-import type { ResolvedStatement, ResolvedText } from './readings.ts';
+import { hasNames, type ResolvedText } from './readings.ts';
 
 /**
  * Whether a statement of a text may change what the names of those behind it mean: all of them are judged before any of
@@ -15,15 +15,10 @@ export function changesMidway(
   for (const statement of statements) {
     const { effects } = statement;
     if (meaningChanged && hasNames(statement)) return true;
-    if (definitions.mayChange(statement)) return true;
+    if (definitions.mayChange(statement, '')) return true;
     meaningChanged ||= effects.meaning || (effects.ends && set);
     set ||= effects.meaning;
-    definitions.add(effects);
+    definitions.add(effects, ''); // what changes the meaning is told above
   }
   return false;
-}
-
-function hasNames({ survey }: ResolvedStatement): boolean {
-  const { relations, functions, operators, executes } = survey;
-  return relations.length + functions.length + operators.length > 0 || executes !== undefined;
 }

@@ -79,6 +79,8 @@ export class Reader {
   /** Of the open transaction. */
   readonly #definitions = new Definitions();
   #failedAsks = 0;
+  /** Grows with everything that may give a name another meaning. */
+  #changes = 0;
   /** Whether there was a look at the catalogue, which may have to be read first. */
   #looked = false;
   /** Texts that were read, by the very buffers that hold them. */
@@ -140,6 +142,11 @@ export class Reader {
     return joinReadings(candidates.map((candidate) => this.#readKnown(candidate)));
   }
 
+  /** The same number as long as nothing has gone up that may give a name another meaning. */
+  get changes(): number {
+    return this.#changes;
+  }
+
   /** Notes a statement that a Parse names. */
   remember(name: string, text: Buffer): Remembered {
     const own = Buffer.from(text);
@@ -153,10 +160,13 @@ export class Reader {
   runs(effects: Effects): void {
     const { meaning, catalogue, ends } = effects;
     if (!this.#options.needed()) return;
-    if (meaning || (ends && this.#mayBeTakenBack)) this.#meaning = undefined;
+    if (meaning || (ends && this.#mayBeTakenBack)) this.#forgetMeaning();
     this.#setInPipeline ||= meaning;
-    if (catalogue || (ends && this.#definitions.any)) this.#catalogueStale = true;
-    this.#definitions.add(effects);
+    if (catalogue || (ends && this.#definitions.any)) {
+      this.#catalogueStale = true;
+      this.#changes += 1;
+    }
+    this.#definitions.add(effects, this.#usable?.key ?? '');
   }
 
   /** Notes what a text that goes up makes names stand for. */
@@ -172,7 +182,7 @@ export class Reader {
 
   /** Something has failed: what was set in it is taken back, where it was. */
   failed(): void {
-    if (this.#mayBeTakenBack) this.#meaning = undefined;
+    if (this.#mayBeTakenBack) this.#forgetMeaning();
   }
 
   /** A message that ends a pipeline goes up: where no BEGIN opened the transaction, that ends as well. */
@@ -181,13 +191,18 @@ export class Reader {
     if (!this.#setInPipeline) return;
     this.#setInPipeline = false;
     this.#setInTransaction = true;
-    this.#meaning = undefined;
+    this.#forgetMeaning();
   }
 
   /** Every reply has come, and no transaction is open but one that a pipeline has begun: `within` it. */
   settled(within: boolean): void {
     this.#setInTransaction = false;
     if (!within) this.#definitions.clear();
+  }
+
+  #forgetMeaning(): void {
+    this.#meaning = undefined;
+    this.#changes += 1;
   }
 
   get #mayBeTakenBack(): boolean {
@@ -228,12 +243,11 @@ export class Reader {
     if (known.kind === 'text') return this.#readText(known.text);
     const meaning = this.#usable;
     if (!meaning) return this.#withoutSettings();
-    const { facts, effects } = resolveStatement(
-      known.statement,
-      meaning,
-      this.#options.catalogue.current,
-    );
-    return { facts: { protocol: 'Postgres', statements: [facts] }, effects };
+    const { current } = this.#options.catalogue;
+    const statement = resolveStatement(known.statement, meaning, current);
+    const { facts, effects } = statement;
+    const reading = { facts: { protocol: 'Postgres', statements: [facts] }, effects } as const;
+    return this.#underDefinitions({ statements: [statement], reading });
   }
 
   #readText(bytes: Buffer): Reading {
@@ -261,17 +275,18 @@ export class Reader {
 
   /** What else a text means for what ran before it, and for its own statements. */
   #inContext(text: ResolvedText): Reading {
-    const { reading } = text;
     if (text.statements.length > 1 && changesMidway(text, this.#mayBeTakenBack))
       return cannot('a statement in it changes what those behind it mean');
     const executed = this.#executed(text);
-    const own = this.#definitions.any ? this.#underDefinitions(text) : reading;
+    const own = this.#underDefinitions(text);
     return executed ? joinReadings([own, ...executed]) : own;
   }
 
   /** What a name stands for that the open transaction has moved, nobody else can see. */
-  #underDefinitions({ statements, reading }: ResolvedText): Reading {
-    if (!statements.some((statement) => this.#definitions.mayChange(statement))) return reading;
+  #underDefinitions({ statements, reading }: Omit<ResolvedText, 'hasUnknown'>): Reading {
+    const key = this.#usable?.key ?? '';
+    if (!this.#definitions.any) return reading;
+    if (!statements.some((one) => this.#definitions.mayChange(one, key))) return reading;
     const opaque = reading.facts.statements.map((facts) => ({ ...facts, isOpaque: true }));
     return { ...reading, facts: { protocol: 'Postgres', statements: opaque } };
   }

@@ -70,28 +70,38 @@ export function resolveStatement(
   return { survey, facts, unknown: unknownNames, effects: effectsOf(survey, facts) };
 }
 
+/** Whether a statement names anything whose meaning may change. */
+export function hasNames({ survey }: Pick<ResolvedStatement, 'survey'>): boolean {
+  const { relations, functions, operators, executes } = survey;
+  return relations.length + functions.length + operators.length > 0 || executes !== undefined;
+}
+
 function effectsOf(survey: StatementSurvey, facts: StatementFacts): Effects {
   const [command] = survey.commands;
   const ends = endings.has(command);
-  const defined = survey.changesCatalogue
-    ? survey.relations.filter(({ access }) => access === 'Define').map(({ name }) => name)
-    : [];
   return {
     // The end of a transaction takes back what was set in it: that counts only where something was; and what
     // definitions change the catalogue tells.
     meaning: facts.changesMeaning && !ends && !definesOnly(survey, facts),
     ends,
     catalogue: survey.changesCatalogue || facts.isOpaque,
-    moves: survey.moves || facts.isOpaque,
-    drops: dropsOf(command, defined),
-    creates: command.startsWith('CREATE') ? defined : [],
+    opaque: facts.isOpaque,
+    moves: survey.moves,
+    drops: dropsOf(survey, facts),
+    makes: survey.makes,
+    adopts: survey.adopts,
   };
 }
 
-/** `*` for any name: a rollback takes back what was created, and with a schema goes all that is in it. */
-function dropsOf(command: string, defined: readonly string[]): readonly string[] {
-  if (command === 'ROLLBACK') return ['*'];
-  return command.startsWith('DROP') ? defined : [];
+const anyName: NameUse = { schema: undefined, name: '*' };
+
+/** Any name: a rollback takes back what was created, with a schema goes all that is in it, and with a right to look. */
+function dropsOf(survey: StatementSurvey, { tables }: StatementFacts): readonly NameUse[] {
+  const [command] = survey.commands;
+  if (command === 'ROLLBACK' || survey.changesRights) return [anyName];
+  if (!survey.changesCatalogue) return [];
+  if (survey.moves.length === 0 && !command.startsWith('DROP')) return [];
+  return tables.filter(({ access, through }) => access === 'Define' && !through);
 }
 
 function definesOnly(survey: StatementSurvey, facts: StatementFacts): boolean {

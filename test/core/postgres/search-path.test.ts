@@ -12,6 +12,8 @@ describe('tryParseSearchPath', () => {
     ['"Public" , "a""b"', ['Public', 'a"b']],
     ['"a,b", c', ['a,b', 'c']],
     ['É', ['É']], // folded in no server encoding of several bytes
+    [`"${'a'.repeat(64)}", b`, ['a'.repeat(63), 'b']],
+    [`"${'a'.repeat(62)}\u00e9"`, ['a'.repeat(62)]],
     ['a,', undefined],
     ['a b', undefined],
     ['"a', undefined],

@@ -62,7 +62,7 @@ function itemOf(session: LiveSession, letter: string, bound: Permit): Item {
       return {
         kind: 'execute',
         permit: bound,
-        portal: { permit: bound, statement, effects: noEffects, described: false },
+        portal: { permit: bound, statement, effects: noEffects, changes: 0, described: false },
         name: '',
         cursor: false,
         frame: frame('E'),
@@ -70,7 +70,7 @@ function itemOf(session: LiveSession, letter: string, bound: Permit): Item {
     case 'D':
       return {
         kind: 'describe-portal',
-        portal: { permit: bound, statement, effects: noEffects, described: false },
+        portal: { permit: bound, statement, effects: noEffects, changes: 0, described: false },
         record: undefined,
         frame: frame('D'),
       };

@@ -32,6 +32,7 @@ describe('the general form of a text', () => {
     'SELECT 5 /* 6 */',
     'SELECT 5 \\ 6',
     'DELETE FROM t\u00e9 WHERE id = 5',
+    'SELECT * FROM t\u00a05',
     'BEGIN; SELECT 5',
     `SELECT ${'1,'.repeat(3_000)} 1`,
   ];

@@ -183,6 +183,7 @@ describe('Reader', () => {
     const reader = known();
     assert.equal(await read(reader, 'EXECUTE p'), 'EXECUTE; EXECUTE!');
     reader.learn(meaning());
+    reader.settled(false);
     await read(reader, 'PREPARE p AS DELETE FROM t');
     assert.equal(await read(reader, 'EXECUTE p'), 'EXECUTE; DELETE');
     const byName: Subject = { kind: 'name', name: 'p', known: undefined };

@@ -165,17 +165,20 @@ export const objectDefinitions: readonly Row[] = [
   ],
   ['alter foreign data wrapper w no handler', 'ALTER FOREIGN DATA WRAPPER; alters; catalogue'],
   ['drop foreign data wrapper w', 'DROP FOREIGN DATA WRAPPER; alters; catalogue'],
-  ["create server v foreign data wrapper w options (host 'x')", 'CREATE SERVER; alters; catalogue'],
-  ["alter server v options (set host 'y')", 'ALTER SERVER; alters; catalogue'],
+  [
+    "create server v foreign data wrapper w options (host 'x')",
+    'CREATE SERVER; alters; catalogue; opaque',
+  ],
+  ["alter server v options (set host 'y')", 'ALTER SERVER; alters; catalogue; opaque'],
   ['alter server v owner to x', 'ALTER SERVER; alters; catalogue'],
   ['drop server v', 'DROP SERVER; alters; catalogue'],
   [
     "create user mapping for x server v options (password 'y')",
-    'CREATE USER MAPPING; alters; catalogue',
+    'CREATE USER MAPPING; alters; catalogue; opaque',
   ],
   [
     "alter user mapping for current_user server v options (set password 'z')",
-    'ALTER USER MAPPING; alters; catalogue',
+    'ALTER USER MAPPING; alters; catalogue; opaque',
   ],
   ['drop user mapping for x server v', 'DROP USER MAPPING; alters; catalogue'],
   [
@@ -247,5 +250,5 @@ export const objectDefinitions: readonly Row[] = [
   ['alter subscription s rename to t', 'ALTER SUBSCRIPTION; alters; catalogue'],
   ['drop subscription s', 'DROP SUBSCRIPTION; alters; catalogue'],
   ['alter large object 5 owner to x', 'ALTER LARGE OBJECT; alters; catalogue'],
-  ["load 'auto_explain'", 'LOAD; alters; meaning'],
+  ["load 'auto_explain'", 'LOAD; alters; catalogue; opaque'],
 ];

@@ -242,7 +242,7 @@ export const queries: readonly Row[] = [
   ['select array[a, b], row(c, d), (select 1) from t', 'SELECT; read t(a b c d); whole'],
   [
     "select nextval('q'), setval('S.\"Q\"', 3), nextval('s.q'::regclass), nextval($1), currval('z')",
-    'SELECT; write q(*); write s.Q(*); write s.q(*); f nextval setval currval; whole; alters',
+    'SELECT; write q(*); write s.Q(*); write s.q(*); write *(*); f nextval setval currval; whole; alters',
   ],
   ['select f(x => a, y := b), g(variadic c) from t', 'SELECT; read t(a b c); f f g; whole'],
   [
@@ -300,7 +300,10 @@ export const queries: readonly Row[] = [
     "select set_config(new_value => 'x', setting_name => 'role', is_local => false)",
     'SELECT; f set_config; whole; set role; meaning',
   ],
-  ["select set_config('work_mem'::text, '1', false)", 'SELECT; f set_config; whole; set work_mem'],
+  [
+    "select set_config('work_mem'::text, '1', false)",
+    'SELECT; f set_config; whole; set *; alters; meaning',
+  ],
   ['select "T"."a.b" from "S.x"."T"', 'SELECT; read S.x.T(a.b); whole'],
   [
     'select "__proto__", t."constructor" from "__proto__", t where "toString" = 1',

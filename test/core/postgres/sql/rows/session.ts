@@ -57,9 +57,9 @@ export const sessionStatements: readonly Row[] = [
   ['alter database d set work_mem = 5', 'ALTER DATABASE; set work_mem; alters'],
   [
     "alter system set shared_preload_libraries = 'x'",
-    'ALTER SYSTEM; set shared_preload_libraries; alters',
+    'ALTER SYSTEM; set shared_preload_libraries; alters; catalogue; opaque',
   ],
-  ['alter system reset all', 'ALTER SYSTEM; set *; alters; meaning'],
+  ['alter system reset all', 'ALTER SYSTEM; set *; alters; catalogue; opaque'],
   ['begin', 'BEGIN'],
   ['begin read only', 'BEGIN; set transaction_read_only'],
   [

@@ -48,11 +48,11 @@ export const tableDefinitions: readonly Row[] = [
   ],
   [
     "create foreign table s.t (a int options (x 'y')) server v options (c 'd')",
-    'CREATE FOREIGN TABLE; define s.t(*); alters; catalogue',
+    'CREATE FOREIGN TABLE; define s.t(*); alters; catalogue; opaque',
   ],
   [
     'create foreign table t partition of p default server v',
-    'CREATE FOREIGN TABLE; define p(*); define t(*); alters; catalogue',
+    'CREATE FOREIGN TABLE; define p(*); define t(*); alters; catalogue; opaque',
   ],
   [
     'create table t as select a, f(b) from u where c limit 2',
@@ -263,7 +263,7 @@ export const tableDefinitions: readonly Row[] = [
   ["alter publication p set (publish = 'insert')", 'ALTER PUBLICATION; alters; catalogue'],
   [
     'import foreign schema a limit to (x, y) from server v into s',
-    'IMPORT FOREIGN SCHEMA; define s.*(*); alters; catalogue',
+    'IMPORT FOREIGN SCHEMA; define s.*(*); alters; catalogue; opaque',
   ],
   ['grant select on t to x', 'GRANT; define t(*); alters; catalogue'],
   [
