@@ -9,19 +9,22 @@ import { compilePolicies, type CompiledPolicies } from '#core/policy/compile.ts'
 import type { Asked } from '#core/policy/question.ts';
 import type { Bundle, ProviderKeys, ResolvedBackend } from '#core/policy/resolve.ts';
 import type { CredentialRef } from '#core/policy/resources.ts';
-import type { EndReason } from '#core/record/kinds.ts';
+import { decideUnknownHost } from '#core/policy/unknown-host.ts';
+import type { EndReason, RecordedVerdict } from '#core/record/kinds.ts';
 import { CancelRegistry } from './cancel-registry.ts';
 import type { SidecarConfig } from './config.ts';
 import type { Credentials } from './credentials.ts';
 import type { LaneHost, Session, Target } from './lane.ts';
 import { Clearance, type Commits } from './clearance.ts';
-import type { Stop } from './ready.ts';
+import type { Ready, Stop } from './ready.ts';
 import { LoginFailures, type CountedFailure, type LoginFailureReason } from './login-failures.ts';
 import type { Metrics } from './metrics.ts';
 import { Databases } from './postgres/catalogue/databases.ts';
 import type { Grammar } from './postgres/grammar/grammar.ts';
 import { LiveSession } from './session.ts';
 import type { SpoolWriter } from './spool/writer.ts';
+import { LookupLog } from './dns/lookup-log.ts';
+import type { Lookup } from './dns/name-service.ts';
 import { dial } from './upstream.ts';
 import { limitsOf, unlimited, Usage, type LimitsInForce } from './usage.ts';
 
@@ -68,6 +71,7 @@ export class Host implements LaneHost {
   readonly #failureTimer: NodeJS.Timeout;
   readonly #workload: Workload;
   readonly #usage = new Usage();
+  readonly #lookups: LookupLog;
   #bundle: Bundle | undefined;
   #limits: LimitsInForce = unlimited;
   #compiled: CompiledPolicies = noPolicies;
@@ -81,10 +85,11 @@ export class Host implements LaneHost {
       commits: options.commits,
       delivery: () => this.#bundle?.policy?.delivery ?? 'Spool',
     });
-    this.#failureTimer = setInterval(
-      () => this.#recordFailures(this.#failures.due(Date.now())),
-      failuresMs,
-    );
+    this.#lookups = new LookupLog({ writer: options.writer, clearance: this.#clearance });
+    this.#failureTimer = setInterval(() => {
+      this.#recordFailures(this.#failures.due(Date.now()));
+      this.#lookups.endMinute();
+    }, failuresMs);
     this.#secureContext = createSecureContext({ ...options.tls, minVersion: 'TLSv1.2' });
   }
 
@@ -124,6 +129,16 @@ export class Host implements LaneHost {
       if (keepsAccess(session, bundle)) session.policiesChanged();
       else session.stop(withdrawn);
     }
+  }
+
+  /** What becomes of a name or an address that no Backend has. */
+  unknownHost(): RecordedVerdict {
+    return decideUnknownHost(this.#bundle?.policy, this.#bundle?.revision ?? '');
+  }
+
+  /** Records that an agent asked for a name that policy does not know. */
+  recordLookup(lookup: Lookup, verdict: RecordedVerdict): Ready {
+    return this.#lookups.record(lookup, verdict);
   }
 
   tokenPolicy(): 'None' | 'Optional' | 'Required' | Refusal {
@@ -235,6 +250,7 @@ export class Host implements LaneHost {
     for (const session of this.#sessions) session.stop(draining);
     clearInterval(this.#failureTimer);
     this.#recordFailures(this.#failures.due());
+    this.#lookups.endMinute();
   }
 
   async #verify(token: string): Promise<Principal | TokenFault> {

@@ -35,6 +35,7 @@ export const verdictReasons = [
   'pinned-setting', // it may change a setting that the gateway has set at login
   'limit', // more than may be used
   'empty', // a text without statements
+  'unknown-host', // no Backend has the name or the address, so `unknownHosts` decided
 ] as const;
 /** One of `verdictReasons`. */
 export type VerdictReason = (typeof verdictReasons)[number];
@@ -157,6 +158,14 @@ export type RecordFields =
       readonly 'client.address': string;
       readonly reason: string;
       /** How many failures this record stands for. */
+      readonly attempts: number;
+    }
+  | {
+      /** A name that no Backend has was asked for; the payload says which. Nothing was asked outside before. */
+      readonly kind: 'lookup';
+      readonly verdict: RecordedVerdict;
+      readonly payloadType: PayloadType;
+      /** How many this record stands for; its payload is of the last. */
       readonly attempts: number;
     }
   | {
