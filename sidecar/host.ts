@@ -25,7 +25,7 @@ import { LiveSession } from './session.ts';
 import type { SpoolWriter } from './spool/writer.ts';
 import { LookupLog } from './dns/lookup-log.ts';
 import type { Lookup } from './dns/name-service.ts';
-import { dial } from './upstream.ts';
+import { dial, type Routes } from './upstream.ts';
 import { limitsOf, unlimited, Usage, type LimitsInForce } from './usage.ts';
 
 export interface HostOptions {
@@ -37,6 +37,7 @@ export interface HostOptions {
   readonly tls: ServerKeyPair;
   readonly metrics: Metrics;
   readonly log: Logger;
+  readonly routes: Routes;
   /** Fetches an issuer's keys anew when a token names an unknown one; bounded. */
   readonly refreshKeys: (provider: string) => Promise<readonly ProviderKeys[] | undefined>;
 }
@@ -126,7 +127,8 @@ export class Host implements LaneHost {
     this.#bundle = bundle;
     this.#limits = limitsOf(bundle.policy);
     for (const session of this.#sessions) {
-      if (keepsAccess(session, bundle)) session.policiesChanged();
+      const undeclared = session.target.undeclared?.verdict();
+      if (undeclared?.action !== 'Deny' && keepsAccess(session, bundle)) session.policiesChanged();
       else session.stop(withdrawn);
     }
   }
@@ -177,7 +179,9 @@ export class Host implements LaneHost {
     }
     // The login took its time: what it was allowed when it began may be withdrawn by now.
     if (!keepsAccess({ who, target }, bundle)) return withdrawn.refusal;
-    const use = this.#usage.open(target.backend.name, this.#limits);
+    // What no Backend has shares the limits: agents can dial as many addresses as they like.
+    const limited = target.undeclared ? '' : target.backend.name;
+    const use = this.#usage.open(limited, this.#limits);
     if (isRefusal(use)) {
       this.refused(target, 'session limit');
       return use;
@@ -205,7 +209,7 @@ export class Host implements LaneHost {
   }
 
   dial(backend: ResolvedBackend, signal: AbortSignal): Promise<Socket> {
-    return dial(backend, this.#options.config.connectTo, signal);
+    return dial(backend, this.#options.routes, signal);
   }
 
   credential(ref: CredentialRef): BackendCredential {
@@ -297,16 +301,15 @@ function stop(code: Refusal['code'], reason: EndReason, message: string, hint: s
 
 function keepsAccess(session: Pick<LiveSession, 'who' | 'target'>, bundle: Bundle): boolean {
   const { who, target } = session;
-  const backend = bundle.backends.get(target.backend.name);
-  if (!bundle.policy || !backend) return false;
-  if (
-    backend.upstream.host !== target.backend.upstream.host ||
-    backend.upstream.port !== target.backend.upstream.port
-  ) {
-    return false;
-  }
+  if (!bundle.policy || !(target.undeclared || leadsThere(target, bundle))) return false;
   if (who.kind === 'workload') return bundle.policy.identity !== 'Required';
   return bundle.providers.some(
     (provider) => provider.name === who.provider && provider.issuer === who.issuer,
   );
+}
+
+function leadsThere({ backend }: Target, { backends }: Bundle): boolean {
+  const now = backends.get(backend.name);
+  const { host, port } = backend.upstream;
+  return now?.upstream.host === host && now.upstream.port === port;
 }

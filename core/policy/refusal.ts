@@ -76,4 +76,8 @@ const nextSteps: Readonly<Record<Exclude<Verdict['recorded']['reason'], 'no-poli
   limit: 'Use less, or try again later.',
   empty: askOwner,
   'unknown-host': 'No Backend has this host and port; ask the platform team for one.',
+  'ambiguous-host':
+    'The address stands for several Backends; ask the platform team for addresses of their own.',
+  'denied-address':
+    'This address is not for agents; ask the platform team for a Backend that names it.',
 };

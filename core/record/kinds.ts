@@ -36,6 +36,8 @@ export const verdictReasons = [
   'limit', // more than may be used
   'empty', // a text without statements
   'unknown-host', // no Backend has the name or the address, so `unknownHosts` decided
+  'ambiguous-host', // more than one Backend may be meant
+  'denied-address', // metadata of a cloud, a node, the API server, and no Backend names it
 ] as const;
 /** One of `verdictReasons`. */
 export type VerdictReason = (typeof verdictReasons)[number];

@@ -82,7 +82,7 @@ export class NameService {
     if (!knownTypes.has(asked.type)) return nothing;
     let answer = await this.#ask(asked);
     // A name that exists for agents alone: they are told of the upstream, though the sidecar does not go by it.
-    if (exact && answer.code === 'NXDOMAIN' && asked.type !== 'SRV' && asked.type !== 'CNAME')
+    if (exact && answer.code !== 'NOERROR' && asked.type !== 'SRV' && asked.type !== 'CNAME')
       answer = await this.#upstreamOf(backends[0]?.upstream.host ?? '', asked.type);
     this.#learn(answer, host);
     for (const record of answer.records) {

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { Transform } from 'node:stream';
 import { ChaperoneError } from '#core/errors.ts';
-import { isRefusal } from '#core/operation.ts';
+import { isRefusal, type Content } from '#core/operation.ts';
 import type { EndReason } from '#core/record/kinds.ts';
 import { endReasonOf } from '../endings.ts';
 import type { Permit } from '../gate.ts';
@@ -45,20 +45,29 @@ export const tcpLane: Lane = {
   protocol: 'TCP',
   async serve(agent, target, host, signal) {
     agent.on('error', () => agent.destroy());
+    // Nothing can be said in a protocol that nobody reads: a reset tells the agent at once.
     const who = await host.identify(target, undefined);
-    if (isRefusal(who)) return void agent.destroy();
-    const session = await host.open(who, target);
-    if (isRefusal(session)) return void agent.destroy();
+    if (isRefusal(who)) return void agent.resetAndDestroy();
+    const session = await host.open(who, target, namesOf(target));
+    if (isRefusal(session)) return void agent.resetAndDestroy();
     let reason: EndReason = 'internal-error';
     try {
       reason = await carry(session, agent, target, host, signal);
     } finally {
       session.end(reason);
-      agent.destroy();
+      if (reason === 'agent-closed') agent.destroy();
+      else agent.resetAndDestroy();
     }
     return undefined;
   },
 };
+
+/** Names under which an agent may have dialled what no Backend has. */
+function namesOf({ undeclared }: Target): Content | undefined {
+  const [first, ...rest] = undeclared?.names ?? [];
+  if (first === undefined) return undefined;
+  return { type: 'json', bytes: Buffer.from(JSON.stringify({ host: [first, ...rest].join(',') })) };
+}
 
 async function carry(
   session: Session,
@@ -76,16 +85,22 @@ async function carry(
     reason: new ChaperoneError('session-ended', 'the connection has reached its longest time'),
   });
   const ended = limited.signal;
+  let vanished: EndReason = 'agent-vanished';
   try {
     const upstream = await host.dial(target.backend, ended);
-    upstream.on('error', () => upstream.destroy());
+    upstream.on('error', () => {
+      if (!agent.destroyed) vanished = 'backend-closed';
+      upstream.destroy();
+    });
     await relay(agent, upstream, permit, ended);
     permit.finish({ status: 'ok' });
     return 'agent-closed';
   } catch (error) {
     permit.finish({ status: 'incomplete' });
     if (ended.aborted) return endReasonOf(ended.reason);
-    return error instanceof ChaperoneError ? endReasonOf(error) : 'agent-vanished';
+    if (error instanceof ChaperoneError && error.code === 'backend-unreachable')
+      host.warn(target, error);
+    return error instanceof ChaperoneError ? endReasonOf(error) : vanished;
   }
 }
 
@@ -111,8 +126,9 @@ async function relay(
       else done(null, chunk);
     },
   });
+  // Before the pipeline's own listener, which would close the connection as if all had been said.
+  signal.addEventListener('abort', () => agent.resetAndDestroy(), { once: true });
   const both = Promise.all([up(), pipeline(upstream, counted, agent, { signal })]);
-  signal.addEventListener('abort', () => agent.destroy(), { once: true });
   try {
     await both;
   } finally {

@@ -1,5 +1,6 @@
 """Sockets that a test needs in another network namespace, under another uid. Says what happens in lines of JSON."""
 import concurrent.futures
+import http.server as http_server
 import json
 import os
 import select
@@ -140,6 +141,104 @@ def closer(host, port):
     sys.stdin.read()
 
 
+def http(hosts, port):
+    """A web server that says which host it was asked for."""
+    class Handler(http_server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"hello from " + self.headers["host"].encode())
+
+        def log_message(self, *_):
+            pass
+
+    for host in hosts:
+        listener = type("Server", (http_server.ThreadingHTTPServer,), {"address_family": family(host)})((host, port), Handler)
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+    say(event="listening")
+    sys.stdin.read()
+
+
+def forward(host, port, path):
+    """Leads a port to a Unix socket, which is the same in every network namespace."""
+    def copy(source, target):
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            for each in (source, target):
+                each.close()
+
+    listener = socket.create_server((host, port), family=family(host))
+    say(event="listening")
+
+    def accept():
+        while True:
+            peer, _ = listener.accept()
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(path)
+            for pair in ((peer, server), (server, peer)):
+                threading.Thread(target=copy, args=pair, daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    sys.stdin.read()
+
+
+def halves(host, port):
+    """A server that reads to the end before it answers how much there was; what begins with `first` it answers at once, and ends its half."""
+    def one(peer):
+        with peer:
+            total = len(begun := peer.recv(5))
+            if begun == b"first":
+                peer.sendall(b"answer")
+                peer.shutdown(socket.SHUT_WR)
+            while data := peer.recv(65536):
+                total += len(data)
+            if begun != b"first":
+                peer.sendall(b"%d " % total + bytes(total))
+            say(event="read", total=total)
+
+    listener = socket.create_server((host, port), family=family(host))
+    say(event="listening")
+
+    def accept():
+        while True:
+            threading.Thread(target=one, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    sys.stdin.read()
+
+
+def half(host, port, begin, size):
+    """Sends `size` bytes and ends its half, before or after the other side has ended its own; returns how much came back."""
+    with socket.socket(family(host), socket.SOCK_STREAM) as peer:
+        peer.settimeout(30)
+        peer.connect((host, port))
+        received = b""
+        if begin == "first":
+            peer.sendall(b"first")
+            while data := peer.recv(65536):
+                received += data
+        peer.sendall(bytes(size))
+        peer.shutdown(socket.SHUT_WR)
+        while data := peer.recv(65536):
+            received += data
+        return len(received)
+
+
+def hold(host, port):
+    """Opens a connection, and says when it has ended and how."""
+    with socket.socket(family(host), socket.SOCK_STREAM) as peer:
+        peer.settimeout(WAIT)
+        peer.connect((host, port))
+        peer.sendall(b"hello")
+        peer.recv(100)
+        say(event="listening")
+        peer.settimeout(60)
+        return outcome(lambda: peer.recv(100).decode())
+
+
 def steady(tcp, udp):
     """Dials again and again until there is something on standard input; then says how often, and what went wrong."""
     say(event="listening")
@@ -161,8 +260,8 @@ def main():
     command, args = sys.argv[1], json.loads(sys.argv[2])
     if command == "serve":
         serve(*args)
-    elif command == "closer":
-        closer(*args)
+    elif command in ("closer", "http", "forward", "halves"):
+        globals()[command](*args)
     else:
         do = {
             "tcp": lambda *rest: dial(socket.SOCK_STREAM, *rest),
@@ -171,6 +270,8 @@ def main():
             "reach": reach,
             "closing": closing,
             "steady": steady,
+            "half": half,
+            "hold": hold,
         }[command]
         say(outcome=outcome(lambda: do(*args)))
 

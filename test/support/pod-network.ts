@@ -1,6 +1,6 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -25,6 +25,9 @@ export const addresses = {
   outside: { v4: '10.99.0.1', v6: 'fd10:99::1' },
 } as const;
 
+/** Behind short names, as a pod's resolv.conf has them. */
+export const searchDomains = ['agents.svc.cluster.test', 'svc.cluster.test', 'cluster.test'];
+
 /** Who runs something: in the pod, or outside of it. */
 export type Place = 'sidecar' | 'agent' | 'root in the pod' | 'outside';
 
@@ -42,6 +45,7 @@ export interface PodNetwork extends Disposable {
   run(place: Place, command: string, ...args: readonly string[]): string;
   /** Does one thing with `peer.py`, and returns what came of it. */
   try(place: Place, what: string, args: readonly unknown[], caps?: string): Promise<unknown>;
+  /** Starts one thing of `peer.py`, and waits until it listens. */
   start(place: Place, what: string, args: readonly unknown[]): Promise<Peer>;
   /** Puts the rules in force, as the init container does. */
   applyRules(pod?: Partial<PodInterception>): void;
@@ -54,7 +58,13 @@ export function makePodNetwork(): PodNetwork {
   const pod = `chaperone-pod-${process.pid}-${networks}`;
   const outside = `chaperone-out-${process.pid}-${networks}`;
   const files = mkdtempSync(join(tmpdir(), 'chaperone-network-'));
+  chmodSync(files, 0o755);
   const rules = join(files, 'rules.nft');
+  const resolvConf = join(files, 'resolv.conf');
+  writeFileSync(
+    resolvConf,
+    `nameserver ${addresses.outside.v4}\nsearch ${searchDomains.join(' ')}\noptions ndots:5 timeout:2\n`,
+  );
   writeFileSync(rules, buildNftRules(ports));
   const ip = (...args: readonly string[]): void => void execFileSync('ip', args, { stdio: 'pipe' });
   for (const name of [pod, outside]) {
@@ -77,9 +87,11 @@ export function makePodNetwork(): PodNetwork {
       if (place === 'outside' || place === 'root in the pod') return enter;
       const uid = place === 'sidecar' ? sidecarUid : agentUid;
       const kept = caps === undefined ? [] : [`--inh-caps=+${caps}`, `--ambient-caps=+${caps}`];
+      const enterFiles = ['unshare', '--mount', 'sh', '-c', `mount --bind ${resolvConf} /etc/resolv.conf && exec "$@"`, 'sh'] as const; // prettier-ignore
       // A group that is called like the sidecar's user gives an agent nothing.
       return [
         ...enter,
+        ...enterFiles,
         'setpriv',
         `--reuid=${uid}`,
         `--regid=${sidecarUid}`,
