@@ -18,8 +18,8 @@ export interface SidecarConfig {
   /** Of transparent mode alone, as is all that begins so. */
   readonly transparentPort: number;
   readonly transparentDnsPort: number;
-  /** The only server that names are asked of; undefined in explicit mode. */
-  readonly transparentResolver: Address | undefined;
+  /** The only server that names are asked of; never none in transparent mode. */
+  readonly transparentResolver: Address | 'none';
   /** What clients put behind short names, as the cluster's own resolvers have it. */
   readonly transparentSearchDomains: readonly string[];
   /** Addresses and networks that nothing is sent to unless a Backend names them. */
@@ -59,14 +59,12 @@ export function readConfig(env: Environment): SidecarConfig {
     mode,
     transparentPort: read.integer('CHAPERONE_TRANSPARENT_PORT', 1, 65_535, 15_001),
     transparentDnsPort: read.integer('CHAPERONE_TRANSPARENT_DNS_PORT', 1, 65_535, 15_053),
-    transparentResolver: read
-      .value(
-        'CHAPERONE_TRANSPARENT_RESOLVER',
-        'address:port',
-        (text) => tryParseResolver(text, mode),
-        '',
-      )
-      .at(0),
+    transparentResolver: read.value(
+      'CHAPERONE_TRANSPARENT_RESOLVER',
+      'address:port',
+      (text) => tryParseResolver(text, mode),
+      '',
+    ),
     transparentSearchDomains: read.value(
       'CHAPERONE_TRANSPARENT_SEARCH_DOMAINS',
       '"domain,…"',
@@ -127,10 +125,10 @@ function tryParseMode(text: string): SidecarConfig['mode'] | undefined {
   return text === 'explicit' || text === 'transparent' ? text : undefined;
 }
 
-function tryParseResolver(text: string, mode: SidecarConfig['mode']): Address[] | undefined {
-  if (text === '' && mode !== 'transparent') return [];
+function tryParseResolver(text: string, mode: SidecarConfig['mode']): Address | 'none' | undefined {
+  if (text === '' && mode !== 'transparent') return 'none';
   const address = tryParseAddress(text);
-  return address && isIP(address.host) !== 0 && address.port > 0 ? [address] : undefined;
+  return address && isIP(address.host) !== 0 && address.port > 0 ? address : undefined;
 }
 
 function tryParseDomains(text: string): readonly string[] | undefined {

@@ -9,6 +9,9 @@ export interface KnownName {
   readonly backends: readonly ResolvedBackend[];
 }
 
+/** Of a service (RFC 2782), whose name is short (RFC 6335 section 5.1): no room for what an agent would carry out. */
+const serviceLabels = /^_[a-z0-9-]{1,15}\._(?:tcp|udp)\./;
+
 /** Names that a Backend has, and what a client's resolver makes of them. */
 export class KnownNames {
   readonly #hosts = new Map<string, ResolvedBackend[]>();
@@ -29,7 +32,7 @@ export class KnownNames {
    * (`_postgresql._tcp.` before it, RFC 2782).
    */
   find(name: string): KnownName | undefined {
-    const owner = name.replace(/^_[^.]+\._[^.]+\./, '');
+    const owner = name.replace(serviceLabels, '');
     const exact = this.#known(owner, owner === name);
     if (exact) return exact;
     for (const domain of this.#searchDomains) {

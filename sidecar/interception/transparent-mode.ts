@@ -36,7 +36,8 @@ export class TransparentMode {
   /** @throws ChaperoneError `config-invalid` without a resolver. */
   constructor(config: SidecarConfig) {
     const { transparentResolver: resolver, transparentSearchDomains: searchDomains } = config;
-    if (!resolver) throw new ChaperoneError('config-invalid', 'transparent mode needs a resolver');
+    if (resolver === 'none')
+      throw new ChaperoneError('config-invalid', 'transparent mode needs a resolver');
     this.#config = config;
     this.#resolver = createUpstreamResolver(resolver);
     this.#denied = new DeniedAddresses(config.transparentDeniedAddresses);

@@ -14,6 +14,8 @@ describe('a name that policy knows', () => {
     ['orders-db.svc.cluster.local', 'orders-db', false, 'orders'],
     ['_postgresql._tcp.orders-db', 'orders-db', false, 'orders'],
     ['_postgresql._tcp.orders-db.svc.cluster.local', 'orders-db', false, 'orders'],
+    ['_a-secret-that-is-long._tcp.orders-db', undefined, false],
+    ['_x._secret.orders-db', undefined, false],
     ['orders-db.example.com', undefined, false],
     ['db.example.com', undefined, false],
     ['x.shop-db', undefined, false],
