@@ -40,6 +40,13 @@ export function buildNftRules({ proxyPort, dnsPort }: ListenerPorts): string {
 }
 flush table inet ${nftTable}
 table inet ${nftTable} {
+  # Agents and the sidecar ask the same server, and may do so from the same port: without a zone of their own the kernel
+  # would take a question of the one for part of what the other has asked, and lead it the same way.
+  chain zones {
+    type filter hook output priority -300; policy accept;
+    oifname != "lo" meta skuid != $uid udp dport 53 ct zone set 1
+    oifname "lo" udp sport ${dns} ct zone set 1
+  }
   # Decides once a connection, by its first packet.
   chain diverted {
     type nat hook output priority -100; policy accept;

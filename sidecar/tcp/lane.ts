@@ -1,6 +1,4 @@
 import type { Socket } from 'node:net';
-import { pipeline } from 'node:stream/promises';
-import { Transform } from 'node:stream';
 import { ChaperoneError } from '#core/errors.ts';
 import { isRefusal, type Content } from '#core/operation.ts';
 import type { EndReason } from '#core/record/kinds.ts';
@@ -29,10 +27,7 @@ class TcpOutlet implements Outlet<Buffer, Nothing> {
     }
     under.count(message.length, 0);
     if (this.#upstream.write(message)) return undefined;
-    return new Promise((resolve) => {
-      const done = (): void => resolve(undefined);
-      this.#upstream.once('drain', done).once('close', done);
-    });
+    return drained(this.#upstream).then(() => undefined);
   }
 
   control(): Ready {
@@ -117,21 +112,47 @@ async function relay(
       signal.throwIfAborted();
       await outlet.send(permit, chunk as Buffer); // a net.Socket without encoding yields Buffers
     }
-    upstream.end();
+    await endOf(upstream);
   };
-  const counted = new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      const refusal = permit.count(0, chunk.length);
-      if (refusal) done(new ChaperoneError(refusal.code, refusal.message));
-      else done(null, chunk);
-    },
-  });
-  // Before the pipeline's own listener, which would close the connection as if all had been said.
-  signal.addEventListener('abort', () => agent.resetAndDestroy(), { once: true });
-  const both = Promise.all([up(), pipeline(upstream, counted, agent, { signal })]);
+  const down = async (): Promise<void> => {
+    for await (const chunk of upstream.iterator({ destroyOnReturn: false })) {
+      signal.throwIfAborted();
+      const bytes = chunk as Buffer; // as above
+      const refusal = permit.count(0, bytes.length);
+      if (refusal) throw new ChaperoneError(refusal.code, refusal.message);
+      if (!agent.write(bytes)) await drained(agent);
+    }
+    await endOf(agent);
+  };
+  const abort = (): void => {
+    for (const socket of [agent, upstream]) socket.resetAndDestroy(); // closed they would look as if all had been said
+  };
+  if (signal.aborted) abort();
+  signal.addEventListener('abort', abort, { once: true });
   try {
-    await both;
-  } finally {
+    await Promise.all([up(), down()]);
     upstream.destroy();
+  } catch (error) {
+    upstream.resetAndDestroy();
+    throw error;
   }
+}
+
+/** Settles when there is room again, or never will be. */
+function drained(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      socket.off('drain', done).off('close', done);
+      resolve();
+    };
+    socket.once('drain', done).once('close', done);
+  });
+}
+
+/** Ends our half once the other side has all of it: what is destroyed before loses the rest. */
+function endOf(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    socket.once('close', () => resolve());
+    socket.end(() => resolve());
+  });
 }

@@ -89,11 +89,23 @@ describe('with its rules a pod', { skip: withoutNamespaces }, () => {
 
     test(`has no agent that takes over what the sidecar has just used, over ${version}`, async () => {
       const local = 40_000;
-      assert.equal(await network.try('sidecar', 'udp', [host, 53, 'once', local]), 'outside once');
+      assert.equal(
+        await network.try('sidecar', 'udp', [host, 8_000, 'once', local]),
+        'outside once',
+      );
       const seen = seenOutside();
-      assert.match(String(await network.try('agent', 'udp', [host, 53, 'once', local])), refused);
+      assert.match(
+        String(await network.try('agent', 'udp', [host, 8_000, 'once', local])),
+        refused,
+      );
       assert.equal(seenOutside(), seen);
     });
+
+    test(`keeps what agents and the sidecar ask from the same port apart, over ${version}`, async () => {
+      for (const [first, local] of [['agent', 40_001], ['sidecar', 40_002]] as const)
+        for (const place of [first, first === 'agent' ? 'sidecar' : 'agent', first] as const)
+          assert.equal(await network.try(place, 'udp', [host, 53, 'once', local]), place === 'agent' ? 'sidecar once' : 'outside once');
+    }); // prettier-ignore
 
     for (const side of ['server', 'client'])
       test(`leaves no socket behind at a server when the ${side} closes first, over ${version}`, async () => {

@@ -36,7 +36,7 @@ export interface PodSidecar extends AsyncDisposable {
 export async function startPodSidecar(
   network: PodNetwork,
   resources: readonly object[],
-  env: Readonly<Record<string, string>> = {},
+  credentials: SidecarSecrets['credentials'] = {},
 ): Promise<PodSidecar> {
   const home = mkdtempSync(join(tmpdir(), 'chaperone-pod-'));
   chmodSync(home, 0o755);
@@ -68,7 +68,6 @@ export async function startPodSidecar(
       CHAPERONE_TRANSPARENT_DNS_PORT: String(ports.dnsPort),
       CHAPERONE_TRANSPARENT_RESOLVER: `${addresses.outside.v4}:53`,
       CHAPERONE_TRANSPARENT_SEARCH_DOMAINS: searchDomains.join(','),
-      ...env,
     },
   });
   let log = '';
@@ -81,7 +80,7 @@ export async function startPodSidecar(
     type: 'secrets',
     tls: await authority.issue('sidecar'),
     ingestToken: 'token',
-    credentials: {},
+    credentials,
   };
   control.write(`${JSON.stringify(secrets)}\n`);
   const accepted = (): number => reports.filter(({ type }) => type === 'bundle-accepted').length;

@@ -16,6 +16,8 @@ export const further = { service: '10.99.0.10', metadata: '169.254.169.254' } as
 export interface PodWorld extends AsyncDisposable {
   readonly network: PodNetwork;
   readonly database: BackendServer;
+  /** What has read to the end says how much there was. */
+  readonly halves: Peer;
 }
 
 const records = [
@@ -53,13 +55,14 @@ export async function startPodWorld(): Promise<PodWorld> {
     await until('names are answered', () => network.run('outside', 'dig', '+short', '+tries=1', '+time=1', `@${outside.v4}`, 'api.example.com') !== '');
     const socket = join(database.directory, `.s.PGSQL.${database.port}`);
     const everywhere = [outside.v4, outside.v6, further.metadata];
+    const halves = await network.start('outside', 'halves', [outside.v4, 7_000]);
     peers.push(
       await network.start('outside', 'forward', [outside.v4, 5_432, socket]),
       await network.start('outside', 'http', [everywhere, 80]),
-      await network.start('outside', 'halves', [outside.v4, 7_000]),
+      halves,
       await network.start('outside', 'serve', ['outside', [outside.v4], [7_001]]),
     );
-    return { network, database, [Symbol.asyncDispose]: stop };
+    return { network, database, halves, [Symbol.asyncDispose]: stop };
   } catch (error) {
     await stop();
     throw error;

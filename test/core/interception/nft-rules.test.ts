@@ -16,7 +16,7 @@ describe('the rules of a pod', () => {
   });
 
   test('drop what no rule of a filter accepts', () => {
-    const policies = Array.from(rules.matchAll(/type filter hook (\w+) .* policy (\w+);/g), ([, hook, policy]) => [hook, policy]); // prettier-ignore
+    const policies = Array.from(rules.matchAll(/type filter hook (\w+) priority filter; policy (\w+);/g), ([, hook, policy]) => [hook, policy]); // prettier-ignore
     assert.deepEqual(policies, [['output', 'drop'], ['input', 'drop'], ['forward', 'drop']]); // prettier-ignore
   });
 
