@@ -6,6 +6,7 @@ import {
   addresses,
   makePodNetwork,
   ports,
+  sidecarUid,
   withoutNamespaces,
   type Peer,
   type PodNetwork,
@@ -119,6 +120,15 @@ describe('with its rules a pod', { skip: withoutNamespaces }, () => {
         });
       });
   }
+
+  test('takes no other uid for that of the sidecar', async () => {
+    const seen = seenOutside();
+    const known = [0, 1, 33, 100, 101, 999, 1_000, 1_001, 1_337, 2_102, 5_737, 10_001, 65_532, 65_534];
+    const near = [sidecarUid - 1, sidecarUid + 1, sidecarUid % 65_536, 999_999_999, 1_999_999_999, 4_294_967_294];
+    for (const uid of [...known, ...near])
+      assert.equal(await network.try(uid, 'tcp', [outside.v4, 8_000]), 'sidecar hello', String(uid));
+    assert.equal(seenOutside(), seen);
+  }); // prettier-ignore
 
   test('keeps every connection while its rules are put in force again', async () => {
     const seen = seenOutside();

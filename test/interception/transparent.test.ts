@@ -263,3 +263,14 @@ describe('an agent in a pod', { skip: withoutNamespaces }, () => {
     assert.match(summaryOf((await since(before, 1))[0] as RecordedSession), /Allow observe, draining$/); // prettier-ignore
   });
 });
+
+test('a pod without IPv6 works as one with it', { skip: withoutNamespaces }, async () => {
+  await using world = await startPodWorld();
+  const { network } = world;
+  network.run('root in the pod', 'sh', '-c', 'echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6');
+  network.applyRules();
+  await using sidecar = await startPodSidecar(network, [orders, policy('Observe')]);
+  const url = 'http://api.example.com/';
+  assert.equal(network.run('agent', 'curl', '--silent', '--max-time', '10', url), 'hello from api.example.com'); // prettier-ignore
+  assert.equal(sessionsIn(sidecar.frames()).length, 1);
+});

@@ -28,8 +28,8 @@ export const addresses = {
 /** Behind short names, as a pod's resolv.conf has them. */
 export const searchDomains = ['agents.svc.cluster.test', 'svc.cluster.test', 'cluster.test'];
 
-/** Who runs something: in the pod, or outside of it. */
-export type Place = 'sidecar' | 'agent' | 'root in the pod' | 'outside';
+/** Who runs something: in the pod, where a number is the uid of another agent, or outside of it. */
+export type Place = 'sidecar' | 'agent' | number | 'root in the pod' | 'outside';
 
 /** A process that says what happens in lines of JSON. */
 export interface Peer extends AsyncDisposable {
@@ -85,7 +85,7 @@ export function makePodNetwork(): PodNetwork {
       const name = place === 'outside' ? outside : pod;
       const enter = ['nsenter', `--net=/run/netns/${name}`] as const;
       if (place === 'outside' || place === 'root in the pod') return enter;
-      const uid = place === 'sidecar' ? sidecarUid : agentUid;
+      const uid = place === 'sidecar' ? sidecarUid : place === 'agent' ? agentUid : place;
       const kept = caps === undefined ? [] : [`--inh-caps=+${caps}`, `--ambient-caps=+${caps}`];
       const enterFiles = ['unshare', '--mount', 'sh', '-c', `mount --bind ${resolvConf} /etc/resolv.conf && exec "$@"`, 'sh'] as const; // prettier-ignore
       // A group that is called like the sidecar's user gives an agent nothing.
