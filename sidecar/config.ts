@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import type { Workload } from '#core/identity/principal.ts';
 import {
   SettingsReader,
@@ -8,10 +9,21 @@ import {
   type Address,
   type Environment,
 } from '../runtime/settings.ts';
+import { tryParseNetworks } from './interception/denied-addresses.ts';
 
 /** Everything that the sidecar is told by its environment; secrets come over the control pipe. */
 export interface SidecarConfig {
-  readonly mode: 'explicit';
+  /** How agents reach it: they dial a port of each backend, or dial what they like and are led here. */
+  readonly mode: 'explicit' | 'transparent';
+  /** Of transparent mode alone, as is all that begins so. */
+  readonly transparentPort: number;
+  readonly transparentDnsPort: number;
+  /** The only server that names are asked of; never none in transparent mode. */
+  readonly transparentResolver: Address | 'none';
+  /** What clients put behind short names, as the cluster's own resolvers have it. */
+  readonly transparentSearchDomains: readonly string[];
+  /** Addresses and networks that nothing is sent to unless a Backend names them. */
+  readonly transparentDeniedAddresses: readonly string[];
   readonly workload: Workload;
   readonly configDirectory: string;
   readonly spoolDirectory: string;
@@ -42,9 +54,28 @@ export interface SidecarConfig {
  */
 export function readConfig(env: Environment): SidecarConfig {
   const read = new SettingsReader(env);
+  const mode = read.value('CHAPERONE_MODE', '"explicit" or "transparent"', tryParseMode);
   const config: SidecarConfig = {
-    mode: read.value('CHAPERONE_MODE', '"explicit"', (text) =>
-      text === 'explicit' ? text : undefined,
+    mode,
+    transparentPort: read.integer('CHAPERONE_TRANSPARENT_PORT', 1, 65_535, 15_001),
+    transparentDnsPort: read.integer('CHAPERONE_TRANSPARENT_DNS_PORT', 1, 65_535, 15_053),
+    transparentResolver: read.value(
+      'CHAPERONE_TRANSPARENT_RESOLVER',
+      'address:port',
+      (text) => tryParseResolver(text, mode),
+      '',
+    ),
+    transparentSearchDomains: read.value(
+      'CHAPERONE_TRANSPARENT_SEARCH_DOMAINS',
+      '"domain,…"',
+      tryParseDomains,
+      '',
+    ),
+    transparentDeniedAddresses: read.value(
+      'CHAPERONE_TRANSPARENT_DENIED_ADDRESSES',
+      '"address,network/bits,…"',
+      tryParseNetworks,
+      metadataAddresses,
     ),
     workload: {
       pod: read.value('CHAPERONE_POD_NAME', 'a pod name', tryParseNonEmpty),
@@ -84,6 +115,27 @@ export function readConfig(env: Environment): SidecarConfig {
   };
   read.finish();
   return config;
+}
+
+// Link-local addresses with the metadata of most clouds, and those of AWS, Google, Alibaba and Azure beside them.
+const metadataAddresses =
+  '169.254.0.0/16,fe80::/10,fd00:ec2::254,fd20:ce::254,100.100.100.200,168.63.129.16';
+
+function tryParseMode(text: string): SidecarConfig['mode'] | undefined {
+  return text === 'explicit' || text === 'transparent' ? text : undefined;
+}
+
+function tryParseResolver(text: string, mode: SidecarConfig['mode']): Address | 'none' | undefined {
+  if (text === '' && mode !== 'transparent') return 'none';
+  const address = tryParseAddress(text);
+  return address && isIP(address.host) !== 0 && address.port > 0 ? address : undefined;
+}
+
+function tryParseDomains(text: string): readonly string[] | undefined {
+  const domains = text === '' ? [] : text.split(',');
+  const isDomain = (domain: string): boolean =>
+    /^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?$/.test(domain);
+  return domains.every(isDomain) ? domains : undefined;
 }
 
 function tryParseHttps(text: string): URL | undefined {

@@ -9,20 +9,23 @@ import { compilePolicies, type CompiledPolicies } from '#core/policy/compile.ts'
 import type { Asked } from '#core/policy/question.ts';
 import type { Bundle, ProviderKeys, ResolvedBackend } from '#core/policy/resolve.ts';
 import type { CredentialRef } from '#core/policy/resources.ts';
-import type { EndReason } from '#core/record/kinds.ts';
+import { decideUnknownHost } from '#core/policy/unknown-host.ts';
+import type { EndReason, RecordedVerdict } from '#core/record/kinds.ts';
 import { CancelRegistry } from './cancel-registry.ts';
 import type { SidecarConfig } from './config.ts';
 import type { Credentials } from './credentials.ts';
 import type { LaneHost, Session, Target } from './lane.ts';
 import { Clearance, type Commits } from './clearance.ts';
-import type { Stop } from './ready.ts';
+import type { Ready, Stop } from './ready.ts';
 import { LoginFailures, type CountedFailure, type LoginFailureReason } from './login-failures.ts';
 import type { Metrics } from './metrics.ts';
 import { Databases } from './postgres/catalogue/databases.ts';
 import type { Grammar } from './postgres/grammar/grammar.ts';
 import { LiveSession } from './session.ts';
 import type { SpoolWriter } from './spool/writer.ts';
-import { dial } from './upstream.ts';
+import { LookupLog } from './dns/lookup-log.ts';
+import type { Lookup } from './dns/name-service.ts';
+import { dial, type Routes } from './upstream.ts';
 import { limitsOf, unlimited, Usage, type LimitsInForce } from './usage.ts';
 
 export interface HostOptions {
@@ -34,6 +37,7 @@ export interface HostOptions {
   readonly tls: ServerKeyPair;
   readonly metrics: Metrics;
   readonly log: Logger;
+  readonly routes: Routes;
   /** Fetches an issuer's keys anew when a token names an unknown one; bounded. */
   readonly refreshKeys: (provider: string) => Promise<readonly ProviderKeys[] | undefined>;
 }
@@ -68,6 +72,7 @@ export class Host implements LaneHost {
   readonly #failureTimer: NodeJS.Timeout;
   readonly #workload: Workload;
   readonly #usage = new Usage();
+  readonly #lookups: LookupLog;
   #bundle: Bundle | undefined;
   #limits: LimitsInForce = unlimited;
   #compiled: CompiledPolicies = noPolicies;
@@ -81,10 +86,11 @@ export class Host implements LaneHost {
       commits: options.commits,
       delivery: () => this.#bundle?.policy?.delivery ?? 'Spool',
     });
-    this.#failureTimer = setInterval(
-      () => this.#recordFailures(this.#failures.due(Date.now())),
-      failuresMs,
-    );
+    this.#lookups = new LookupLog({ writer: options.writer, clearance: this.#clearance });
+    this.#failureTimer = setInterval(() => {
+      this.#recordFailures(this.#failures.due(Date.now()));
+      this.#lookups.endMinute();
+    }, failuresMs);
     this.#secureContext = createSecureContext({ ...options.tls, minVersion: 'TLSv1.2' });
   }
 
@@ -121,9 +127,20 @@ export class Host implements LaneHost {
     this.#bundle = bundle;
     this.#limits = limitsOf(bundle.policy);
     for (const session of this.#sessions) {
-      if (keepsAccess(session, bundle)) session.policiesChanged();
+      const undeclared = session.target.undeclared?.verdict();
+      if (undeclared?.action !== 'Deny' && keepsAccess(session, bundle)) session.policiesChanged();
       else session.stop(withdrawn);
     }
+  }
+
+  /** What becomes of a name or an address that no Backend has. */
+  unknownHost(): RecordedVerdict {
+    return decideUnknownHost(this.#bundle?.policy, this.#bundle?.revision ?? '');
+  }
+
+  /** Records that an agent asked for a name that policy does not know. */
+  recordLookup(lookup: Lookup, verdict: RecordedVerdict): Ready {
+    return this.#lookups.record(lookup, verdict);
   }
 
   tokenPolicy(): 'None' | 'Optional' | 'Required' | Refusal {
@@ -162,7 +179,9 @@ export class Host implements LaneHost {
     }
     // The login took its time: what it was allowed when it began may be withdrawn by now.
     if (!keepsAccess({ who, target }, bundle)) return withdrawn.refusal;
-    const use = this.#usage.open(target.backend.name, this.#limits);
+    // What no Backend has shares the limits: agents can dial as many addresses as they like.
+    const limited = target.undeclared ? '' : target.backend.name;
+    const use = this.#usage.open(limited, this.#limits);
     if (isRefusal(use)) {
       this.refused(target, 'session limit');
       return use;
@@ -190,7 +209,7 @@ export class Host implements LaneHost {
   }
 
   dial(backend: ResolvedBackend, signal: AbortSignal): Promise<Socket> {
-    return dial(backend, this.#options.config.connectTo, signal);
+    return dial(backend, this.#options.routes, signal);
   }
 
   credential(ref: CredentialRef): BackendCredential {
@@ -235,6 +254,7 @@ export class Host implements LaneHost {
     for (const session of this.#sessions) session.stop(draining);
     clearInterval(this.#failureTimer);
     this.#recordFailures(this.#failures.due());
+    this.#lookups.endMinute();
   }
 
   async #verify(token: string): Promise<Principal | TokenFault> {
@@ -281,16 +301,15 @@ function stop(code: Refusal['code'], reason: EndReason, message: string, hint: s
 
 function keepsAccess(session: Pick<LiveSession, 'who' | 'target'>, bundle: Bundle): boolean {
   const { who, target } = session;
-  const backend = bundle.backends.get(target.backend.name);
-  if (!bundle.policy || !backend) return false;
-  if (
-    backend.upstream.host !== target.backend.upstream.host ||
-    backend.upstream.port !== target.backend.upstream.port
-  ) {
-    return false;
-  }
+  if (!bundle.policy || !(target.undeclared || leadsThere(target, bundle))) return false;
   if (who.kind === 'workload') return bundle.policy.identity !== 'Required';
   return bundle.providers.some(
     (provider) => provider.name === who.provider && provider.issuer === who.issuer,
   );
+}
+
+function leadsThere({ backend }: Target, { backends }: Bundle): boolean {
+  const now = backends.get(backend.name);
+  const { host, port } = backend.upstream;
+  return now?.upstream.host === host && now.upstream.port === port;
 }

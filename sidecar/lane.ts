@@ -4,7 +4,7 @@ import type { ErrorCode } from '#core/errors.ts';
 import type { BackendCredential } from '#core/control.ts';
 import type { CredentialRef } from '#core/policy/resources.ts';
 import type { Content, Operation, RecordRef, Refusal } from '#core/operation.ts';
-import type { Channel, EndReason } from '#core/record/kinds.ts';
+import type { Channel, EndReason, RecordedVerdict } from '#core/record/kinds.ts';
 import type { Principal } from '#core/identity/principal.ts';
 import type { ResolvedBackend } from '#core/policy/resolve.ts';
 import type { CancelRegistry } from './cancel-registry.ts';
@@ -22,6 +22,16 @@ export interface Target {
   readonly client: { readonly address: string; readonly port: number };
   /** The address that the agent dialled. */
   readonly server: { readonly address: string; readonly port: number };
+  /** For what no Backend has: `backend` is made up then, and called as the address and port. */
+  readonly undeclared?: UndeclaredHost;
+}
+
+/** Somewhere that no Backend leads to. */
+export interface UndeclaredHost {
+  /** Names under which agents have asked for it, perhaps none. */
+  readonly names: readonly string[];
+  /** What the policies in force say of it now. */
+  verdict(): RecordedVerdict;
 }
 
 /** One agent's use of one backend. Everything in it is recorded under `id`. */

@@ -2,22 +2,16 @@ import { createServer, type AddressInfo, type Server, type Socket } from 'node:n
 import { once } from 'node:events';
 import type { Logger } from 'pino';
 import { ChaperoneError } from '#core/errors.ts';
-import { isRefusal } from '#core/operation.ts';
 import type { Bundle, ResolvedBackend } from '#core/policy/resolve.ts';
 import type { Address } from '../runtime/settings.ts';
-import type { Lane, LaneHost, Target } from './lane.ts';
-import type { Metrics } from './metrics.ts';
+import type { Connections } from './connections.ts';
 
 export interface ListenerOptions {
-  readonly host: LaneHost;
-  readonly lanes: readonly Lane[];
+  readonly connections: Connections;
   /** Port of the first backend; further ones take the next. 0: free ports. */
   readonly basePort: number;
   /** Ports that are given out already, by backend. */
   readonly ports: ReadonlyMap<string, number>;
-  /** Connections that have not logged in; past this the oldest is closed, so that idle ones keep nobody out. */
-  readonly maxPending: number;
-  readonly metrics: Metrics;
   readonly log: Logger;
   readonly onListening: (backends: ReadonlyMap<string, Address>) => void;
 }
@@ -36,18 +30,11 @@ export class Listener {
   readonly #options: ListenerOptions;
   readonly #doors = new Map<string, Door>();
   readonly #ports: Map<string, number>;
-  readonly #pending = new Set<Socket>();
-  readonly #connections = new Set<Promise<void>>();
-  readonly #closing = new AbortController();
   #applying: Promise<void> = Promise.resolve();
 
   constructor(options: ListenerOptions) {
     this.#options = options;
     this.#ports = new Map(options.ports);
-  }
-
-  get pendingCount(): number {
-    return this.#pending.size;
   }
 
   /**
@@ -65,13 +52,11 @@ export class Listener {
   async close(): Promise<void> {
     await this.#applying;
     for (const { server } of this.#doors.values()) server.close();
-    this.#closing.abort(new ChaperoneError('draining', 'the gateway is shutting down'));
-    for (const socket of this.#pending) socket.destroy();
-    await Promise.all(this.#connections);
+    await this.#options.connections.close();
   }
 
   async #apply(bundle: Bundle): Promise<void> {
-    if (this.#closing.signal.aborted) return;
+    if (this.#options.connections.closing) return;
     for (const [name, { server }] of this.#doors) {
       if (bundle.backends.has(name)) continue;
       server.close();
@@ -119,74 +104,13 @@ export class Listener {
   }
 
   #accept(socket: Socket, { backend, address }: Door): void {
-    const { metrics, lanes, host, log } = this.#options;
     socket.on('error', () => socket.destroy());
-    const lane = lanes.find(({ protocol }) => protocol === backend.protocol);
     const { remoteAddress, remotePort } = socket;
-    if (!lane || remoteAddress === undefined || remotePort === undefined)
-      return void socket.destroy();
-    const target: Target = {
+    if (remoteAddress === undefined || remotePort === undefined) return void socket.destroy();
+    return this.#options.connections.serve(socket, {
       backend,
       client: { address: remoteAddress, port: remotePort },
       server: { address: address.host, port: address.port },
-    };
-    this.#admitPending(socket);
-    let outcome = 'served';
-    const tracked = this.#trackLogin(host, socket, () => (outcome = 'refused'));
-    const served = lane
-      .serve(socket, target, tracked, this.#closing.signal)
-      .then(
-        () => metrics.connections.inc({ protocol: backend.protocol, outcome }),
-        (error: unknown) => {
-          metrics.connections.inc({ protocol: backend.protocol, outcome: 'failed' });
-          log.error({ err: error }, 'a connection failed');
-          socket.destroy();
-        },
-      )
-      .finally(() => {
-        this.#pending.delete(socket);
-        this.#connections.delete(served);
-      });
-    this.#connections.add(served);
-    return undefined;
-  }
-
-  #admitPending(socket: Socket): void {
-    this.#pending.add(socket);
-    socket.once('close', () => this.#pending.delete(socket));
-    if (this.#pending.size <= this.#options.maxPending) return;
-    const [oldest] = this.#pending; // a Set yields in order of insertion
-    oldest?.destroy();
-    if (oldest) this.#pending.delete(oldest);
-  }
-
-  /** A connection counts as logged in once its session is open. */
-  #trackLogin(host: LaneHost, socket: Socket, onRefused: () => void): LaneHost {
-    return {
-      tokenPolicy: () => host.tokenPolicy(),
-      identify: async (target, presented) => {
-        const who = await host.identify(target, presented);
-        if (isRefusal(who)) onRefused();
-        return who;
-      },
-      open: async (who, target, login) => {
-        const session = await host.open(who, target, login);
-        if (isRefusal(session)) onRefused();
-        else this.#pending.delete(socket);
-        return session;
-      },
-      dial: (backend, signal) => host.dial(backend, signal),
-      credential: (ref) => host.credential(ref),
-      warn: (target, error) => host.warn(target, error),
-      refused: (target, reason) => {
-        onRefused();
-        host.refused(target, reason);
-      },
-      secure: (agent) => host.secure(agent),
-      cancels: host.cancels,
-      grammar: host.grammar,
-      databases: host.databases,
-      loginTimeoutMs: host.loginTimeoutMs,
-    };
+    });
   }
 }

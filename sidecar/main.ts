@@ -5,17 +5,20 @@ import { BundleDirectory } from './bundle-directory.ts';
 import { readConfig, type SidecarConfig } from './config.ts';
 import type { SidecarReport, SidecarSecrets } from '#core/control.ts';
 import { stopRequest, type ControlPipe } from '../runtime/control-pipe.ts';
+import { Connections } from './connections.ts';
 import { Credentials } from './credentials.ts';
 import { Explainer } from './explainer.ts';
 import { startHealth } from '../runtime/health.ts';
 import { runService } from '../runtime/service.ts';
 import { Host } from './host.ts';
+import { TransparentMode } from './interception/transparent-mode.ts';
 import { Listener } from './listener.ts';
 import { createMetrics } from './metrics.ts';
 import { Grammar } from './postgres/grammar/grammar.ts';
 import { postgresLane } from './postgres/lane.ts';
 import { openSpool } from './spool/open.ts';
 import { tcpLane } from './tcp/lane.ts';
+import type { Routes } from './upstream.ts';
 
 const drainMs = 7_000; // running statements have 5 s of it, and their cancels 1.5 s
 const shipMs = 10_000;
@@ -31,7 +34,7 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
   const credentials = new Credentials(secrets.credentials);
   const metrics = createMetrics({
     sessions: () => host.sessionCount,
-    pendingLogins: () => listener.pendingCount,
+    pendingLogins: () => connections.pendingCount,
     spoolBytes: () => writer.totalBytes,
     spoolWritable: () => spool.trouble === undefined,
   });
@@ -44,6 +47,7 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
   });
   const { writer } = spool;
   const grammar = new Grammar();
+  const transparent = config.mode === 'transparent' ? new TransparentMode(config) : undefined;
 
   const host: Host = new Host({
     config,
@@ -54,19 +58,27 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     tls: secrets.tls,
     metrics,
     log,
+    routes: transparent?.routes ?? asThisMachine(config),
     refreshKeys: (provider) => bundles.refreshKeys(provider),
   });
-  const listener: Listener = new Listener({
+  const connections: Connections = new Connections({
     host,
     lanes: [postgresLane, tcpLane],
-    basePort: config.listenPort,
-    ports: config.listenPorts,
     maxPending: config.maxPending,
     metrics,
     log,
-    onListening: (backends) =>
-      control.report({ type: 'listening', backends: Object.fromEntries(backends) }),
   });
+  await transparent?.start({ host, connections, log });
+  const listener =
+    transparent ??
+    new Listener({
+      connections,
+      basePort: config.listenPort,
+      ports: config.listenPorts,
+      log,
+      onListening: (backends) =>
+        control.report({ type: 'listening', backends: Object.fromEntries(backends) }),
+    });
   const health = await startHealth({
     listen: config.metricsListen,
     registry: metrics.registry,
@@ -131,6 +143,11 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
   admin?.close();
   health.server.close();
   health.server.closeAllConnections();
+}
+
+/** In explicit mode whoever starts the sidecar says where names lead. */
+function asThisMachine({ connectTo }: SidecarConfig): Routes {
+  return { connectTo, lookup: undefined, isDenied: () => false };
 }
 
 void runService({ name: 'sidecar', readConfig, run }, process.env);

@@ -9,7 +9,7 @@ import type { Bundle } from '#core/policy/resolve.ts';
 import type { Channel, EndReason, RecordedPrincipal } from '#core/record/kinds.ts';
 import { admit, digestOf, maxPartBytes, type Permit } from './gate.ts';
 import type { Clearance } from './clearance.ts';
-import type { Session, Target } from './lane.ts';
+import type { Session, Target, UndeclaredHost } from './lane.ts';
 import type { Ready, Stop } from './ready.ts';
 import type { SessionLog, SpoolWriter } from './spool/writer.ts';
 import { SessionUsage, type LimitsInForce } from './usage.ts';
@@ -31,6 +31,16 @@ export interface SessionOptions {
   readonly onVerdict: (action: 'Allow' | 'Deny') => void;
 }
 
+type SessionJudge = Pick<Judge, 'decide' | 'readsFacts'>;
+
+/** Decides about what no Backend has: rules are about Backends, and `unknownHosts` says what becomes of the rest. */
+function judgeOf(undeclared: UndeclaredHost): SessionJudge {
+  return {
+    readsFacts: false,
+    decide: () => ({ recorded: undeclared.verdict(), message: undefined, uncovered: [] }),
+  };
+}
+
 /** One agent's use of one backend: gives its records their session and number, and can be stopped from outside. */
 export class LiveSession implements Session {
   readonly id = createSessionId(Date.now());
@@ -42,7 +52,7 @@ export class LiveSession implements Session {
   readonly #urgent = new AbortController();
   readonly #startedMs = performance.now();
   readonly #usage: SessionUsage;
-  #judge: { readonly of: CompiledPolicies; readonly judge: Judge } | undefined;
+  #judge: { readonly of: CompiledPolicies; readonly judge: SessionJudge } | undefined;
   #expiry: NodeJS.Timeout | undefined;
   #ended = false;
 
@@ -196,12 +206,12 @@ export class LiveSession implements Session {
   }
 
   /** The judge of the policies in force: a new one when they have changed. */
-  #judgeNow(): Judge {
+  #judgeNow(): SessionJudge {
     const { compiled, bundle, who, target } = this.#options;
     const now = compiled();
     if (this.#judge?.of === now) return this.#judge.judge;
     const asker = { backend: target.backend.name, who, workload: bundle().workload };
-    const judge = new Judge(now, asker);
+    const judge = target.undeclared ? judgeOf(target.undeclared) : new Judge(now, asker);
     this.#judge = { of: now, judge };
     return judge;
   }

@@ -1,4 +1,4 @@
-import { connect, type Socket } from 'node:net';
+import { connect, isIP, type LookupFunction, type Socket } from 'node:net';
 import { ChaperoneError } from '#core/errors.ts';
 import type { ResolvedBackend } from '#core/policy/resolve.ts';
 import type { Address } from '../runtime/settings.ts';
@@ -6,15 +6,32 @@ import { limitSignal } from './limited-signal.ts';
 
 const dialTimeoutMs = 10_000;
 
+/** How names of upstreams become addresses, and which addresses may be dialled. */
+export interface Routes {
+  /** Where names lead that exist on this machine only, by `host:port`. */
+  readonly connectTo: ReadonlyMap<string, Address>;
+  /** Undefined: as this machine does. */
+  readonly lookup: LookupFunction | undefined;
+  readonly isDenied: (address: string) => boolean;
+}
+
 /** Connects to a backend's upstream address. @throws ChaperoneError `backend-unreachable`; the signal's reason. */
 export async function dial(
   backend: ResolvedBackend,
-  connectTo: ReadonlyMap<string, Address>,
+  { connectTo, lookup, isDenied }: Routes,
   signal: AbortSignal,
 ): Promise<Socket> {
   const { host, port } = backend.upstream;
   const address = connectTo.get(`${host}:${port}`) ?? { host, port };
-  const socket = connect({ ...address, noDelay: true, keepAlive: true, allowHalfOpen: true });
+  if (isIP(address.host) !== 0 && isDenied(address.host))
+    throw new ChaperoneError('backend-unreachable', `nothing may be sent to ${address.host}`);
+  const socket = connect({
+    ...address,
+    ...(lookup ? { lookup } : {}),
+    noDelay: true,
+    keepAlive: true,
+    allowHalfOpen: true,
+  });
   using limited = limitSignal([signal], {
     timeoutMs: dialTimeoutMs,
     reason: new Error('no connection in time'),

@@ -157,6 +157,8 @@ describe('the list of dependencies', () => {
         const key = type === undefined ? name : `${name} (types)`;
         imports.set(key, (imports.get(key) ?? new Set()).add(file));
       }
+      for (const [, name = ''] of read(file).matchAll(/\bimport\('((?!node:)[@\w][\w/-]*)'\)/g))
+        imports.set(name, (imports.get(name) ?? new Set()).add(file));
     }
     for (const [name, values, types] of listed) {
       const those = [...(imports.get(name) ?? [])];

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { build } from 'esbuild';
-import { workers } from './bundle.ts';
+import { nativePackages, workers } from './bundle.ts';
 
 /**
  * Static checks, all of them, with one line each: format, types, lint, and what each deployable's bundle may hold.
@@ -54,6 +54,7 @@ async function checkBundle(entry: string, never: readonly RegExp[]): Promise<voi
     platform: 'node',
     format: 'esm',
     target: 'node24',
+    external: [...nativePackages],
     write: false,
     metafile: true,
     logLevel: 'silent',

@@ -67,6 +67,12 @@ function testPrograms() {
     [inPath('psql'), 'postgresql-client'],
     [inPath('prlimit'), 'util-linux'],
     [inPath('mount'), 'mount'],
+    // Network namespaces stand in for a pod.
+    [inPath('ip') && inPath('ss'), 'iproute2'],
+    [inPath('nft'), 'nftables'],
+    [inPath('dnsmasq'), 'dnsmasq-base'],
+    [inPath('dig'), 'bind9-dnsutils'],
+    [inPath('curl'), 'curl'],
     [
       ['x86_64', 'aarch64'].some((cpu) => existsSync(`/usr/lib/${cpu}-linux-gnu/faketime`)),
       'libfaketime',

@@ -75,4 +75,9 @@ const nextSteps: Readonly<Record<Exclude<Verdict['recorded']['reason'], 'no-poli
     'The gateway has set this setting at login; leave it as it is. What cannot be read before it runs is refused as well.',
   limit: 'Use less, or try again later.',
   empty: askOwner,
+  'unknown-host': 'No Backend has this host and port; ask the platform team for one.',
+  'ambiguous-host':
+    'The address stands for several Backends; ask the platform team for addresses of their own.',
+  'denied-address':
+    'This address is not for agents; ask the platform team for a Backend that names it.',
 };

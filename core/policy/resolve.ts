@@ -26,6 +26,7 @@ export interface ResolvedBackend {
   readonly postgres: PostgresSettings;
   /** Names by which agents know it, and its labels: rules say with either which backends they are about. */
   readonly hosts: readonly string[];
+  readonly ports: readonly number[];
   readonly labels: ReadonlyMap<string, string>;
 }
 
@@ -109,6 +110,7 @@ function resolveBackend({ metadata, spec }: Backend): ResolvedBackend {
     credential: spec.credential,
     postgres: spec.postgres,
     hosts: spec.hosts,
+    ports: spec.ports,
     labels: metadata.labels,
   };
 }

@@ -35,6 +35,9 @@ export const verdictReasons = [
   'pinned-setting', // it may change a setting that the gateway has set at login
   'limit', // more than may be used
   'empty', // a text without statements
+  'unknown-host', // no Backend has the name or the address, so `unknownHosts` decided
+  'ambiguous-host', // more than one Backend may be meant
+  'denied-address', // metadata of a cloud, a node, the API server, and no Backend names it
 ] as const;
 /** One of `verdictReasons`. */
 export type VerdictReason = (typeof verdictReasons)[number];
@@ -157,6 +160,14 @@ export type RecordFields =
       readonly 'client.address': string;
       readonly reason: string;
       /** How many failures this record stands for. */
+      readonly attempts: number;
+    }
+  | {
+      /** A name that no Backend has was asked for; the payload says which. Nothing was asked outside before. */
+      readonly kind: 'lookup';
+      readonly verdict: RecordedVerdict;
+      readonly payloadType: PayloadType;
+      /** How many this record stands for; its payload is of the last. */
       readonly attempts: number;
     }
   | {

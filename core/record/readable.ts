@@ -11,6 +11,7 @@ export function isReadable(header: RecordHeader): boolean {
       return isWord(header.session) && isText(header.backend) && isPrincipal(header.principal);
     case 'statement':
     case 'request':
+    case 'lookup':
       return isVerdict(header.verdict);
     case 'part':
       return isWord(header.channel) && isWord(header.direction) && isCount(header.backendPid ?? 0);

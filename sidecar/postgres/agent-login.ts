@@ -138,7 +138,10 @@ async function startTls(
 
 /** Whether nobody on a network can read what the agent sends: TLS, or a connection that stays on this machine. */
 function isPrivate({ raw, socket }: AgentConnection): boolean {
-  return socket !== raw || raw.remoteAddress === raw.localAddress || isLoopback(raw.remoteAddress);
+  const { localAddress, remoteAddress } = raw;
+  // A pod's own traffic, redirected, has the pod's address and arrives at a loopback one, which nobody outside reaches.
+  const local = remoteAddress === localAddress || [localAddress, remoteAddress].some(isLoopback);
+  return socket !== raw || local;
 }
 
 async function askForPassword(socket: Duplex, signal: AbortSignal): Promise<string> {

@@ -1,8 +1,6 @@
 import type { Socket } from 'node:net';
-import { pipeline } from 'node:stream/promises';
-import { Transform } from 'node:stream';
 import { ChaperoneError } from '#core/errors.ts';
-import { isRefusal } from '#core/operation.ts';
+import { isRefusal, type Content } from '#core/operation.ts';
 import type { EndReason } from '#core/record/kinds.ts';
 import { endReasonOf } from '../endings.ts';
 import type { Permit } from '../gate.ts';
@@ -29,10 +27,7 @@ class TcpOutlet implements Outlet<Buffer, Nothing> {
     }
     under.count(message.length, 0);
     if (this.#upstream.write(message)) return undefined;
-    return new Promise((resolve) => {
-      const done = (): void => resolve(undefined);
-      this.#upstream.once('drain', done).once('close', done);
-    });
+    return drained(this.#upstream).then(() => undefined);
   }
 
   control(): Ready {
@@ -45,20 +40,29 @@ export const tcpLane: Lane = {
   protocol: 'TCP',
   async serve(agent, target, host, signal) {
     agent.on('error', () => agent.destroy());
+    // Nothing can be said in a protocol that nobody reads: a reset tells the agent at once.
     const who = await host.identify(target, undefined);
-    if (isRefusal(who)) return void agent.destroy();
-    const session = await host.open(who, target);
-    if (isRefusal(session)) return void agent.destroy();
+    if (isRefusal(who)) return void agent.resetAndDestroy();
+    const session = await host.open(who, target, namesOf(target));
+    if (isRefusal(session)) return void agent.resetAndDestroy();
     let reason: EndReason = 'internal-error';
     try {
       reason = await carry(session, agent, target, host, signal);
     } finally {
       session.end(reason);
-      agent.destroy();
+      if (reason === 'agent-closed') agent.destroy();
+      else agent.resetAndDestroy();
     }
     return undefined;
   },
 };
+
+/** Names under which an agent may have dialled what no Backend has. */
+function namesOf({ undeclared }: Target): Content | undefined {
+  const [first, ...rest] = undeclared?.names ?? [];
+  if (first === undefined) return undefined;
+  return { type: 'json', bytes: Buffer.from(JSON.stringify({ host: [first, ...rest].join(',') })) };
+}
 
 async function carry(
   session: Session,
@@ -76,16 +80,22 @@ async function carry(
     reason: new ChaperoneError('session-ended', 'the connection has reached its longest time'),
   });
   const ended = limited.signal;
+  let vanished: EndReason = 'agent-vanished';
   try {
     const upstream = await host.dial(target.backend, ended);
-    upstream.on('error', () => upstream.destroy());
+    upstream.on('error', () => {
+      if (!agent.destroyed) vanished = 'backend-closed';
+      upstream.destroy();
+    });
     await relay(agent, upstream, permit, ended);
     permit.finish({ status: 'ok' });
     return 'agent-closed';
   } catch (error) {
     permit.finish({ status: 'incomplete' });
     if (ended.aborted) return endReasonOf(ended.reason);
-    return error instanceof ChaperoneError ? endReasonOf(error) : 'agent-vanished';
+    if (error instanceof ChaperoneError && error.code === 'backend-unreachable')
+      host.warn(target, error);
+    return error instanceof ChaperoneError ? endReasonOf(error) : vanished;
   }
 }
 
@@ -102,20 +112,47 @@ async function relay(
       signal.throwIfAborted();
       await outlet.send(permit, chunk as Buffer); // a net.Socket without encoding yields Buffers
     }
-    upstream.end();
+    await endOf(upstream);
   };
-  const counted = new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      const refusal = permit.count(0, chunk.length);
-      if (refusal) done(new ChaperoneError(refusal.code, refusal.message));
-      else done(null, chunk);
-    },
-  });
-  const both = Promise.all([up(), pipeline(upstream, counted, agent, { signal })]);
-  signal.addEventListener('abort', () => agent.destroy(), { once: true });
+  const down = async (): Promise<void> => {
+    for await (const chunk of upstream.iterator({ destroyOnReturn: false })) {
+      signal.throwIfAborted();
+      const bytes = chunk as Buffer; // as above
+      const refusal = permit.count(0, bytes.length);
+      if (refusal) throw new ChaperoneError(refusal.code, refusal.message);
+      if (!agent.write(bytes)) await drained(agent);
+    }
+    await endOf(agent);
+  };
+  const abort = (): void => {
+    for (const socket of [agent, upstream]) socket.resetAndDestroy(); // closed they would look as if all had been said
+  };
+  if (signal.aborted) abort();
+  signal.addEventListener('abort', abort, { once: true });
   try {
-    await both;
-  } finally {
+    await Promise.all([up(), down()]);
     upstream.destroy();
+  } catch (error) {
+    upstream.resetAndDestroy();
+    throw error;
   }
+}
+
+/** Settles when there is room again, or never will be. */
+function drained(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      socket.off('drain', done).off('close', done);
+      resolve();
+    };
+    socket.once('drain', done).once('close', done);
+  });
+}
+
+/** Ends our half once the other side has all of it: what is destroyed before loses the rest. */
+function endOf(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    socket.once('close', () => resolve());
+    socket.end(() => resolve());
+  });
 }

@@ -35,6 +35,7 @@ async function startHost(spool: TestSpool, maxSessions: number) {
     tls: await (await createLocalCa(Date.now())).issue('test'),
     metrics,
     log: pino({}, { write: (line) => lines.push(line) }),
+    routes: { connectTo: new Map(), lookup: undefined, isDenied: () => false },
     refreshKeys: async () => undefined,
   });
   const { resource } = parseResource({

@@ -5,6 +5,7 @@ import { describe, test } from 'node:test';
 import pino from 'pino';
 import { parseResource } from '#core/policy/parse.ts';
 import { resolve, type Bundle } from '#core/policy/resolve.ts';
+import { Connections } from '../../sidecar/connections.ts';
 import type { LaneHost } from '../../sidecar/lane.ts';
 import { Listener } from '../../sidecar/listener.ts';
 import { createMetrics } from '../../sidecar/metrics.ts';
@@ -42,17 +43,20 @@ describe('a listener', () => {
     const listening: ReadonlyMap<string, Address>[] = [];
     const none = (): number => 0;
     const listener = new Listener({
-      host: {} as LaneHost, // nobody gets as far as a lane
-      lanes: [],
+      connections: new Connections({
+        host: {} as LaneHost, // nobody gets as far as a lane
+        lanes: [],
+        maxPending: 10,
+        metrics: createMetrics({
+          sessions: none,
+          pendingLogins: none,
+          spoolBytes: none,
+          spoolWritable: () => true,
+        }),
+        log: pino({ level: 'silent' }),
+      }),
       basePort: 0,
       ports: new Map([['taken', port]]),
-      maxPending: 10,
-      metrics: createMetrics({
-        sessions: none,
-        pendingLogins: none,
-        spoolBytes: none,
-        spoolWritable: () => true,
-      }),
       log: pino({ level: 'silent' }),
       onListening: (backends) => listening.push(backends),
     });

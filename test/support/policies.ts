@@ -36,6 +36,7 @@ export const shop: ResolvedBackend = {
   credential: undefined,
   postgres: { users: new Map(), databases: new Map(), applicationName: 'Keep', settings: [] },
   hosts: ['Shop-DB', 'shop.db.example.com'],
+  ports: [5_432],
   labels: new Map([['tier', 'gold']]),
 };
 

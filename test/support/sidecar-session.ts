@@ -104,6 +104,7 @@ export function openSession(
         credential: undefined,
         postgres: { users: new Map(), databases: new Map(), applicationName: 'Keep', settings: [] },
         hosts: ['h'],
+        ports: [3],
         labels: new Map(),
       },
       client: { address: '127.0.0.1', port: 2 },

@@ -10,6 +10,8 @@ import type { Stop } from '../../../sidecar/ready.ts';
 import { dial } from '../../../sidecar/upstream.ts';
 import { until } from '../../support/until.ts';
 
+const routes = { connectTo: new Map(), lookup: undefined, isDenied: () => false };
+
 const killed: Stop = { refusal: { code: 'session-ended', message: 'killed' }, reason: 'killed' };
 
 describe('a connection to a backend', () => {
@@ -51,7 +53,7 @@ describe('a connection to a backend', () => {
     dial: async (backend: Target['backend'], signal: AbortSignal) => {
       dialled += 1;
       most = Math.max(most, dialled);
-      const socket = await dial(backend, new Map(), signal).catch((error: unknown) => {
+      const socket = await dial(backend, routes, signal).catch((error: unknown) => {
         dialled -= 1;
         throw error;
       });
@@ -62,7 +64,7 @@ describe('a connection to a backend', () => {
 
   test('that is given up before it is made says why', async () => {
     const signal = AbortSignal.abort(killed);
-    await assert.rejects(dial(target('Disable').backend, new Map(), signal), (error) => {
+    await assert.rejects(dial(target('Disable').backend, routes, signal), (error) => {
       assert.equal(error, killed);
       return true;
     });

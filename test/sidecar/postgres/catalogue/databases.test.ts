@@ -13,6 +13,8 @@ import { startBackendServer, type BackendServer } from '../../../support/backend
 import { startRawBackend, type RawBackend } from '../../../support/raw-backend.ts';
 import { until } from '../../../support/until.ts';
 
+const routes = { connectTo: new Map(), lookup: undefined, isDenied: () => false };
+
 let dials = 0;
 const warnings: string[] = [];
 
@@ -21,7 +23,7 @@ function hostOf(credential: BackendCredential): LaneHost {
   return {
     dial: (backend: Target['backend'], signal: AbortSignal) => {
       dials += 1;
-      return dial(backend, new Map(), signal);
+      return dial(backend, routes, signal);
     },
     credential: () => credential,
     warn: (_target: Target, error: Error) => warnings.push(error.message),

@@ -1,0 +1,117 @@
+import { once } from 'node:events';
+import { createServer, type Server, type Socket } from 'node:net';
+import type { Logger } from 'pino';
+import type { LearnedNames } from '#core/dns/learned-names.ts';
+import { ChaperoneError } from '#core/errors.ts';
+import { findDestination } from '#core/interception/destination.ts';
+import type { Bundle, ResolvedBackend } from '#core/policy/resolve.ts';
+import type { RecordedVerdict } from '#core/record/kinds.ts';
+import type { Address } from '../../runtime/settings.ts';
+import type { Connections } from '../connections.ts';
+import type { Target } from '../lane.ts';
+import { redirectedTo } from '../loopback.ts';
+import type { DeniedAddresses } from './denied-addresses.ts';
+import type { OriginalDestination } from './original-destination.ts';
+
+export interface TransparentListenerOptions {
+  readonly port: number;
+  readonly connections: Connections;
+  readonly originalDestination: OriginalDestination;
+  readonly learned: LearnedNames;
+  readonly denied: DeniedAddresses;
+  /** The bundle in force; while there is none, nothing is accepted. */
+  readonly bundle: () => Bundle | undefined;
+  /** What the policies in force say of a host that no Backend has. */
+  readonly unknownHost: () => RecordedVerdict;
+  readonly log: Logger;
+  readonly nowMs: () => number;
+}
+
+const backlog = 1_024;
+
+/** Accepts what the rules of the pod have led here, and finds out where it was going. */
+export class TransparentListener {
+  readonly #options: TransparentListenerOptions;
+  readonly #servers: Server[] = [];
+
+  constructor(options: TransparentListenerOptions) {
+    this.#options = options;
+  }
+
+  /** @throws ChaperoneError `config-invalid` when the port is taken. */
+  async open(): Promise<void> {
+    const { port, log } = this.#options;
+    for (const host of redirectedTo()) {
+      const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true });
+      this.#servers.push(server);
+      server.listen({ host, port, backlog });
+      try {
+        await once(server, 'listening');
+      } catch (cause) {
+        await this.close();
+        const message = `cannot listen on port ${port} of ${host}: is it in use?`;
+        throw new ChaperoneError('config-invalid', message, { cause });
+      }
+      server.on('connection', (socket) => this.#accept(socket));
+      server.on('error', (error) => log.error({ err: error }, 'a listener failed'));
+    }
+  }
+
+  /** Takes no new connections, and waits for those that are open. Never rejects. */
+  async close(): Promise<void> {
+    for (const server of this.#servers) server.close();
+    await this.#options.connections.close();
+  }
+
+  #accept(socket: Socket): void {
+    const { originalDestination, bundle, learned, connections, nowMs } = this.#options;
+    socket.on('error', () => socket.destroy());
+    const dialled = originalDestination(socket);
+    const { remoteAddress, remotePort } = socket;
+    const inForce = bundle();
+    if (!dialled || !inForce || remoteAddress === undefined || remotePort === undefined)
+      return void socket.resetAndDestroy();
+    const done = learned.use(dialled.host);
+    socket.once('close', () => done(nowMs()));
+    return connections.serve(socket, {
+      ...this.#find(dialled, inForce),
+      client: { address: remoteAddress, port: remotePort },
+      server: { address: dialled.host, port: dialled.port },
+    });
+  }
+
+  #find(dialled: Address, bundle: Bundle): Pick<Target, 'backend' | 'undeclared'> {
+    const { learned, denied, unknownHost, nowMs } = this.#options;
+    const { host: address, port } = dialled;
+    const names = learned.namesOf(address, nowMs());
+    const { revision } = bundle;
+    const deny = (reason: 'denied-address' | 'ambiguous-host') => ({
+      backend: undeclaredBackend(dialled, names),
+      undeclared: { names, verdict: () => ({ action: 'Deny', wouldBe: 'Deny', reason, revision }) as const }, // prettier-ignore
+    });
+    if (denied.has(address)) return deny('denied-address');
+    const found = findDestination({ address, port, names }, bundle.backends.values());
+    if (found.kind === 'backend') return { backend: found.backend };
+    // Recording alone must break nothing: then it passes as what it is, a connection to an address.
+    if (found.kind === 'ambiguous' && bundle.policy?.enforcing === true)
+      return deny('ambiguous-host');
+    return {
+      backend: undeclaredBackend(dialled, names),
+      undeclared: { names, verdict: unknownHost },
+    };
+  }
+}
+
+/** Has a name that no Backend can have. */
+function undeclaredBackend({ host, port }: Address, names: readonly string[]): ResolvedBackend {
+  return {
+    name: host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`,
+    protocol: 'TCP',
+    upstream: { host, port, tls: { mode: 'Disable', ca: undefined } },
+    credential: undefined,
+    postgres: { users: new Map(), databases: new Map(), applicationName: 'Keep', settings: [] },
+    hosts: names,
+    ports: [port],
+    labels: new Map(),
+  };
+}

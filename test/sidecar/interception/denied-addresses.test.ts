@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import {
+  DeniedAddresses,
+  tryParseNetworks,
+} from '../../../sidecar/interception/denied-addresses.ts';
+import { shop } from '../../support/policies.ts';
+
+describe('addresses that nothing is sent to', () => {
+  const denied = new DeniedAddresses(['169.254.0.0/16', 'fd00:ec2::254', '10.0.0.1']);
+
+  test('are those that were named, and this machine', () => {
+    for (const address of ['169.254.169.254', 'fd00:ec2::254', '10.0.0.1', '127.0.0.1', '127.9.9.9', '::1', '0.0.0.0', '::', '::ffff:169.254.169.254', '::ffff:127.0.0.1'])
+      assert.equal(denied.has(address), true, address);
+    for (const address of ['10.0.0.2', '169.253.0.1', 'fd00:ec2::255', '::ffff:10.0.0.2'])
+      assert.equal(denied.has(address), false, address);
+  }); // prettier-ignore
+
+  test('are not those that a Backend names itself, as long as it does', () => {
+    const backend = { ...shop, hosts: ['169.254.169.254'], upstream: { ...shop.upstream, host: 'FD00:ec2::254' } }; // prettier-ignore
+    denied.apply([backend]);
+    assert.equal(denied.has('169.254.169.254'), false);
+    assert.equal(denied.has('fd00:ec2::254'), false);
+    assert.equal(denied.has('169.254.169.253'), true);
+    denied.apply([shop]);
+    assert.equal(denied.has('169.254.169.254'), true);
+  });
+
+  test('take in what is no address', () => {
+    assert.equal(denied.has('example.com'), true);
+  });
+});
+
+test('networks are read as they are written, and nothing else is', () => {
+  assert.deepEqual(tryParseNetworks(''), []);
+  assert.deepEqual(tryParseNetworks('10.0.0.0/8,::1,fe80::/10'), ['10.0.0.0/8', '::1', 'fe80::/10']);
+  for (const text of [',', '10.0.0.0/33', 'fe80::/129', 'example.com', '10.0.0/8', '10.0.0.1/', '10.0.0.1 '])
+    assert.equal(tryParseNetworks(text), undefined, text);
+}); // prettier-ignore
