@@ -27,9 +27,10 @@ const timeout = values.long ? 2_400_000 : 600_000;
 
 const stream = run({ files, concurrency: 1, timeout });
 stream.on('test:pass', (event) => {
-  if (event.details.type === 'suite') return;
-  if (event.skip === undefined || event.skip === false) counts.passed += 1;
-  else {
+  if (event.skip === undefined || event.skip === false) {
+    if (event.details.type !== 'suite') counts.passed += 1;
+  } else {
+    // A suite that is skipped tells of none of its tests, and counts as one.
     counts.skipped += 1;
     skipped.push(
       `skipped: ${event.name} (${typeof event.skip === 'string' ? event.skip : 'no reason given'})`,
