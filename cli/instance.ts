@@ -1,6 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { ChaperoneError } from '#core/errors.ts';
 
 /** What a running `chaperone dev` says of itself; the content of its ready file. */
@@ -37,7 +36,7 @@ export interface Instance {
 }
 
 /** The folder of the project: `npm start` and `npx chaperone` mean the same data wherever they are typed. */
-export const projectDirectory = dirname(dirname(fileURLToPath(import.meta.url)));
+export const projectDirectory = dirname(import.meta.dirname);
 export const defaultDataDirectory = join(projectDirectory, '.chaperone');
 export const instanceFile = (data: string): string => join(data, 'ready.json');
 

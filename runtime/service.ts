@@ -3,6 +3,7 @@ import { ChaperoneError } from '#core/errors.ts';
 import { openControlPipe, type ControlPipe } from './control-pipe.ts';
 import { createLog } from './log.ts';
 import type { Environment } from './settings.ts';
+import { version } from './version.ts';
 
 /** What every report of a service has room for: a start that failed. */
 interface Failure {
@@ -22,7 +23,10 @@ export interface Service<Config, Secrets, Report> {
   ) => Promise<void>;
 }
 
-/** Runs a service as this process, and ends the process with it. What goes wrong is said to the supervisor as well. */
+/**
+ * Runs a service as this process, and ends the process with it. What goes wrong is said to the supervisor as well. With
+ * the argument `--version` it says what it is, and no more.
+ */
 export async function runService<
   Config extends { logLevel: string },
   Secrets extends { type: 'secrets' },
@@ -31,6 +35,10 @@ export async function runService<
   { name, readConfig, run }: Service<Config, Secrets, Report | Failure>,
   env: Environment,
 ): Promise<never> {
+  if (process.argv[2] === '--version') {
+    process.stdout.write(`chaperone ${name} ${version}\n`);
+    process.exit(0);
+  }
   try {
     const config = readConfig(env);
     const control = await openControlPipe<Secrets, Report | Failure>();

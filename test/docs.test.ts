@@ -8,6 +8,8 @@ import { readConfig as readCollectorConfig } from '../collector/config.ts';
 import { problemStatus } from '../collector/problem.ts';
 import type { Environment } from '../runtime/settings.ts';
 import { readConfig as readSidecarConfig } from '../sidecar/config.ts';
+import { forImage } from '../tools/debian-packages.ts';
+import { forCluster } from './cluster/packages.ts';
 
 const find = (pattern: string): string[] => globSync(pattern, { cwd: projectDirectory }).sort();
 const read = (path: string): string => readFileSync(join(projectDirectory, path), 'utf8');
@@ -143,9 +145,11 @@ describe('the list of dependencies', () => {
     );
     const programs = /function testPrograms\(\) \{[^]*?\n\}/.exec(read('tools/install.mjs'))?.[0];
     const debian = Array.from(programs?.matchAll(/, '([a-z0-9-]+)'\],/g) ?? [], ([, name]) => name);
-    assert.ok(python.length > 0 && debian.length > 0);
+    const ofTypeScript = [...forCluster, ...forImage].map(([, name]) => name);
+    assert.ok(python.length > 0 && debian.length > 0 && ofTypeScript.length > 0);
     const rest = sectionOf(text, 'For the tests alone');
-    for (const name of [...python, ...debian]) assert.ok(rest.includes(`\`${name}\``), name);
+    for (const name of [...python, ...debian, ...ofTypeScript])
+      assert.ok(rest.includes(`\`${name}\``), name);
   });
 
   test('says who imports each, and whether only types', () => {

@@ -1,6 +1,6 @@
 // Runs before `npm start` and `npm test`, under whatever Node is there: installs packages when they are missing or not
 // the ones that the lockfile names. Afterwards npm's PATH leads to the project's own Node.
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { accessSync, constants, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -30,7 +30,10 @@ if (!['linux x64', 'linux arm64', 'darwin arm64'].includes(`${process.platform} 
 
 const installed = existsSync(stampFile) && readFileSync(stampFile, 'utf8') === wanted;
 if (!installed) await install();
-if (process.argv.includes('--test')) provideTestPrograms();
+if (process.argv.includes('--test')) {
+  provideTestPrograms();
+  provideCluster();
+}
 
 async function install() {
   try {
@@ -98,6 +101,22 @@ function provideTestPrograms() {
   );
   if (missing.size > 0) installDebianPackages([...missing].join(' '));
   providePythonPackages();
+}
+
+/**
+ * A Kubernetes of the tests' own, once for a machine. Compiling it takes ten to twenty minutes, so it is done here, where no test
+ * waits for it. Only root can run one.
+ */
+function provideCluster() {
+  if (process.platform !== 'linux' || process.getuid() !== 0) return;
+  const node = join(root, 'node_modules/.bin/node');
+  for (const args of [
+    ['test/cluster/main.ts', 'build'],
+    ['tools/image.ts', '--base'],
+  ]) {
+    const { status } = spawnSync(node, args, { cwd: root, stdio: 'inherit' });
+    if (status !== 0) fail('the tests of Kubernetes cannot run yet: see above, and start again');
+  }
 }
 
 function installDebianPackages(names) {

