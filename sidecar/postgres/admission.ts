@@ -20,10 +20,10 @@ import type { PayloadType } from '#core/record/kinds.ts';
 import type { Permit } from '../gate.ts';
 import type { Session } from '../lane.ts';
 import type { Item, Refused } from './items.ts';
-import { impossible, judgedTags, mayBeLong, simpleTags } from './agent-messages.ts';
+import { impossible, judgedTags, mayBeLong, simpleTags, unnamable } from './agent-messages.ts';
 import { assertCut, assertEmpty, isRefusable } from './message-bounds.ts';
 import { anyEffects, noEffects } from './reading/effects.ts';
-import { fetch, functionCall, unreadText } from './reading/plain-facts.ts';
+import { boundBefore, fetch, functionCall, tooLong, unreadText } from './reading/plain-facts.ts';
 import type { Obstacle, Place, Reader, Subject } from './reading/reader.ts';
 import type { Reading } from './reading/readings.ts';
 import { Names, Statements, unknownStatement, type Portal } from './statements.ts';
@@ -67,11 +67,14 @@ export class Admission {
 
   /** What keeps a message from being judged now. */
   obstacle(piece: Piece, place: Place): Obstacle | undefined {
-    if (this.#skipping || !judgedTags.has(piece.tag)) return undefined;
+    if (this.#skipping) return undefined;
+    const executes = piece.tag === FrontendTag.Execute;
+    if (!executes && !judgedTags.has(piece.tag)) return undefined;
     // If what is before it in the pipeline fails, the backend skips it: then nothing may be said in its place.
     if (simpleTags.has(piece.tag) && this.#unsynced && !place.idle) return 'replies';
     if (piece.kind !== 'message') return undefined;
     try {
+      if (executes) return !place.idle && this.#isOfOld(piece.body) ? 'replies' : undefined;
       if (piece !== this.#seen?.piece || piece.tag === FrontendTag.Bind)
         this.#seen = { piece, subject: this.#subjectOf(piece.tag, piece.body) };
       const { subject } = this.#seen;
@@ -107,9 +110,10 @@ export class Admission {
     return this.#doubt !== 'nothing';
   }
 
-  /** Says which changes of names the backend has made: it will make no others of those so far. */
-  settle(): void {
+  /** Says which changes of names the backend has made: it will make no others of those so far. `outside` a transaction. */
+  settle(outside: boolean): void {
     this.#statements.settle();
+    if (outside) this.#portals.clear();
   }
 
   /** Says that every reply has come. */
@@ -306,6 +310,12 @@ export class Admission {
     return !statement.fixed && changes !== this.#reader?.changes;
   }
 
+  /** Whether an Execute is of such a portal, if that has not gone with its transaction. */
+  #isOfOld(body: Buffer): boolean {
+    const bound = this.#portals.get(parseExecute(body).portal);
+    return bound !== undefined && this.#isOld(bound);
+  }
+
   #describe(frame: Buffer, body: Buffer): Item {
     assertCut(body.length - 2);
     const named = parseDescribe(body);
@@ -381,16 +391,10 @@ export class Admission {
   }
 }
 
-const tooLong = { protocol: 'Unreadable', because: 'too long' } as const;
 const boundBefore = {
   protocol: 'Unreadable',
   because: 'its names may mean something else than when it was bound',
 } as const;
-
-const unnamable = new ChaperoneError(
-  'unsupported',
-  'names of portals have to be ASCII: what others mean changes with client_encoding',
-);
 
 function terminate(frame: Buffer, body: Buffer): Item {
   assertEmpty(body);

@@ -27,3 +27,9 @@ export const simpleTags: ReadonlySet<number> = new Set([
 export function impossible(tag: number): ChaperoneError {
   return new ChaperoneError('protocol-violation', `the agent sent a message of type ${tag}`);
 }
+
+/** A portal's name that a record could not tell. */
+export const unnamable = new ChaperoneError(
+  'unsupported',
+  'names of portals have to be ASCII: what others mean changes with client_encoding',
+);

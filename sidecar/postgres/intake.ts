@@ -242,7 +242,7 @@ export class Intake {
 
   /** Every reply has come: names mean what the backend says. */
   #settle(): void {
-    this.#admission.settle();
+    this.#admission.settle(this.#options.pipeline.status === 'I');
     this.#crossed = false;
     this.#pastCopy = false;
   }

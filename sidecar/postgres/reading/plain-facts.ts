@@ -45,3 +45,12 @@ export const unknownExecute: PostgresFacts = {
   protocol: 'Postgres',
   statements: [{ ...opaque, commands: ['EXECUTE'] }],
 };
+
+/** Of a text that is not held. */
+export const tooLong = { protocol: 'Unreadable', because: 'too long' } as const;
+
+/** Of a portal whose statement PostgreSQL looks up names for as it runs. */
+export const boundBefore = {
+  protocol: 'Unreadable',
+  because: 'its names may mean something else than when it was bound',
+} as const;
