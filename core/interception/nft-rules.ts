@@ -52,7 +52,9 @@ table inet ${nftTable} {
     type nat hook output priority -100; policy accept;
     meta skuid $uid accept
     oifname "lo" accept
-    meta l4proto { tcp, udp } th dport 53 redirect to :${dns}
+    # No sets here: older kernels can miss their elements at the moment in which rules are replaced.
+    udp dport 53 redirect to :${dns}
+    tcp dport 53 redirect to :${dns}
     meta l4proto tcp redirect to :${proxy}
   }
   chain outgoing {

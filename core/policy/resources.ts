@@ -137,7 +137,7 @@ export interface AuditPolicy {
     readonly defaultAction: 'Allow' | 'Deny';
     /** What is done with what no Backend names. Settled: Record under Observe and Deny under Enforce where it was not set. */
     readonly unknownHosts: 'Record' | 'Deny';
-    /** Ports of the pod on which others reach the agent, and which are recorded. */
+    /** TCP ports of the pod at which others reach the agent. */
     readonly inboundPorts: readonly number[];
     readonly record: {
       readonly requests: RecordLevel;

@@ -58,7 +58,6 @@ export class NameService {
     this.#options = options;
   }
 
-  /** Never rejects. */
   async answer({ name, type }: DnsQuery): Promise<DnsAnswer> {
     const known = this.#options.known();
     if (!known) return failed;
@@ -108,6 +107,7 @@ export class NameService {
     const remembered = this.#remembered.get(key);
     if (remembered && remembered.untilMs > this.#options.nowMs()) return remembered.answer;
     if (this.#atOnce >= maxAtOnce) return failed;
+    // Whoever asks the same meanwhile waits for the same answer.
     const entry: Remembered = { answer: this.#askAnew(asked, permit), untilMs: Infinity };
     this.#remembered.delete(key);
     this.#remembered.set(key, entry);
@@ -115,9 +115,14 @@ export class NameService {
       const [oldest] = this.#remembered.keys();
       if (oldest !== undefined) this.#remembered.delete(oldest);
     }
-    const answer = await entry.answer;
-    entry.untilMs = this.#options.nowMs() + 1_000 * lifeOf(answer);
-    return answer;
+    let seconds = 0;
+    try {
+      const answer = await entry.answer;
+      seconds = lifeOf(answer);
+      return answer;
+    } finally {
+      entry.untilMs = this.#options.nowMs() + 1_000 * seconds;
+    }
   }
 
   async #askAnew({ name, type }: Lookup, permit?: () => Promise<boolean>): Promise<DnsAnswer> {

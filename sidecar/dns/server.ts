@@ -7,8 +7,9 @@ import { redirectedTo } from '../loopback.ts';
 
 export interface DnsServerOptions {
   readonly port: number;
-  /** Never rejects. */
+  /** Where it rejects, and where what it returns cannot be written, the client is told that the server has failed. */
   readonly answer: (query: DnsQuery) => Promise<DnsAnswer>;
+  readonly onError: (error: unknown) => void;
 }
 
 export interface DnsServer {
@@ -50,13 +51,13 @@ export async function startDnsServer(options: DnsServerOptions): Promise<DnsServ
   };
 }
 
-function answerDatagrams(socket: DatagramSocket, { answer }: DnsServerOptions): void {
+function answerDatagrams(socket: DatagramSocket, options: DnsServerOptions): void {
   let waiting = 0;
   let closed = false;
   socket.on('close', () => (closed = true));
   socket.on('error', () => undefined); // of one answer, whose client asks again
   const reply = async (bytes: Buffer, port: number, address: string): Promise<void> => {
-    const answered = await answerTo(bytes, answer, undefined);
+    const answered = await answerTo(bytes, options, undefined);
     if (answered && !closed) socket.send(answered, port, address);
   };
   socket.on('message', (bytes, { port, address }) => {
@@ -66,7 +67,7 @@ function answerDatagrams(socket: DatagramSocket, { answer }: DnsServerOptions): 
   });
 }
 
-function answerStreams(server: Server, { answer }: DnsServerOptions): void {
+function answerStreams(server: Server, options: DnsServerOptions): void {
   const open = new Set<Socket>();
   server.on('error', () => undefined); // of one connection that could not be accepted
   server.on('connection', (socket) => {
@@ -76,7 +77,7 @@ function answerStreams(server: Server, { answer }: DnsServerOptions): void {
     socket.setTimeout(idleMs, () => socket.destroy());
     socket.on('error', () => socket.destroy());
     socket.on('close', () => open.delete(socket));
-    void serveStream(socket, answer).finally(() => socket.destroy());
+    void serveStream(socket, options).finally(() => socket.destroy());
   });
   server.on('close', () => {
     for (const socket of open) socket.destroy();
@@ -84,14 +85,14 @@ function answerStreams(server: Server, { answer }: DnsServerOptions): void {
 }
 
 /** One message after the other: what a client sends meanwhile stays in the kernel. Never rejects. */
-async function serveStream(socket: Socket, answer: DnsServerOptions['answer']): Promise<void> {
+async function serveStream(socket: Socket, options: DnsServerOptions): Promise<void> {
   let pending: Buffer = Buffer.alloc(0);
   try {
     for await (const chunk of socket) {
       pending = Buffer.concat([pending, chunk as Buffer]); // a socket without an encoding yields Buffers
       while (pending.length >= 2 && pending.length >= 2 + pending.readUInt16BE(0)) {
         const end = 2 + pending.readUInt16BE(0);
-        const answered = await answerTo(pending.subarray(2, end), answer, maxMessageBytes);
+        const answered = await answerTo(pending.subarray(2, end), options, maxMessageBytes);
         if (!answered) return;
         const length = Buffer.alloc(2);
         length.writeUInt16BE(answered.length, 0);
@@ -104,12 +105,20 @@ async function serveStream(socket: Socket, answer: DnsServerOptions['answer']): 
   }
 }
 
+/** Never rejects. */
 async function answerTo(
   bytes: Buffer,
-  answer: DnsServerOptions['answer'],
+  { answer, onError }: DnsServerOptions,
   maxBytes: number | undefined,
 ): Promise<Buffer | undefined> {
   const read = readQuery(bytes);
   if (read?.kind !== 'query') return read?.answer;
-  return buildAnswer(read.query, await answer(read.query), maxBytes ?? read.query.maxBytes);
+  const { query } = read;
+  const longest = maxBytes ?? query.maxBytes;
+  try {
+    return buildAnswer(query, await answer(query), longest);
+  } catch (error) {
+    onError(error);
+    return buildAnswer(query, { code: 'SERVFAIL', records: [] }, longest);
+  }
 }

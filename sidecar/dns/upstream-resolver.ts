@@ -11,6 +11,7 @@ const timeoutMs = 2_000;
 const tries = 2;
 const ttl = 30; // of types for which Node tells none
 const maxRecords = 64;
+const maxTextBytes = 255; // bytes that are no UTF-8 grow when they are read as text
 const hostName = /^(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*$/; // prettier-ignore
 
 /**
@@ -56,7 +57,9 @@ async function lookUp(resolver: Resolver, name: string, type: string): Promise<D
         .filter((each) => isHostName(each.exchange))
         .map(({ exchange, priority }) => ({ type, ttl, data: { exchange, preference: priority } }));
     case 'TXT':
-      return (await resolver.resolveTxt(name)).map((data) => ({ type, ttl, data }));
+      return (await resolver.resolveTxt(name))
+        .filter((data) => data.every((text) => Buffer.byteLength(text) <= maxTextBytes))
+        .map((data) => ({ type, ttl, data }));
     default:
       return []; // that there is none of a type is no lie that a client could not live with
   }

@@ -70,6 +70,7 @@ export class TransparentMode {
     this.#names = await startDnsServer({
       port: dnsPort,
       answer: (query) => service.answer(query),
+      onError: (error) => log.error({ err: error }, 'a name could not be answered'),
     });
     this.#listener = new TransparentListener({
       port,

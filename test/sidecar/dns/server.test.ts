@@ -12,15 +12,20 @@ const query = (name: string, id = 1): Parameters<typeof encode>[0] => ({ type: '
 describe('a DNS server', () => {
   let server: DnsServer;
   let port = 0;
+  const errors: unknown[] = [];
 
   before(async () => {
     port = await findFreePort();
     server = await startDnsServer({
       port,
-      answer: async ({ name }) => ({
-        code: 'NOERROR',
-        records: Array.from({ length: name === 'many' ? 100 : 1 }, (_, index) => ({ type: 'A', ttl: 1, data: `192.0.2.${index}` }) as const), // prettier-ignore
-      }),
+      onError: (error) => errors.push(error),
+      answer: async ({ name }) => {
+        if (name === 'defect') throw new Error('a defect');
+        return {
+          code: 'NOERROR',
+          records: Array.from({ length: name === 'many' ? 100 : 1 }, (_, index) => ({ type: 'A', ttl: 1, data: `192.0.2.${index}` }) as const), // prettier-ignore
+        };
+      },
     });
   });
 
@@ -71,9 +76,18 @@ describe('a DNS server', () => {
     });
   }
 
+  test('says of what it cannot answer that it has failed, and goes on', async () => {
+    const answer = (await askByDatagram('127.0.0.1', encode(query('defect')))) as {
+      rcode?: string;
+    };
+    assert.equal(answer.rcode, 'SERVFAIL');
+    assert.equal(errors.length, 1);
+    assert.equal((await askByDatagram('127.0.0.1', encode(query('a')))).answers?.length, 1);
+  });
+
   test('says which port it cannot have', async () => {
     await assert.rejects(
-      startDnsServer({ port, answer: () => assert.fail('nobody asks') }),
+      startDnsServer({ port, answer: () => assert.fail('nobody asks'), onError: () => undefined }),
       { code: 'config-invalid', message: new RegExp(`port ${port}`) },
     ); // prettier-ignore
   });
