@@ -4,6 +4,8 @@
 export const keys = {
   /** Label of a namespace: all its pods are injected, and nothing on a pod opts it out. */
   enforce: 'chaperone.dev/enforce',
+  /** Label of a namespace: `explicit` where agents dial the sidecar themselves, and could dial past it. */
+  mode: 'chaperone.dev/mode',
   /** Label of a pod, in namespaces that do not enforce. */
   inject: 'chaperone.dev/inject',
   /** Label that shows which pods were injected. It proves nothing: who writes pods can write it. */
