@@ -7,6 +7,8 @@ import { projectDirectory } from '../cli/instance.ts';
 import { readConfig as readCollectorConfig } from '../collector/config.ts';
 import { problemStatus } from '../collector/problem.ts';
 import type { Environment } from '../runtime/settings.ts';
+import { refusalReasons } from '../webhook/refusals.ts';
+import { readConfig as readWebhookConfig } from '../webhook/config.ts';
 import { readConfig as readSidecarConfig } from '../sidecar/config.ts';
 import { forImage } from '../tools/debian-packages.ts';
 import { forCluster } from './cluster/packages.ts';
@@ -14,7 +16,7 @@ import { forCluster } from './cluster/packages.ts';
 const find = (pattern: string): string[] => globSync(pattern, { cwd: projectDirectory }).sort();
 const read = (path: string): string => readFileSync(join(projectDirectory, path), 'utf8');
 const documents = ['README.md', 'CHANGELOG.md', ...find('docs/**/*.md')];
-const folders = 'core|sidecar|collector|cli|runtime|test|tools|bench|examples|docs';
+const folders = 'core|sidecar|webhook|collector|cli|runtime|test|tools|bench|examples|docs';
 
 /** The cells of every row of a document's tables, without the backticks around a whole cell. */
 function rowsOf(text: string): string[][] {
@@ -48,6 +50,12 @@ describe('the documentation', () => {
       ([, code, status]) => [code, Number(status)],
     );
     assert.deepEqual(Object.fromEntries(rows), problemStatus);
+  });
+
+  test('explains each reason for which a pod is refused', () => {
+    const rows = rowsOf(sectionOf(read('docs/errors.md'), 'Pods that are not let in')).slice(2);
+    assert.deepEqual(new Set(rows.map(([reason]) => reason)), new Set(refusalReasons));
+    assert.equal(rows.length, refusalReasons.length);
   });
 
   test('has each kind of record in the table of the format, and none that does not exist', () => {
@@ -195,6 +203,10 @@ describe('the list of settings', () => {
       CHAPERONE_COLLECTOR_URL: 'https://collector', CHAPERONE_COLLECTOR_CA_FILE: '/ca',
     }],
     ['Collector', readCollectorConfig, { CHAPERONE_COLLECTOR_KEY_FILE: '/k' }],
+    ['Webhook', readWebhookConfig, {
+      CHAPERONE_IMAGE: 'i', CHAPERONE_CONTROLLER_URL: 'https://controller', CHAPERONE_CONTROLLER_CA_FILE: '/ca',
+      CHAPERONE_COLLECTOR_URL: 'https://collector', CHAPERONE_COLLECTOR_CA_FILE: '/ca',
+    }],
   ]; // prettier-ignore
   for (const [heading, readConfig, required] of parts) {
     const rows = rowsOf(sectionOf(text, heading)).slice(2);

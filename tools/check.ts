@@ -11,14 +11,31 @@ const deployables = [
   {
     entry: 'sidecar/main.ts',
     never: [
+      /^webhook\//,
       /^collector\//,
       /^cli\//,
       /node_modules\/(fastify|pg|@kubernetes|@peculiar)\/|node_modules\/@opentelemetry\/sdk/,
     ],
   },
   {
+    entry: 'webhook/main.ts',
+    never: [
+      /^sidecar\//,
+      /^collector\//,
+      /^cli\//,
+      /^core\/(identity|postgres|record)\/(?!principal|sql\/)/,
+      /node_modules\/(pg|libpg-query)\//,
+    ],
+  },
+  {
     entry: 'collector/main.ts',
-    never: [/^sidecar\//, /^cli\//, /^core\/policy\//, /node_modules\/(@kubernetes|jose|yaml)\//],
+    never: [
+      /^sidecar\//,
+      /^webhook\//,
+      /^cli\//,
+      /^core\/policy\//,
+      /node_modules\/(@kubernetes|jose|yaml)\//,
+    ],
   },
 ] as const;
 

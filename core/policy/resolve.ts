@@ -127,7 +127,8 @@ function mayUse({ spec }: Backend, workload: Workload): boolean {
   );
 }
 
-function selecting(resources: readonly Resource[], workload: Workload): AuditPolicy[] {
+/** Returns the policies that select a pod. */
+export function selecting(resources: readonly Resource[], workload: Workload): AuditPolicy[] {
   return resources
     .filter(isAuditPolicy)
     .filter(

@@ -391,11 +391,6 @@ export class Admission {
   }
 }
 
-const boundBefore = {
-  protocol: 'Unreadable',
-  because: 'its names may mean something else than when it was bound',
-} as const;
-
 function terminate(frame: Buffer, body: Buffer): Item {
   assertEmpty(body);
   return { kind: 'terminate', frame };

@@ -1,0 +1,48 @@
+import { combine } from '#core/policy/combine.ts';
+import { parseResource } from '#core/policy/parse.ts';
+import { selecting } from '#core/policy/resolve.ts';
+import type { Cluster } from './cluster.ts';
+import { documentOf } from './document.ts';
+import { keys } from './names.ts';
+import type { Pod } from './pod.ts';
+import type { ReviewFacts } from './review.ts';
+
+/**
+ * Asks the cluster what counts for a pod beside its own text. Asked anew for each pod: a namespace that was labelled a
+ * moment ago is labelled. Rejects where the cluster does not answer, and then nothing is let in.
+ */
+export async function readFacts(
+  cluster: Cluster,
+  namespace: string,
+  pod: Pod,
+): Promise<ReviewFacts> {
+  const { runtimeClassName } = pod.spec;
+  const [labels, runtimeHandler, policies] = await Promise.all([
+    cluster.namespaceLabels(namespace),
+    runtimeClassName === undefined ? undefined : cluster.runtimeHandler(runtimeClassName),
+    cluster.policies(namespace),
+  ]);
+  return {
+    scope: labels[keys.enforce] === 'true' ? 'namespace' : 'pod',
+    mode: labels[keys.mode] === 'explicit' ? 'explicit' : 'transparent',
+    runtimeHandler,
+    kubeApiToken: false, // no field of a policy allows it yet
+    inboundPorts: inboundPorts(policies, namespace, pod),
+  };
+}
+
+/** A policy that cannot be read is in force nowhere, so it opens no port. */
+function inboundPorts(
+  policies: readonly unknown[],
+  namespace: string,
+  { metadata, spec }: Pod,
+): readonly number[] {
+  const resources = policies.flatMap((object) => parseResource(documentOf(object)).resource ?? []);
+  const workload = {
+    pod: metadata.name ?? metadata.generateName ?? '',
+    namespace,
+    serviceAccount: spec.serviceAccountName ?? 'default',
+    labels: new Map(Object.entries(metadata.labels ?? {})),
+  };
+  return combine(selecting(resources, workload))?.inboundPorts ?? [];
+}

@@ -1,0 +1,131 @@
+import { randomInt } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { KubeConfig } from '@kubernetes/client-node';
+import type { Logger } from 'pino';
+import { ChaperoneError } from '#core/errors.ts';
+import { startHealth } from '../runtime/health.ts';
+import { createLog } from '../runtime/log.ts';
+import { Cluster } from './cluster.ts';
+import { readConfig, type WebhookConfig } from './config.ts';
+import { Events } from './events.ts';
+import { createMetrics } from './metrics.ts';
+import { uidRange } from './names.ts';
+import { SidecarOptions } from './sidecar-options.ts';
+import { buildServer } from './server.ts';
+import { TlsFiles } from './tls-files.ts';
+
+/** The kubelet takes up to a minute to put a new Secret into a pod; this adds little to it. */
+const reloadMs = 1_000;
+const requestGraceMs = 5_000; // as long as the API server waits for an answer
+const eventsGraceMs = 3_000;
+
+/** Uids are drawn anew for every pod that comes in, also for one that has our parts already. */
+const uids = {
+  draw: () => randomInt(uidRange.first, uidRange.last + 1),
+  keeps: () => false,
+};
+
+/** Starts the parts in the order in which they need each other, and stops them in the opposite one. */
+async function run(config: WebhookConfig, log: Logger): Promise<void> {
+  const asked = stopRequest();
+  const kubeConfig = new KubeConfig();
+  kubeConfig.loadFromDefault();
+  const cluster = new Cluster(kubeConfig);
+  const files = new TlsFiles(config.certFile, config.keyFile);
+  const sidecarOptions = new SidecarOptions(config);
+  const metrics = createMetrics(() => files.expiresMs);
+  const events = new Events({ cluster, metrics, log });
+  let draining = false;
+  const server = buildServer({
+    tls: files.pair,
+    cluster,
+    events,
+    metrics,
+    log,
+    options: () => sidecarOptions.current,
+    uids,
+    draining: () => draining,
+  });
+  const watched = [
+    { name: 'authorities', reload: () => sidecarOptions.reload(), use: () => undefined },
+    {
+      name: 'certificate',
+      reload: () => files.reload(),
+      use: () => server.server.setSecureContext(files.pair),
+    },
+  ].map((watch) => new WatchedFiles(watch, log));
+  const timer = setInterval(() => {
+    for (const watch of watched) watch.look();
+  }, reloadMs);
+  await server.listen(config.listen);
+  const health = await startHealth({
+    listen: config.metricsListen,
+    registry: metrics.registry,
+    notReady: () => {
+      if (draining) return 'it is stopping';
+      return files.expiresMs > Date.now() ? undefined : 'its certificate has expired';
+    },
+  });
+  log.info({ metricsUrl: health.url, address: server.server.address() }, 'ready');
+
+  await asked;
+  log.info('stopping');
+  draining = true;
+  await delay(config.drainMs);
+  const cut = setTimeout(() => server.server.closeAllConnections(), requestGraceMs);
+  await server.close();
+  clearTimeout(cut);
+  clearInterval(timer);
+  await Promise.race([events.close(), delay(eventsGraceMs)]);
+  health.server.close();
+  health.server.closeAllConnections();
+}
+
+interface Watch {
+  readonly name: string;
+  readonly reload: () => 'changed' | 'same' | 'unusable';
+  /** Puts what was read in force. */
+  readonly use: () => void;
+}
+
+/** Files that others replace; says once what became of them. */
+class WatchedFiles {
+  readonly #watch: Watch;
+  readonly #log: Logger;
+  #usable = true;
+
+  constructor(watch: Watch, log: Logger) {
+    this.#watch = watch;
+    this.#log = log;
+  }
+
+  look(): void {
+    const { name, reload, use } = this.#watch;
+    const state = reload();
+    if (state === 'changed') use();
+    const isNews = state === 'changed' || (state === 'unusable' && this.#usable);
+    if (isNews) this.#log.info({ files: name, state }, 'files were read again');
+    this.#usable = state !== 'unusable';
+  }
+}
+
+async function stopRequest(): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
+  return promise;
+}
+
+async function main(): Promise<never> {
+  try {
+    const config = readConfig(process.env);
+    await run(config, createLog('webhook', config.logLevel));
+    process.exit(0);
+  } catch (error) {
+    const known = error instanceof ChaperoneError;
+    const text = known ? error.message : error instanceof Error ? error.stack : 'unknown';
+    process.stderr.write(`chaperone webhook: ${text}\n`);
+    process.exit(1);
+  }
+}
+
+void main();

@@ -1,0 +1,101 @@
+import type { Server } from 'node:https';
+import Fastify, { type FastifyError, type FastifyInstance } from 'fastify';
+import type { Logger } from 'pino';
+import { deny, tryParseReview, type AdmissionRequest } from './admission.ts';
+import type { Cluster } from './cluster.ts';
+import type { Events } from './events.ts';
+import { readFacts } from './facts.ts';
+import type { InjectOptions, Uids } from './inject.ts';
+import type { Metrics, Question } from './metrics.ts';
+import {
+  podToInject,
+  refuseUnreadable,
+  reviewPod,
+  reviewResource,
+  type Reviewed,
+} from './review.ts';
+import type { KeyPair } from './tls-files.ts';
+
+export interface ServerOptions {
+  readonly tls: KeyPair;
+  readonly cluster: Cluster;
+  readonly events: Events;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  /** Asked for at each pod: certificate authorities change while the process runs. */
+  readonly options: () => InjectOptions;
+  readonly uids: Uids;
+  /** Whether the process is about to end: the API server is then to connect to another. */
+  readonly draining: () => boolean;
+}
+
+/** The API server takes objects of 3 MiB, and an update comes with what it changes. */
+const maxBodyBytes = 8 * 1024 * 1024;
+
+/** Builds the HTTPS server that the API server asks. */
+export function buildServer(given: ServerOptions): FastifyInstance<Server> {
+  const { tls, log, metrics } = given;
+  const app = Fastify({
+    https: { ...tls, minVersion: 'TLSv1.2' },
+    bodyLimit: maxBodyBytes,
+    requestTimeout: 5_000, // nobody waits longer for the answer
+    connectionTimeout: 30_000,
+    keepAliveTimeout: 75_000,
+    forceCloseConnections: 'idle',
+    return503OnClosing: false, // what has arrived is answered
+  });
+  app.setErrorHandler((error: FastifyError, _request, reply) => {
+    const status = error.statusCode ?? 500;
+    if (status >= 500) log.error({ name: error.name, code: error.code }, 'a question failed');
+    const text = status >= 500 ? 'internal error' : error.message;
+    return reply.code(status).type('text/plain').send(`${text}\n`);
+  });
+  app.addHook('onSend', async (_request, reply) => {
+    if (given.draining()) reply.header('connection', 'close');
+  });
+  const ask = (about: Question, answer: (request: AdmissionRequest) => Promise<Reviewed>): void => {
+    app.post(`/v1/${about}`, async (request, reply) => {
+      const question = tryParseReview(request.body);
+      if (!question) return reply.code(400).type('text/plain').send('want an AdmissionReview v1\n');
+      const stop = metrics.seconds.startTimer({ about });
+      try {
+        return await settle(about, question, answer, given);
+      } finally {
+        stop();
+      }
+    });
+  };
+  ask('pods', async (request) => answerPod(request, given));
+  ask('resources', async (request) => reviewResource(request));
+  return app;
+}
+
+async function settle(
+  about: Question,
+  question: AdmissionRequest,
+  answer: (request: AdmissionRequest) => Promise<Reviewed>,
+  { metrics, events, log }: ServerOptions,
+): Promise<Reviewed['review']> {
+  try {
+    const { review, outcome, notice } = await answer(question);
+    metrics.requests.inc({ about, outcome: outcome.kind });
+    if (outcome.kind === 'refused')
+      for (const reason of outcome.reasons) metrics.refused.inc({ reason });
+    if (notice) events.push(notice);
+    return review;
+  } catch (error) {
+    metrics.requests.inc({ about, outcome: 'failed' });
+    log.error({ name: error instanceof Error ? error.name : 'unknown' }, 'the cluster did not answer'); // prettier-ignore
+    const message = 'what applies to this pod could not be read from the cluster: try again';
+    return deny(question, 'ServiceUnavailable', message);
+  }
+}
+
+async function answerPod(request: AdmissionRequest, given: ServerOptions): Promise<Reviewed> {
+  const pod = podToInject(request);
+  if (!pod) return refuseUnreadable(request);
+  const facts = await readFacts(given.cluster, request.namespace, pod);
+  const reviewed = reviewPod(request, pod, facts, { options: given.options(), uids: given.uids });
+  if (reviewed.outcome.kind === 'injected') given.metrics.injected.inc({ mode: facts.mode });
+  return reviewed;
+}

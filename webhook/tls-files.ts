@@ -1,0 +1,58 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { ChaperoneError } from '#core/errors.ts';
+
+/** A certificate with its key, both in PEM, as Node's TLS takes them. */
+export interface KeyPair {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** A key pair in two files that somebody else replaces while the process runs. */
+export class TlsFiles {
+  readonly #certFile: string;
+  readonly #keyFile: string;
+  #current: KeyPair & { readonly expiresMs: number };
+
+  /** @throws ChaperoneError `config-invalid` where the files hold no pair that fits. */
+  constructor(certFile: string, keyFile: string) {
+    this.#certFile = certFile;
+    this.#keyFile = keyFile;
+    try {
+      this.#current = this.#read();
+    } catch (cause) {
+      const message = `${certFile} and ${keyFile} do not hold a certificate and its key`;
+      throw new ChaperoneError('config-invalid', message, { cause });
+    }
+  }
+
+  get pair(): KeyPair {
+    const { cert, key } = this.#current;
+    return { cert, key };
+  }
+
+  /** When the certificate expires, in milliseconds since 1970. */
+  get expiresMs(): number {
+    return this.#current.expiresMs;
+  }
+
+  /** Reads the files again. What does not fit stays unused: they may be read while they are being replaced. */
+  reload(): 'changed' | 'same' | 'unusable' {
+    try {
+      const read = this.#read();
+      if (read.cert === this.#current.cert && read.key === this.#current.key) return 'same';
+      this.#current = read;
+      return 'changed';
+    } catch {
+      return 'unusable'; // the caller says so; an error here could quote the key
+    }
+  }
+
+  #read(): KeyPair & { readonly expiresMs: number } {
+    const cert = readFileSync(this.#certFile, 'utf8');
+    const key = readFileSync(this.#keyFile, 'utf8');
+    const certificate = new X509Certificate(cert);
+    if (!certificate.checkPrivateKey(createPrivateKey(key))) throw new Error('they do not fit');
+    return { cert, key, expiresMs: Date.parse(certificate.validTo) };
+  }
+}
