@@ -224,6 +224,8 @@ export function findingsOf(
   for (const { policy, rule } of rules) {
     if (rule.problem !== undefined) {
       findings.push({ policy, rule, outcome: 'error', error: rule.problem });
+    } else if (unit.isEmpty && rule.when?.asksOfStatement) {
+      continue; // drivers and pools send texts without a statement to see who is there
     } else if (concerns(rule, unit)) {
       const { value, error } = rule.when
         ? rule.when.over((terms ??= operationTerms(asker, unit.statement)), effort)

@@ -82,7 +82,7 @@ export type RuleOutcome =
   | 'other-subject'
   | 'read-only' // about statements that read, or that do not
   | 'no-element' // nothing that it lists is there
-  | 'condition'; // which is false
+  | 'condition'; // which is false, or asks about `statement` in a text without any
 
 /** Explains what is decided; it decides just as a `Judge` does. */
 export function explain(

@@ -248,7 +248,19 @@ describe('a message', () => {
       [{ rules: [rule('Allow')] }, 'Allow', 'rule'],
       [open(about('Deny', {})), 'Allow', 'default-action'],
       [open(rule('Deny')), 'Deny', 'rule'],
-      [open(rule('Deny', { when: 'statement.readOnly' })), 'Deny', 'error'],
+      [open(rule('Deny', { when: 'statement.readOnly' })), 'Allow', 'default-action'],
+      [{ rules: [rule('Deny', { when: '!has(statement.limit)' })] }, 'Allow', 'empty'],
+      [{ rules: [rule('Allow', { when: '!statement.isOpaque' })] }, 'Allow', 'empty'],
+      [
+        open(rule('Deny', { when: 'principal.groups.exists(statement, statement == "none")' })),
+        'Allow',
+        'default-action',
+      ],
+      [
+        open(rule('Deny', { when: 'principal.groups.exists(statement, statement != "none")' })),
+        'Deny',
+        'rule',
+      ],
       [open(rule('Deny', { when: 'principal.user == "bob"' })), 'Allow', 'default-action'],
     ];
     for (const [each, action, reason] of given) {
@@ -265,6 +277,8 @@ describe('a message', () => {
     assert.equal(actionOf({ rules: [rule('Allow')] }), 'Allow');
     assert.equal(actionOf(open(about('Deny', {}))), 'Allow');
     assert.equal(actionOf(open(rule('Deny'))), 'Deny');
+    const { reason } = verdictOf([policy(open(rule('Deny', { when: 'statement.readOnly' })))], tcp);
+    assert.equal(reason, 'error');
   });
 
   test('that cannot be read is denied by whoever enforces, whatever its rules say', () => {
