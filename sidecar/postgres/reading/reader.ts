@@ -4,7 +4,7 @@ import type { Unreadable } from '#core/operation.ts';
 import type { TransactionStatus } from '#core/postgres/backend.ts';
 import type { Survey } from '#core/postgres/sql/survey.ts';
 import type { Catalogue } from '#core/postgres/sql/catalogue.ts';
-import { maxTextBytes, type Grammar } from '../grammar/grammar.ts';
+import { maxJudgedTextBytes, type Grammar } from '../grammar/grammar.ts';
 import type { Reading as FromGrammar } from '../grammar/reading.ts';
 import { Definitions } from './definitions.ts';
 import { anyEffects, joinEffects, noEffects, type Effects } from './effects.ts';
@@ -311,7 +311,7 @@ export class Reader {
   }
 
   #parseAnew(bytes: Buffer, { decode, standardStrings }: TextMeaning): Parsed | Promise<Parsed> {
-    if (bytes.length > maxTextBytes) return { kind: 'unreadable', because: 'too long' };
+    if (bytes.length > maxJudgedTextBytes) return { kind: 'unreadable', because: 'too long' };
     const text = decode(bytes);
     if (text === undefined || (!standardStrings && text.includes('\\'))) return undecodable;
     return this.#options.grammar.read(text, this);
