@@ -1,5 +1,5 @@
 import type { Facts, StatementFacts } from '../facts.ts';
-import type { Unreadable } from '../operation.ts';
+import type { Unreadable, UnreadableCause } from '../operation.ts';
 import type { RecordedVerdict, VerdictReason } from '../record/kinds.ts';
 import {
   coversElement,
@@ -21,6 +21,8 @@ export interface Verdict {
   readonly message: string | undefined;
   /** What no Allow covers, where that is why it was refused. */
   readonly uncovered: readonly Element[];
+  /** Why nothing could be judged, where that is why it was refused or would be. */
+  readonly unreadable?: UnreadableCause;
 }
 
 /** The rules that are about one asker at one backend, and how their policies stand to each other. */
@@ -139,7 +141,12 @@ export function decideCase(inCase: Case, facts: Facts | Unreadable): Verdict {
   if (facts.protocol === 'Unreadable' || isTooMuch(facts, most)) {
     const policy = (policies.find(({ enforces }) => enforces) ?? first).name;
     const action = binding ? 'Deny' : 'Allow';
-    return plain({ action, wouldBe: 'Deny', reason: 'unreadable', policy, revision });
+    const unreadable =
+      facts.protocol === 'Unreadable' ? facts.because : 'too many rules for what it holds';
+    return {
+      ...plain({ action, wouldBe: 'Deny', reason: 'unreadable', policy, revision }),
+      unreadable,
+    };
   }
   const { decided, wouldBe } = settleUnits(inCase, facts, isTooMuch(facts, least));
   const settled = decided ?? { ...wouldBe, action: 'Allow', reason: 'observe' };

@@ -1,5 +1,5 @@
 import type { Facts, StatementFacts } from '../facts.ts';
-import type { Unreadable } from '../operation.ts';
+import type { Unreadable, UnreadableCause } from '../operation.ts';
 import {
   coversElement,
   isAboutBackend,
@@ -33,8 +33,8 @@ export interface Explanation {
   }[];
   /** One for each statement; one for an operation that has none; none for what cannot be read. */
   readonly parts: readonly ExplainedPart[];
-  /** Why nothing could be understood. */
-  readonly unreadable: string | undefined;
+  /** Why nothing could be understood, or judged. */
+  readonly unreadable: UnreadableCause | undefined;
 }
 
 /** What is decided on its own, with every rule there is. */
@@ -91,7 +91,8 @@ export function explain(
   facts: Facts | Unreadable,
 ): Explanation {
   const verdict = new Judge(compiled, asker).decide(facts);
-  const readable = facts.protocol === 'Unreadable' ? undefined : facts;
+  const unreadable = facts.protocol === 'Unreadable' ? facts.because : verdict.unreadable;
+  const readable = facts.protocol === 'Unreadable' || unreadable ? undefined : facts;
   return {
     verdict,
     wouldBe: new Judge(enforcingAll(compiled), asker).decide(facts),
@@ -101,7 +102,7 @@ export function explain(
       defaultAction,
     })),
     parts: readable ? unitsOf(readable).map((unit) => partOf(compiled, asker, unit, verdict)) : [],
-    unreadable: facts.protocol === 'Unreadable' ? facts.because : undefined,
+    unreadable,
   };
 }
 

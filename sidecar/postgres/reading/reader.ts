@@ -1,6 +1,6 @@
 import { isPromise } from 'node:util/types';
 import type { PostgresFacts, StatementFacts } from '#core/facts.ts';
-import type { Unreadable } from '#core/operation.ts';
+import type { Unreadable, UnreadableCause } from '#core/operation.ts';
 import type { TransactionStatus } from '#core/postgres/backend.ts';
 import type { Survey } from '#core/postgres/sql/survey.ts';
 import type { Catalogue } from '#core/postgres/sql/catalogue.ts';
@@ -50,7 +50,7 @@ export type Subject =
 /** What reading a text comes to. */
 type Parsed =
   | Exclude<FromGrammar, { kind: 'unreadable' }>
-  | { readonly kind: 'unreadable'; readonly because: string };
+  | { readonly kind: 'unreadable'; readonly because: UnreadableCause };
 
 const undecodable: Parsed = {
   kind: 'unreadable',
@@ -323,11 +323,11 @@ export class Reader {
   }
 }
 
-function unreadable(because: string): Unreadable {
+function unreadable(because: UnreadableCause): Unreadable {
   return { protocol: 'Unreadable', because };
 }
 
-function cannot(because: string): Reading {
+function cannot(because: UnreadableCause): Reading {
   return { facts: unreadable(because), effects: anyEffects };
 }
 

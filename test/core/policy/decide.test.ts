@@ -282,7 +282,7 @@ describe('a message', () => {
   });
 
   test('that cannot be read is denied by whoever enforces, whatever its rules say', () => {
-    const unreadable = { protocol: 'Unreadable', because: 'a test' } as const;
+    const unreadable = { protocol: 'Unreadable', because: 'too deep' } as const;
     const recorded = verdictOf([policy(open(rule('Allow'))), policy(observed({ name: 'a' }))], unreadable); // prettier-ignore
     assert.deepEqual(recorded, { action: 'Deny', wouldBe: 'Deny', reason: 'unreadable', policy: 'AuditPolicy/local/p', revision: 'r' }); // prettier-ignore
     assert.equal(verdictOf([policy(observed({}))], unreadable).action, 'Allow');

@@ -80,8 +80,8 @@ describe('an explanation', () => {
     for (const each of [facts, two, factsOf([]), { protocol: 'TCP' } as const])
       assert.deepEqual(explain(policies, asker, each).verdict, decide(policies, asker, each));
     assert.equal(explain(policies, asker, two).parts.length, 2);
-    const unreadable = explain(policies, asker, { protocol: 'Unreadable', because: 'a test' });
-    assert.deepEqual([unreadable.parts, unreadable.unreadable], [[], 'a test']);
+    const unreadable = explain(policies, asker, { protocol: 'Unreadable', because: 'too deep' });
+    assert.deepEqual([unreadable.parts, unreadable.unreadable], [[], 'too deep']);
   });
 
   test('shows no name that steers a terminal', () => {
