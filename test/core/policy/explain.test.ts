@@ -84,6 +84,45 @@ describe('an explanation', () => {
     assert.deepEqual([unreadable.parts, unreadable.unreadable], [[], 'too deep']);
   });
 
+  test('names the deciding rule in the part that decided alone', () => {
+    const rules = [
+      named('reads', about('Allow', {}, { when: 'statement.readOnly' })),
+      named('small', about('Deny', {}, { when: 'has(statement.limit) && statement.limit < 5' })),
+    ];
+    const outcomes = (...limits: (number | undefined)[]): unknown =>
+      explain(
+        compiled([policy({ rules })]),
+        asker,
+        factsOf(limits.map((limit) => statement({ limit }))),
+      ).parts.map((part) => part.rules.map(({ outcome }) => outcome));
+    assert.deepEqual(outcomes(1, 2), [
+      ['counts', 'decided'],
+      ['counts', 'counts'],
+    ]);
+    assert.deepEqual(outcomes(9, 2), [
+      ['counts', 'condition'],
+      ['counts', 'decided'],
+    ]);
+    assert.deepEqual(outcomes(9, 9), [
+      ['decided', 'condition'],
+      ['counts', 'condition'],
+    ]);
+  });
+
+  test('comes to the end of its effort where deciding does', () => {
+    const rules = [named('dear', about('Deny', {}, { when: 'statement.tables.exists(t, t.name in principal.groups)' }))]; // prettier-ignore
+    const many = Array.from({ length: 800 }, (_, index) => table(`t${index}`));
+    const explanation = explain(
+      compiled([policy({ defaultAction: 'Allow', rules })]),
+      asker,
+      factsOf([statement({ tables: many }), statement({ tables: many })]),
+    );
+    assert.equal(explanation.verdict.recorded.reason, 'error');
+    const outcomes = explanation.parts.flatMap((part) => part.rules.map(({ outcome }) => outcome));
+    assert.deepEqual(outcomes, ['condition', 'decided']);
+    assert.match(explanation.parts[1]?.rules[0]?.error ?? '', /too long/);
+  });
+
   test('shows no name that steers a terminal', () => {
     const hostile = statement({ tables: [table('x', 'Read', { name: 'a\u001b[2J\u202e' })] });
     const [, element] = explain(policies, asker, factsOf(hostile)).parts[0]?.elements ?? [];
