@@ -1,5 +1,11 @@
 import { ChaperoneError } from '#core/errors.ts';
-import { answer, whoOfRecord, type Answer, type Question } from '#core/policy/question.ts';
+import {
+  answer,
+  unreadProtocol,
+  whoOfRecord,
+  type Answer,
+  type Question,
+} from '#core/policy/question.ts';
 import { isSql } from '#core/postgres/request.ts';
 import { CollectorClient } from './collector-client.ts';
 import { readArguments, UsageError, type Command } from './command.ts';
@@ -157,8 +163,6 @@ async function ask(question: Question, { config, data, ...pod }: Source): Promis
   await using reader = new TextReader(undefined);
   const { backend } = question;
   const isTcp = policies.bundle.backends.get(backend)?.protocol === 'TCP';
-  const understood = isTcp
-    ? ({ facts: { protocol: 'TCP' }, hasCatalogue: false, unknown: [] } as const)
-    : await reader.read(question);
+  const understood = isTcp ? unreadProtocol : await reader.read(question);
   return answer(policies, question, understood);
 }
