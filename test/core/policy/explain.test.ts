@@ -123,6 +123,12 @@ describe('an explanation', () => {
     assert.match(explanation.parts[1]?.rules[0]?.error ?? '', /too long/);
   });
 
+  test('says which name of a rule is none', () => {
+    const rules = [rule('Deny', about('Deny', { tables: tables('orders', 'a.b.c') }))];
+    const [part] = explain(compiled([policy({ rules })]), asker, facts).parts;
+    assert.equal(part?.rules[0]?.error, 'it names "a.b.c", which is no name');
+  });
+
   test('shows no name that steers a terminal', () => {
     const hostile = statement({ tables: [table('x', 'Read', { name: 'a\u001b[2J\u202e' })] });
     const [, element] = explain(policies, asker, factsOf(hostile)).parts[0]?.elements ?? [];
