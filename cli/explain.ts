@@ -1,5 +1,11 @@
 import { ChaperoneError } from '#core/errors.ts';
-import { answer, whoOfRecord, type Answer, type Question } from '#core/policy/question.ts';
+import {
+  answer,
+  unreadProtocol,
+  whoOfRecord,
+  type Answer,
+  type Question,
+} from '#core/policy/question.ts';
 import { isSql } from '#core/postgres/request.ts';
 import { CollectorClient } from './collector-client.ts';
 import { readArguments, UsageError, type Command } from './command.ts';
@@ -63,6 +69,7 @@ export const explain: Command = {
     if (more.length > 0) throw new UsageError('quote the SQL: it has to be one argument');
     const { as, backend, provider, database } = values;
     const source: Source = { ...values };
+    refuseUnused(source, database);
     if (as === undefined) {
       if (backend !== undefined || provider !== undefined || database !== undefined)
         throw new UsageError(
@@ -77,6 +84,19 @@ export const explain: Command = {
     return tell({ backend, database, text: subject, who }, source, undefined);
   },
 };
+
+/** What would have no effect: the sidecar goes by its own pod, and policies of a directory know no catalogue. */
+function refuseUnused(source: Source, database: string | undefined): void {
+  if (source.config !== undefined && database !== undefined)
+    throw new UsageError(
+      '--database is for the running sidecar: with --config no catalogue is known',
+    );
+  const unused = Object.keys(podOptions).find((name) => new Map(Object.entries(source)).has(name));
+  if (source.config === undefined && unused !== undefined)
+    throw new UsageError(
+      `--${unused} is for --config: the running sidecar is asked for its own pod`,
+    );
+}
 
 interface Source extends PodValues {
   readonly config?: string | undefined;
@@ -157,8 +177,6 @@ async function ask(question: Question, { config, data, ...pod }: Source): Promis
   await using reader = new TextReader(undefined);
   const { backend } = question;
   const isTcp = policies.bundle.backends.get(backend)?.protocol === 'TCP';
-  const understood = isTcp
-    ? ({ facts: { protocol: 'TCP' }, hasCatalogue: false, unknown: [] } as const)
-    : await reader.read(question);
+  const understood = isTcp ? unreadProtocol : await reader.read(question);
   return answer(policies, question, understood);
 }

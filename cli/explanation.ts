@@ -39,7 +39,7 @@ export function explanationLines(
     ),
     `revision  ${revision}`,
   ];
-  if (unreadable !== undefined) lines.push('', `It cannot be read: ${printable(unreadable)}`);
+  if (unreadable !== undefined) lines.push('', `It cannot be judged: ${printable(unreadable)}`);
   const { facts } = understood;
   if (facts.protocol === 'Unreadable' && facts.error)
     lines.push(`  ${printable(facts.error.message)}, at character ${facts.error.position ?? '?'}`);

@@ -11,30 +11,34 @@ import { printable } from './terminal.ts';
 
 /** Options that say for which pod the policies of a directory are read: that of `npm start` where nothing is said. */
 export const podOptions = {
-  namespace: { type: 'string', default: 'local' },
-  'service-account': { type: 'string', default: 'local' },
-  labels: { type: 'string', default: 'app=local' },
+  namespace: { type: 'string' },
+  'service-account': { type: 'string' },
+  labels: { type: 'string' },
 } as const;
 
 export const podUsage = `  --namespace NS, --service-account SA, --labels KEY=VALUE,…
                   the pod that the policies of a directory are read for (default: that of "npm start")`;
 
 export interface PodValues {
-  readonly namespace: string;
-  readonly 'service-account': string;
-  readonly labels: string;
+  readonly namespace?: string | undefined;
+  readonly 'service-account'?: string | undefined;
+  readonly labels?: string | undefined;
 }
 
 /** @throws UsageError. */
 export function workloadOf(values: PodValues): Workload {
-  const pairs = values.labels === '' ? [] : values.labels.split(',').map((pair) => pair.split('='));
+  const {
+    namespace = 'local',
+    'service-account': serviceAccount = 'local',
+    labels: written = 'app=local',
+  } = values;
+  const pairs = written === '' ? [] : written.split(',').map((pair) => pair.split('='));
   const labels = new Map<string, string>();
   for (const [key = '', value, ...more] of pairs) {
     if (key === '' || value === undefined || more.length > 0)
-      throw new UsageError(`--labels: got "${values.labels}", want KEY=VALUE,…`);
+      throw new UsageError(`--labels: got "${written}", want KEY=VALUE,…`);
     labels.set(key, value);
   }
-  const { namespace, 'service-account': serviceAccount } = values;
   return { pod: serviceAccount, namespace, serviceAccount, labels };
 }
 

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { answer, type Asked, type Question } from '#core/policy/question.ts';
+import { answer, unreadProtocol, type Asked, type Question } from '#core/policy/question.ts';
 import { Recent } from '#core/record/recent.ts';
 import type { Judgement } from './replay-tally.ts';
 import type { TextReader } from './text-reader.ts';
@@ -33,16 +33,14 @@ export class PolicyTrial {
 
   async #judgeAnew(question: Question): Promise<Tried> {
     const isTcp = this.#policies.bundle.backends.get(question.backend)?.protocol === 'TCP';
-    const understood = isTcp
-      ? ({ facts: { protocol: 'TCP' }, hasCatalogue: true, unknown: [] } as const)
-      : await this.#reader.read(question);
+    const understood = isTcp ? unreadProtocol : await this.#reader.read(question);
     const answered = answer(this.#policies, question, understood);
     if (answered.problem !== undefined) return answered;
     const { verdict, wouldBe } = answered.explanation;
     return {
       verdict: verdict.recorded,
       wouldBe: wouldBe.recorded,
-      hasCatalogue: understood.hasCatalogue,
+      hasCatalogue: isTcp || understood.hasCatalogue, // where there are no names, none is missed
       hasUnknown: understood.unknown.length > 0,
     };
   }

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import type { Principal, Workload } from '#core/identity/principal.ts';
 import { parseResource } from '#core/policy/parse.ts';
-import type { Understood } from '#core/policy/question.ts';
+import { unreadProtocol, type Understood } from '#core/policy/question.ts';
 import { suggest as suggestFor, Usage, type Seen } from '#core/policy/suggest.ts';
 import { Recent } from '#core/record/recent.ts';
 import type { RecordedPrincipal } from '#core/record/kinds.ts';
@@ -142,7 +142,7 @@ class UsageSurvey {
     { protocol, backend, database }: RecordedRequest,
     text: string,
   ): Promise<Understood> {
-    if (protocol === 'TCP') return { facts: { protocol: 'TCP' }, hasCatalogue: false, unknown: [] };
+    if (protocol === 'TCP') return unreadProtocol;
     return this.#reader.read({ backend, database, text });
   }
 }

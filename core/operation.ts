@@ -2,11 +2,30 @@ import type { ErrorCode } from './errors.ts';
 import type { Facts } from './facts.ts';
 import type { OutcomeStatus, PayloadType } from './record/kinds.ts';
 
+/** Why bytes could not be understood, or not judged in time; without content, as people read it. */
+export type UnreadableCause =
+  // the text itself
+  | 'it is no SQL'
+  | 'nul byte'
+  | 'too long'
+  | 'too deep'
+  | 'too much in it'
+  | 'took too long'
+  | 'killed the parser'
+  | 'not understood'
+  | 'its encoding or its backslashes may mean something else'
+  | 'a statement in it changes what those behind it mean'
+  // what was the matter when it came
+  | 'too many rules for what it holds'
+  | 'its settings are not known'
+  | 'it was not read in time'
+  | 'busy'
+  | 'stopped';
+
 /** Stands in for facts where bytes could not be understood: never allowed under Enforce. */
 export interface Unreadable {
   readonly protocol: 'Unreadable';
-  /** Why, without content. */
-  readonly because: string;
+  readonly because: UnreadableCause;
   /** What the backend would say of it, where that is known: a mistake in its syntax. */
   readonly error?: { readonly message: string; readonly position: number | undefined };
 }

@@ -1,5 +1,7 @@
 import {
   answer,
+  noSuch,
+  unreadProtocol,
   type Answer,
   type Asked,
   type Question,
@@ -51,15 +53,8 @@ export class Explainer {
   }: Pick<Question, 'backend' | 'database' | 'text'>): Promise<Told> {
     const backends = this.#options.asked()?.bundle.backends;
     const backend = backends?.get(name);
-    if (!backend) {
-      const known = [...(backends?.keys() ?? [])].join(', ');
-      return {
-        problem: `there is no Backend "${name}" that this pod may use; there are: ${known}`,
-      };
-    }
-    if (backend.protocol === 'TCP') {
-      return { facts: { protocol: 'TCP' }, hasCatalogue: false, unknown: [] };
-    }
+    if (!backend) return { problem: noSuch('Backend', name, [...(backends?.keys() ?? [])]) };
+    if (backend.protocol === 'TCP') return unreadProtocol;
     const { grammar, loginUser, holdCatalogue } = this.#options;
     const currentUser = loginUser(backend) ?? '';
     const there =

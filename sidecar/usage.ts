@@ -213,7 +213,7 @@ export class RequestUsage {
 
   /** Whether it has run for too long. */
   overdue(): Over | undefined {
-    return this.#use.overdue(this.#inForce.limits, performance.now());
+    return this.#use.overdue(performance.now());
   }
 
   /** Goes on after a rest, or says why it may not. */

@@ -3,14 +3,16 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { parse } from 'yaml';
-import { checkExpression } from '#core/policy/expression.ts';
+import { checkExpression, Effort, parseCondition } from '#core/policy/expression.ts';
 import { harmlessFunctions } from '#core/policy/harmless-functions.ts';
 import { parseResource } from '#core/policy/parse.ts';
-import { fieldNames } from '#core/policy/vocabulary.ts';
+import { fieldNames, operationTerms } from '#core/policy/vocabulary.ts';
 import { projectDirectory } from '../cli/instance.ts';
 import { unsupported } from './crds/samples.ts';
 import { readDefinition, walk, type Schema } from './crds/schema.ts';
 import { valuesOf } from './crds/mutants.ts';
+import { ada, statement, table, workload } from './support/policies.ts';
+import { surveyText } from './support/survey-notation.ts';
 
 const text = readFileSync(join(projectDirectory, 'docs/policies.md'), 'utf8');
 const blocks = Array.from(text.matchAll(/^```yaml\n([^]*?)^```$/gm), ([, block = '']) => block);
@@ -143,3 +145,80 @@ function requiredFields(schema: Schema, prefix: string): ReadonlySet<string> {
   }
   return required;
 }
+
+/** What a condition of the document says of a text, by what the grammar shows of it. */
+function holds(condition: string, text: string): unknown {
+  const [shown] = surveyText(text).statements;
+  assert.ok(shown, text);
+  const { commands, hasWhere, limit, relations } = shown;
+  const tables = relations.map(({ name, access, columns }) => table(name, access, { columns }));
+  const terms = operationTerms(
+    { backend: 'shop', who: ada, workload },
+    statement({ commands, hasWhere, limit, tables }),
+  );
+  const { expression } = parseCondition(condition);
+  const { value, error } = expression?.over(terms, new Effort()) ?? { error: 'no expression' };
+  assert.equal(error, undefined, text);
+  return value;
+}
+
+const documented: readonly (readonly [
+  title: string,
+  is: readonly string[],
+  isNot: readonly string[],
+])[] = [
+  [
+    'A change that no WHERE limits',
+    [
+      'DELETE FROM t',
+      'UPDATE t SET a = 1',
+      'WITH d AS (DELETE FROM t RETURNING 1) SELECT',
+      'WITH d AS (DELETE FROM t RETURNING a) SELECT a FROM d WHERE a > 1',
+      'WITH d AS (UPDATE t SET a = 1 RETURNING a) INSERT INTO u SELECT a FROM d',
+      'EXPLAIN ANALYZE DELETE FROM t',
+      'COPY (DELETE FROM t RETURNING a) TO STDOUT',
+      'PREPARE d AS DELETE FROM t',
+      'INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET a = 2',
+      'MERGE INTO t USING u ON true WHEN MATCHED THEN DELETE',
+    ],
+    [
+      'DELETE FROM t WHERE a = 1',
+      'EXPLAIN ANALYZE UPDATE t SET a = 1 WHERE a = 2',
+      'SELECT a FROM t',
+      'INSERT INTO t VALUES (1)',
+      'TRUNCATE t',
+      'SHOW datestyle',
+    ],
+  ],
+  [
+    'A column',
+    [
+      'SELECT email FROM customers',
+      'EXPLAIN ANALYZE SELECT * FROM customers',
+      'WITH c AS (SELECT email FROM customers) SELECT',
+    ],
+    ['SELECT city FROM customers', 'SELECT email FROM others'],
+  ],
+  [
+    'More than a thousand rows',
+    ['SELECT', 'SELECT a FROM t LIMIT 1001', 'SELECT a FROM t LIMIT $1'],
+    ['SELECT a FROM t LIMIT 1000'],
+  ],
+];
+
+describe('of the conditions that the document of policies gives', () => {
+  const section = sectionOf('Conditions');
+  for (const [title, is, isNot] of documented)
+    test(`"${title}" means what it says`, () => {
+      const [, condition] = new RegExp(`^- ${title}[^:]*: \`(.*)\`$`, 'm').exec(section) ?? [];
+      assert.ok(condition, title);
+      assert.deepEqual(
+        is.filter((each) => holds(condition, each) !== true),
+        [],
+      );
+      assert.deepEqual(
+        isNot.filter((each) => holds(condition, each) !== false),
+        [],
+      );
+    });
+});

@@ -168,7 +168,7 @@ export class SessionUse {
   begin(limits: Limits, statements: number, nowMs: number): RequestUse | Over {
     const refused = this.#answered(limits, one) ?? this.#backend.begin(limits, statements, nowMs);
     if (refused) return refused;
-    const request = new RequestUse(nowMs, {
+    const request = new RequestUse(nowMs, limits.requestDurationMs, {
       add: (rows, bytes, atMs) => {
         this.touch(atMs);
         this.add(rows, bytes, atMs);
@@ -198,8 +198,8 @@ export class SessionUse {
 
   /** What has taken too long by now. */
   overdue(limits: Limits, nowMs: number): Over | undefined {
-    for (const { limit, atMs } of this.#deadlines(limits))
-      if (nowMs >= atMs) return over(limit, limits[limit]);
+    for (const { limit, most, atMs } of this.#deadlines(limits))
+      if (nowMs >= atMs) return over(limit, most);
     return undefined;
   }
 
@@ -216,16 +216,24 @@ export class SessionUse {
     this.#backend.close();
   }
 
-  #deadlines({ sessionDurationMs, idleMs, requestDurationMs }: Limits): readonly Deadline[] {
-    let oldestMs = Infinity; // what has rested is not as old as its place says
-    if (requestDurationMs < Infinity)
-      for (const { runningSinceMs } of this.#running) oldestMs = Math.min(oldestMs, runningSinceMs);
+  #deadlines({ sessionDurationMs, idleMs }: Limits): readonly Deadline[] {
     return [
-      { limit: 'sessionDurationMs', atMs: this.#startedMs + sessionDurationMs },
-      this.#running.size > 0
-        ? { limit: 'requestDurationMs', atMs: oldestMs + requestDurationMs }
-        : { limit: 'idleMs', atMs: this.#lastMs + idleMs },
+      {
+        limit: 'sessionDurationMs',
+        most: sessionDurationMs,
+        atMs: this.#startedMs + sessionDurationMs,
+      },
+      this.#firstDue() ?? { limit: 'idleMs', most: idleMs, atMs: this.#lastMs + idleMs },
     ];
+  }
+
+  /** Of what runs, which is due first: by what held when it began, and what has rested is not as old as its place says. */
+  #firstDue(): Deadline | undefined {
+    let first: Deadline | undefined;
+    for (const { dueMs, durationMs } of this.#running)
+      if (!first || dueMs < first.atMs)
+        first = { limit: 'requestDurationMs', most: durationMs, atMs: dueMs };
+    return first;
   }
 
   #answered({ rowsPerSession, bytesPerSession }: Limits, more: Amount = nothing): Over | undefined {
@@ -264,6 +272,7 @@ export class SessionUse {
 
 interface Deadline {
   readonly limit: keyof Limits;
+  readonly most: number;
   readonly atMs: number;
 }
 
@@ -277,6 +286,8 @@ interface RequestOwner {
 
 /** What one request uses. Made by `SessionUse.begin`. */
 export class RequestUse {
+  /** How long it may run, as the limits were when it began. */
+  readonly durationMs: number;
   readonly #owner: RequestOwner;
   #runningSinceMs: number;
   /** When it began to rest, if it does. */
@@ -285,14 +296,15 @@ export class RequestUse {
   #rows = 0;
   #bytes = 0;
 
-  constructor(startedMs: number, owner: RequestOwner) {
+  constructor(startedMs: number, durationMs: number, owner: RequestOwner) {
     this.#runningSinceMs = startedMs;
+    this.durationMs = durationMs;
     this.#owner = owner;
   }
 
-  /** When it would have begun, had it never rested. */
-  get runningSinceMs(): number {
-    return this.#runningSinceMs;
+  /** When it will have run for too long; what it has rested is not counted. */
+  get dueMs(): number {
+    return this.#runningSinceMs + this.durationMs;
   }
 
   /** Counts a piece of an answer before it is released, and says what is over with it. */
@@ -321,10 +333,9 @@ export class RequestUse {
   }
 
   /** Whether it has run for too long by now. */
-  overdue({ requestDurationMs }: Limits, nowMs: number): Over | undefined {
+  overdue(nowMs: number): Over | undefined {
     if (this.#ended || this.#restingSinceMs !== undefined) return undefined;
-    const late = nowMs >= this.#runningSinceMs + requestDurationMs;
-    return late ? over('requestDurationMs', requestDurationMs) : undefined;
+    return nowMs >= this.dueMs ? over('requestDurationMs', this.durationMs) : undefined;
   }
 
   /** Called by its session. */

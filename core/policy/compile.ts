@@ -84,7 +84,10 @@ function compileRule(rule: Rule): CompiledRule {
     subjects: rule.subjects,
     match,
     when: condition?.expression,
-    problem: wrongName === undefined ? condition?.problem : 'it names what is no name',
+    problem:
+      wrongName === undefined
+        ? condition?.problem
+        : `it names ${JSON.stringify(wrongName.slice(0, 200))}, which is no name`,
   };
 }
 

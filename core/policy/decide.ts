@@ -1,5 +1,5 @@
 import type { Facts, StatementFacts } from '../facts.ts';
-import type { Unreadable } from '../operation.ts';
+import type { Unreadable, UnreadableCause } from '../operation.ts';
 import type { RecordedVerdict, VerdictReason } from '../record/kinds.ts';
 import {
   coversElement,
@@ -21,6 +21,10 @@ export interface Verdict {
   readonly message: string | undefined;
   /** What no Allow covers, where that is why it was refused. */
   readonly uncovered: readonly Element[];
+  /** Why nothing could be judged, where that is why it was refused or would be. */
+  readonly unreadable?: UnreadableCause;
+  /** Which of the units decided, from 0; none did of what cannot be judged. */
+  readonly unit?: number;
 }
 
 /** The rules that are about one asker at one backend, and how their policies stand to each other. */
@@ -76,6 +80,9 @@ interface Settled {
   readonly rule?: CompiledRule | undefined;
   readonly uncovered?: readonly Element[];
 }
+
+/** The same, with the unit that it was settled over, from 0. */
+type SettledAt = Settled & { readonly unit: number };
 
 /** Decides one operation. */
 export function decide(
@@ -139,7 +146,12 @@ export function decideCase(inCase: Case, facts: Facts | Unreadable): Verdict {
   if (facts.protocol === 'Unreadable' || isTooMuch(facts, most)) {
     const policy = (policies.find(({ enforces }) => enforces) ?? first).name;
     const action = binding ? 'Deny' : 'Allow';
-    return plain({ action, wouldBe: 'Deny', reason: 'unreadable', policy, revision });
+    const unreadable =
+      facts.protocol === 'Unreadable' ? facts.because : 'too many rules for what it holds';
+    return {
+      ...plain({ action, wouldBe: 'Deny', reason: 'unreadable', policy, revision }),
+      unreadable,
+    };
   }
   const { decided, wouldBe } = settleUnits(inCase, facts, isTooMuch(facts, least));
   const settled = decided ?? { ...wouldBe, action: 'Allow', reason: 'observe' };
@@ -154,6 +166,7 @@ export function decideCase(inCase: Case, facts: Facts | Unreadable): Verdict {
     },
     message: settled.rule?.message,
     uncovered: settled.uncovered ?? [],
+    unit: settled.unit,
   };
 }
 
@@ -173,18 +186,18 @@ function settleUnits(
   { asker, binding, all, enforced, observed }: Case,
   facts: Facts,
   skipTrial: boolean,
-): { readonly decided: Settled | undefined; readonly wouldBe: Settled } {
-  let decided: Settled | undefined;
-  let wouldBe: Settled | undefined;
+): { readonly decided: SettledAt | undefined; readonly wouldBe: SettledAt } {
+  let decided: SettledAt | undefined;
+  let wouldBe: SettledAt | undefined;
   const effort = new Effort();
   const trialEffort = new Effort(); // a trial that takes long must not take from what binds
-  for (const unit of unitsOf(facts)) {
+  for (const [at, unit] of unitsOf(facts).entries()) {
     const findings = findingsOf(asker, enforced, unit, effort);
     if (binding && decided?.action !== 'Deny')
-      decided = stricter(decided, settle(binding, unit, findings));
+      decided = stricter(decided, { ...settle(binding, unit, findings), unit: at });
     if (wouldBe?.action !== 'Deny') {
       const trial = skipTrial ? [] : findingsOf(asker, observed, unit, trialEffort);
-      wouldBe = stricter(wouldBe, settle(all, unit, [...findings, ...trial]));
+      wouldBe = stricter(wouldBe, { ...settle(all, unit, [...findings, ...trial]), unit: at });
     }
     if (wouldBe.action === 'Deny' && (!binding || decided?.action === 'Deny')) break;
   }
@@ -196,7 +209,7 @@ function plain(recorded: RecordedVerdict): Verdict {
   return { recorded, message: undefined, uncovered: [] };
 }
 
-function stricter(before: Settled | undefined, now: Settled): Settled {
+function stricter(before: SettledAt | undefined, now: SettledAt): SettledAt {
   return before && now.action === 'Allow' ? before : now;
 }
 
@@ -224,6 +237,8 @@ export function findingsOf(
   for (const { policy, rule } of rules) {
     if (rule.problem !== undefined) {
       findings.push({ policy, rule, outcome: 'error', error: rule.problem });
+    } else if (unit.isEmpty && rule.when?.asksOfStatement) {
+      continue; // drivers and pools send texts without a statement to see who is there
     } else if (concerns(rule, unit)) {
       const { value, error } = rule.when
         ? rule.when.over((terms ??= operationTerms(asker, unit.statement)), effort)

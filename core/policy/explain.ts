@@ -1,11 +1,13 @@
 import type { Facts, StatementFacts } from '../facts.ts';
-import type { Unreadable } from '../operation.ts';
+import type { Unreadable, UnreadableCause } from '../operation.ts';
+import type { RecordedVerdict } from '../record/kinds.ts';
 import {
   coversElement,
   isAboutBackend,
   isAboutSubject,
   type Asker,
   type CompiledPolicies,
+  type CompiledPolicy,
   type CompiledRule,
 } from './compile.ts';
 import {
@@ -33,8 +35,8 @@ export interface Explanation {
   }[];
   /** One for each statement; one for an operation that has none; none for what cannot be read. */
   readonly parts: readonly ExplainedPart[];
-  /** Why nothing could be understood. */
-  readonly unreadable: string | undefined;
+  /** Why nothing could be understood, or judged. */
+  readonly unreadable: UnreadableCause | undefined;
 }
 
 /** What is decided on its own, with every rule there is. */
@@ -82,7 +84,7 @@ export type RuleOutcome =
   | 'other-subject'
   | 'read-only' // about statements that read, or that do not
   | 'no-element' // nothing that it lists is there
-  | 'condition'; // which is false
+  | 'condition'; // which is false, or asks about `statement` in a text without any
 
 /** Explains what is decided; it decides just as a `Judge` does. */
 export function explain(
@@ -91,7 +93,8 @@ export function explain(
   facts: Facts | Unreadable,
 ): Explanation {
   const verdict = new Judge(compiled, asker).decide(facts);
-  const readable = facts.protocol === 'Unreadable' ? undefined : facts;
+  const unreadable = facts.protocol === 'Unreadable' ? facts.because : verdict.unreadable;
+  const readable = facts.protocol === 'Unreadable' || unreadable ? undefined : facts;
   return {
     verdict,
     wouldBe: new Judge(enforcingAll(compiled), asker).decide(facts),
@@ -100,8 +103,8 @@ export function explain(
       mode: enforces ? 'Enforce' : 'Observe',
       defaultAction,
     })),
-    parts: readable ? unitsOf(readable).map((unit) => partOf(compiled, asker, unit, verdict)) : [],
-    unreadable: facts.protocol === 'Unreadable' ? facts.because : undefined,
+    parts: readable ? partsOf(compiled, asker, unitsOf(readable), verdict) : [],
+    unreadable,
   };
 }
 
@@ -111,14 +114,36 @@ export function enforcingAll(compiled: CompiledPolicies): CompiledPolicies {
   return { ...compiled, policies };
 }
 
+function partsOf(
+  compiled: CompiledPolicies,
+  asker: Asker,
+  units: readonly Unit[],
+  { recorded, unit: decisive }: Verdict,
+): readonly ExplainedPart[] {
+  // One for all statements and each kind of policies, as where it is decided: else conditions would get further here.
+  const [enforcing, observing] = [new Effort(), new Effort()];
+  return units.map((unit, at) =>
+    partOf(compiled, asker, unit, {
+      decided: at === decisive ? recorded : undefined,
+      effortOf: ({ enforces }) => (enforces ? enforcing : observing),
+    }),
+  );
+}
+
 function partOf(
   { policies, backends }: CompiledPolicies,
   asker: Asker,
   unit: Unit,
-  { recorded }: Verdict,
+  {
+    decided: by,
+    effortOf,
+  }: {
+    /** The verdict, where this is the part that decided. */
+    readonly decided: RecordedVerdict | undefined;
+    readonly effortOf: (policy: CompiledPolicy) => Effort;
+  },
 ): ExplainedPart {
   const backend = backends.get(asker.backend);
-  const effort = new Effort();
   const rules = policies.flatMap((policy) =>
     policy.rules.map((rule): CaseRule => ({ policy, rule })),
   );
@@ -126,9 +151,9 @@ function partOf(
     const { policy, rule } = each;
     const finding =
       isAboutBackend(rule, asker.backend, backend) && isAboutSubject(rule, asker)
-        ? findingsOf(asker, [each], unit, effort)[0]
+        ? findingsOf(asker, [each], unit, effortOf(policy))[0]
         : undefined;
-    const decided = recorded.policy === policy.name && recorded.rule === rule.name;
+    const decided = by?.policy === policy.name && by.rule === rule.name;
     const outcome: RuleOutcome = finding
       ? decided
         ? 'decided'

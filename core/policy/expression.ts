@@ -43,10 +43,13 @@ export class Effort {
 export class Expression {
   readonly #evaluate: ParseResult;
   readonly #cost: Cost;
+  /** Whether it names `statement` at all: where there is none, it has nothing to say. */
+  readonly asksOfStatement: boolean;
 
   constructor(evaluate: ParseResult, cost: Cost) {
     this.#evaluate = evaluate;
     this.#cost = cost;
+    this.asksOfStatement = cost.asksOfStatement;
   }
 
   /** Its value, or what is wrong; never throws. */
@@ -120,6 +123,7 @@ class Cost {
   once = 0;
   each = 0;
   pairs = 0;
+  asksOfStatement = false;
 
   /** Adds a node and what is in it; `items` are the loops' variables around it. Returns what is not allowed there. */
   add(node: ASTNode, items: readonly string[]): string | undefined {
@@ -127,7 +131,9 @@ class Cost {
     else this.each += 1;
     switch (node.op) {
       case 'value':
+        return undefined;
       case 'id':
+        if (node.args === 'statement' && !items.includes('statement')) this.asksOfStatement = true;
         return undefined;
       case '.':
         if (!fieldNames.has(node.args[1])) return `nothing has a field ${node.args[1]}`;

@@ -16,6 +16,7 @@ import {
   type Problems,
   type Read,
 } from './fields.ts';
+import { tryParseName } from './names.ts';
 import { dnsLabel, labelSelector, name, namespace } from './object-names.ts';
 import {
   ruleActions,
@@ -166,10 +167,11 @@ function commandOf(action: RuleAction): Read<string> {
 }
 
 // Unquoted upper case means lower case in SQL and itself in the catalogue: it has to be written in one of these ways.
-const part = '(?:[^\\s".*A-Z\\x00]+|"(?:[^"\\x00]|"")+")';
+const isLower = (written: string): boolean =>
+  !/[A-Z]/.test(written.replaceAll(/"(?:[^"]|"")*"/g, ''));
 const elementName = text(
   '"name", "schema.name", "schema.*" or "*", in lower case or double quotes',
-  new RegExp(`^(?:\\*|${part}(?:\\.(?:\\*|${part}))?)$`),
+  (written) => isLower(written) && tryParseName(written) !== undefined,
   260, // two names of PostgreSQL with every character a doubled quote
 );
 

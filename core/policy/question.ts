@@ -32,6 +32,13 @@ export type AskedWho =
       readonly onBehalfOf?: string | undefined;
     };
 
+/** What is understood of a protocol that nobody reads. */
+export const unreadProtocol: Understood = {
+  facts: { protocol: 'TCP' },
+  hasCatalogue: false,
+  unknown: [],
+};
+
 /** What a text does, as far as that can be said of it alone. */
 export interface Understood {
   readonly facts: Facts | Unreadable;
@@ -150,7 +157,12 @@ export function whoOfRecord(principal: RecordedPrincipal): AskedWho {
   return { kind: 'token', user, groups, provider, issuer, onBehalfOf };
 }
 
-function noSuch(kind: string, name: string, known: readonly string[]): string {
+/** Says that there is no such thing, and what there is. */
+export function noSuch(
+  kind: 'Backend' | 'IdentityProvider',
+  name: string,
+  known: readonly string[],
+): string {
   const there = known.length === 0 ? 'there is none' : `there are: ${known.join(', ')}`;
   return `there is no ${kind} "${name}" that this pod may use; ${there}`;
 }

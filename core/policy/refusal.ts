@@ -1,4 +1,4 @@
-import type { Refusal, Unreadable } from '../operation.ts';
+import type { Refusal, Unreadable, UnreadableCause } from '../operation.ts';
 import type { Verdict } from './decide.ts';
 import { describeElement } from './elements.ts';
 
@@ -6,7 +6,7 @@ const maxNamed = 5;
 
 /** Says to the agent why a verdict refuses what it wanted, and what can be done about it; `unreadable` is what could not be read. */
 export function refusalOf(
-  { recorded, message, uncovered }: Verdict,
+  { recorded, message, uncovered, unreadable: because }: Verdict,
   session: string,
   unreadable?: Unreadable,
 ): Refusal {
@@ -24,12 +24,11 @@ export function refusalOf(
     const { error } = unreadable;
     return { code: 'syntax-error', message: error.message, position: error.position };
   }
-  if (unreadable && reason === 'unreadable') {
-    const { because } = unreadable;
+  if (because !== undefined) {
     return {
       code: because === 'too long' ? 'too-large' : 'unreadable',
       message: `this cannot be judged: ${because} (${policy ?? 'no policy'} enforces)`,
-      hint: unreadableHints.get(because) ?? 'Send its statements one at a time, in a plain form.',
+      hint: unreadableHints[because],
       details,
     };
   }
@@ -53,9 +52,31 @@ export function refusalOf(
   };
 }
 
-const unreadableHints: ReadonlyMap<string, string> = new Map([
-  ['too long', 'Send large values as parameters, which have no limit, or the statement in smaller pieces.'],
-]); // prettier-ignore
+const smaller = 'Send less in one statement, with its values as parameters.';
+const later = 'Try again in a moment; if it stays so, tell the operator of the Chaperone sidecar.';
+
+const unreadableHints: Readonly<Record<UnreadableCause, string>> = {
+  'it is no SQL': 'Mend the statement.',
+  'nul byte': 'Send it without the byte zero, which no text of PostgreSQL may hold.',
+  'too long':
+    'Send large values as parameters, which have no limit, or the statement in smaller pieces.',
+  'too deep': 'Write it with less nesting; a long list or chain goes into a parameter or a table.',
+  'too much in it': smaller,
+  'took too long': smaller,
+  'killed the parser': smaller,
+  'not understood':
+    'Write it in a plainer form; the operator of the Chaperone sidecar may report it.',
+  'its encoding or its backslashes may mean something else':
+    'Set client_encoding to UTF8 and standard_conforming_strings to on, or write it in ASCII without backslashes.',
+  'a statement in it changes what those behind it mean':
+    'Send its statements one at a time, each once the one before is done.',
+  'its settings are not known': later,
+  'it was not read in time': later,
+  'too many rules for what it holds':
+    'Send less in one text, a statement at a time; its owner may put the rules of the policies together.',
+  busy: later,
+  stopped: 'Connect again.',
+};
 
 const askOwner = 'Ask the owner of the policy.';
 

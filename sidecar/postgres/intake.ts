@@ -13,7 +13,7 @@ import type { Obstacle, Reader } from './reading/reader.ts';
 import { SettingsQuery } from './reading/settings-query.ts';
 
 /** A text is held whole, to be judged, up to this length; what is longer is passed on piece by piece, if at all. */
-const maxTextBytes = 16 * 1024 * 1024;
+const maxHeldMessageBytes = 16 * 1024 * 1024;
 /** Texts that have come in part, of all connections of the process: they would add up to gigabytes. */
 const maxHeldTextBytes = 64 * 1024 * 1024;
 const maxHeldBytes = 262_144; // of messages with parameters, which nobody has to see whole
@@ -389,7 +389,7 @@ function maxMessageBytes(tag: number): number {
   switch (tag) {
     case FrontendTag.Query:
     case FrontendTag.Parse:
-      return maxTextBytes;
+      return maxHeldMessageBytes;
     case FrontendTag.Bind:
     case FrontendTag.FunctionCall:
       return maxHeldBytes;

@@ -71,6 +71,17 @@ describe('the command line', () => {
     [['explain', 'SELECT 1', '--as', 'x'], 2, /needs --backend/],
     [['explain', 'SELECT 1', '--as', ',x', '--backend', 'x'], 2, /--as: want USER/],
     [
+      ['explain', 'SELECT 1', '--as', 'x', '--backend', 'x', '--labels', 'a=b'],
+      2,
+      /--labels is for --config/,
+    ],
+    [['explain', '01a20f9b', '--namespace', 'x'], 2, /--namespace is for --config/],
+    [
+      ['explain', 'x', '--as', 'x', '--backend', 'x', '--config', 'x', '--database', 'x'],
+      2,
+      /--database is for the running sidecar/,
+    ],
+    [
       ['explain', 'SELECT 1', '--as', 'x', '--backend', 'x', '--config', 'x', '--labels', 'x'],
       2,
       /--labels: got "x"/,

@@ -133,7 +133,7 @@ describe('policies of a running instance, asked about', () => {
   test('what nobody can read is denied with its reason, and steers no terminal', async () => {
     const { code, out } = await of('explain', ...asAda, `SELEC \u001b[2J${bidi}`);
     assert.equal(code, 5);
-    assert.match(out, /It cannot be read: it is no SQL\n {2}syntax error at or near "SELEC", at character 1/); // prettier-ignore
+    assert.match(out, /It cannot be judged: it is no SQL\n {2}syntax error at or near "SELEC", at character 1/); // prettier-ignore
     assert.doesNotMatch(out, /[^\P{C}\n]/u);
     const long = await of('explain', ...asAda, `SELECT '${'\u0001'.repeat(100_000)}'`);
     assert.equal(long.code, 0);

@@ -117,6 +117,22 @@ describe('what takes too long', () => {
     usage.end();
   });
 
+  test('is a request by the limit that held when it began, whatever holds now', (context) => {
+    const pass = stopClock(context);
+    const { usage, change } = open({ requestDurationMs: 50 });
+    let told = 0;
+    usage.onOverdue(() => (told += 1));
+    const request = usage.begin(text(1));
+    assert.ok(request && !isOver(request));
+    change({ requestDurationMs: 5 });
+    pass(49);
+    assert.deepEqual([told, request.overdue()], [0, undefined]);
+    change({});
+    pass(2);
+    assert.deepEqual([told, request.overdue()?.most], [1, 50]);
+    usage.end();
+  });
+
   test('ends a session that is idle, also behind a request, and by a limit that came later', (context) => {
     const pass = stopClock(context);
     const { usage, stops, change } = open({});

@@ -35,8 +35,11 @@ export const rightsStatements: Handlers<StatementHandler> = {
     }
   },
 
+  // The tag of PostgreSQL is the second; rules and conditions that say GRANT mean both kinds.
   GrantRoleStmt(fields, _, { draft }) {
-    draft.command(fields['is_grant'] === true ? 'GRANT' : 'REVOKE');
+    const verb = fields['is_grant'] === true ? 'GRANT' : 'REVOKE';
+    draft.command(verb);
+    draft.command(`${verb} ROLE`);
     draft.defines();
     draft.changesRights = true;
   },

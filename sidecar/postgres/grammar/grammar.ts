@@ -12,7 +12,7 @@ export interface GrammarOptions {
 }
 
 /** As of the longest text that is judged: PostgreSQL's own limit is 1 GB, which no thread would parse in time. */
-export const maxTextBytes = 256 * 1024;
+export const maxJudgedTextBytes = 256 * 1024;
 
 /** A session whose text takes longer is served apart from then on. Ordinary statements take 14 to 60 µs. */
 const slowMs = 10;
@@ -56,7 +56,7 @@ export class Grammar {
 
   #read(text: string, session: object | undefined): Reading | Promise<Reading> {
     if (this.#stopped) return unreadable('stopped');
-    if (text.length > maxTextBytes || Buffer.byteLength(text) > maxTextBytes) {
+    if (text.length > maxJudgedTextBytes || Buffer.byteLength(text) > maxJudgedTextBytes) {
       return unreadable('too long');
     }
     if (text.includes('\0')) return unreadable('nul byte'); // for C a text ends there

@@ -1,3 +1,4 @@
+import type { UnreadableCause } from '#core/operation.ts';
 import type { Survey } from '#core/postgres/sql/survey.ts';
 
 /** What PostgreSQL's grammar makes of a text. */
@@ -16,7 +17,8 @@ export type Reading =
  * Why a text was not read, which says nothing about what the backend would make of it. `not understood`: the grammar
  * read it, and what it found has no place in a survey.
  */
-export type Unreadable =
+export type Unreadable = Extract<
+  UnreadableCause,
   | 'nul byte'
   | 'too long'
   | 'too deep'
@@ -25,7 +27,8 @@ export type Unreadable =
   | 'killed the parser'
   | 'not understood'
   | 'busy'
-  | 'stopped';
+  | 'stopped'
+>;
 
 /** What the thread of the grammar says. It is sent texts, one at a time once it is ready. */
 export type FromGrammar =

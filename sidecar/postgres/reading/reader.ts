@@ -1,10 +1,10 @@
 import { isPromise } from 'node:util/types';
 import type { PostgresFacts, StatementFacts } from '#core/facts.ts';
-import type { Unreadable } from '#core/operation.ts';
+import type { Unreadable, UnreadableCause } from '#core/operation.ts';
 import type { TransactionStatus } from '#core/postgres/backend.ts';
 import type { Survey } from '#core/postgres/sql/survey.ts';
 import type { Catalogue } from '#core/postgres/sql/catalogue.ts';
-import { maxTextBytes, type Grammar } from '../grammar/grammar.ts';
+import { maxJudgedTextBytes, type Grammar } from '../grammar/grammar.ts';
 import type { Reading as FromGrammar } from '../grammar/reading.ts';
 import { Definitions } from './definitions.ts';
 import { anyEffects, joinEffects, noEffects, type Effects } from './effects.ts';
@@ -50,7 +50,7 @@ export type Subject =
 /** What reading a text comes to. */
 type Parsed =
   | Exclude<FromGrammar, { kind: 'unreadable' }>
-  | { readonly kind: 'unreadable'; readonly because: string };
+  | { readonly kind: 'unreadable'; readonly because: UnreadableCause };
 
 const undecodable: Parsed = {
   kind: 'unreadable',
@@ -326,7 +326,7 @@ export class Reader {
   }
 
   #parseAnew(bytes: Buffer, { decode, standardStrings }: TextMeaning): Parsed | Promise<Parsed> {
-    if (bytes.length > maxTextBytes) return { kind: 'unreadable', because: 'too long' };
+    if (bytes.length > maxJudgedTextBytes) return { kind: 'unreadable', because: 'too long' };
     const text = decode(bytes);
     if (text === undefined || (!standardStrings && text.includes('\\'))) return undecodable;
     return this.#options.grammar.read(text, this);
@@ -338,11 +338,11 @@ export class Reader {
   }
 }
 
-function unreadable(because: string): Unreadable {
+function unreadable(because: UnreadableCause): Unreadable {
   return { protocol: 'Unreadable', because };
 }
 
-function cannot(because: string): Reading {
+function cannot(because: UnreadableCause): Reading {
   return { facts: unreadable(because), effects: anyEffects };
 }
 

@@ -102,7 +102,7 @@ describe('requests', () => {
     const first = begun(a.begin(limits, 1, 0));
     a.rest(60);
     assert.equal(a.dueMs(limits), 1_060);
-    assert.equal(first.overdue(limits, 500), undefined);
+    assert.equal(first.overdue(500), undefined);
     const second = begun(b.begin(limits, 1, 70));
     assert.equal(overOf(first.resume(limits, 80)), 'concurrentRequests');
     second.end(90);
@@ -110,7 +110,7 @@ describe('requests', () => {
     assert.equal(first.resume(limits, 1_010), undefined); // it runs already
     assert.equal(overOf(b.begin(limits, 1, 1_010)), 'concurrentRequests');
     assert.equal(a.dueMs(limits), 1_040); // 60 of its 100 ms have passed
-    assert.equal(overOf(first.overdue(limits, 1_040)), 'requestDurationMs');
+    assert.equal(overOf(first.overdue(1_040)), 'requestDurationMs');
     a.close(1_050);
     begun(b.begin(limits, 1, 1_060));
   });

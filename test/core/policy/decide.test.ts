@@ -248,7 +248,19 @@ describe('a message', () => {
       [{ rules: [rule('Allow')] }, 'Allow', 'rule'],
       [open(about('Deny', {})), 'Allow', 'default-action'],
       [open(rule('Deny')), 'Deny', 'rule'],
-      [open(rule('Deny', { when: 'statement.readOnly' })), 'Deny', 'error'],
+      [open(rule('Deny', { when: 'statement.readOnly' })), 'Allow', 'default-action'],
+      [{ rules: [rule('Deny', { when: '!has(statement.limit)' })] }, 'Allow', 'empty'],
+      [{ rules: [rule('Allow', { when: '!statement.isOpaque' })] }, 'Allow', 'empty'],
+      [
+        open(rule('Deny', { when: 'principal.groups.exists(statement, statement == "none")' })),
+        'Allow',
+        'default-action',
+      ],
+      [
+        open(rule('Deny', { when: 'principal.groups.exists(statement, statement != "none")' })),
+        'Deny',
+        'rule',
+      ],
       [open(rule('Deny', { when: 'principal.user == "bob"' })), 'Allow', 'default-action'],
     ];
     for (const [each, action, reason] of given) {
@@ -265,10 +277,12 @@ describe('a message', () => {
     assert.equal(actionOf({ rules: [rule('Allow')] }), 'Allow');
     assert.equal(actionOf(open(about('Deny', {}))), 'Allow');
     assert.equal(actionOf(open(rule('Deny'))), 'Deny');
+    const { reason } = verdictOf([policy(open(rule('Deny', { when: 'statement.readOnly' })))], tcp);
+    assert.equal(reason, 'error');
   });
 
   test('that cannot be read is denied by whoever enforces, whatever its rules say', () => {
-    const unreadable = { protocol: 'Unreadable', because: 'a test' } as const;
+    const unreadable = { protocol: 'Unreadable', because: 'too deep' } as const;
     const recorded = verdictOf([policy(open(rule('Allow'))), policy(observed({ name: 'a' }))], unreadable); // prettier-ignore
     assert.deepEqual(recorded, { action: 'Deny', wouldBe: 'Deny', reason: 'unreadable', policy: 'AuditPolicy/local/p', revision: 'r' }); // prettier-ignore
     assert.equal(verdictOf([policy(observed({}))], unreadable).action, 'Allow');

@@ -80,8 +80,53 @@ describe('an explanation', () => {
     for (const each of [facts, two, factsOf([]), { protocol: 'TCP' } as const])
       assert.deepEqual(explain(policies, asker, each).verdict, decide(policies, asker, each));
     assert.equal(explain(policies, asker, two).parts.length, 2);
-    const unreadable = explain(policies, asker, { protocol: 'Unreadable', because: 'a test' });
-    assert.deepEqual([unreadable.parts, unreadable.unreadable], [[], 'a test']);
+    const unreadable = explain(policies, asker, { protocol: 'Unreadable', because: 'too deep' });
+    assert.deepEqual([unreadable.parts, unreadable.unreadable], [[], 'too deep']);
+  });
+
+  test('names the deciding rule in the part that decided alone', () => {
+    const rules = [
+      named('reads', about('Allow', {}, { when: 'statement.readOnly' })),
+      named('small', about('Deny', {}, { when: 'has(statement.limit) && statement.limit < 5' })),
+    ];
+    const outcomes = (...limits: (number | undefined)[]): unknown =>
+      explain(
+        compiled([policy({ rules })]),
+        asker,
+        factsOf(limits.map((limit) => statement({ limit }))),
+      ).parts.map((part) => part.rules.map(({ outcome }) => outcome));
+    assert.deepEqual(outcomes(1, 2), [
+      ['counts', 'decided'],
+      ['counts', 'counts'],
+    ]);
+    assert.deepEqual(outcomes(9, 2), [
+      ['counts', 'condition'],
+      ['counts', 'decided'],
+    ]);
+    assert.deepEqual(outcomes(9, 9), [
+      ['decided', 'condition'],
+      ['counts', 'condition'],
+    ]);
+  });
+
+  test('comes to the end of its effort where deciding does', () => {
+    const rules = [named('dear', about('Deny', {}, { when: 'statement.tables.exists(t, t.name in principal.groups)' }))]; // prettier-ignore
+    const many = Array.from({ length: 800 }, (_, index) => table(`t${index}`));
+    const explanation = explain(
+      compiled([policy({ defaultAction: 'Allow', rules })]),
+      asker,
+      factsOf([statement({ tables: many }), statement({ tables: many })]),
+    );
+    assert.equal(explanation.verdict.recorded.reason, 'error');
+    const outcomes = explanation.parts.flatMap((part) => part.rules.map(({ outcome }) => outcome));
+    assert.deepEqual(outcomes, ['condition', 'decided']);
+    assert.match(explanation.parts[1]?.rules[0]?.error ?? '', /too long/);
+  });
+
+  test('says which name of a rule is none', () => {
+    const rules = [rule('Deny', about('Deny', { tables: tables('orders', 'a.b.c') }))];
+    const [part] = explain(compiled([policy({ rules })]), asker, facts).parts;
+    assert.equal(part?.rules[0]?.error, 'it names "a.b.c", which is no name');
   });
 
   test('shows no name that steers a terminal', () => {

@@ -283,7 +283,7 @@ describe('combining policies', () => {
         parsed(policy(spec, index % 2 === 0 ? 'local' : undefined, `p${index}`)) as AuditPolicy,
     );
   const readable = statement({ commands: ['SELECT'] });
-  const unreadable = { protocol: 'Unreadable', because: 'a test' } as const;
+  const unreadable = { protocol: 'Unreadable', because: 'too deep' } as const;
   const observe = { mode: 'Observe' };
   const enforce = { mode: 'Enforce' };
   const allow = { defaultAction: 'Allow' };

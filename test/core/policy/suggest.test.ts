@@ -110,7 +110,7 @@ describe('suggested policies', () => {
   });
 
   test('count what no rule can allow, and what deserves a look', () => {
-    const unreadable = { protocol: 'Unreadable', because: 'a test' } as const;
+    const unreadable = { protocol: 'Unreadable', because: 'too deep' } as const;
     const opaque = statement({ commands: ['DO'], isOpaque: true });
     const suggestion = suggest([seen(unreadable, { count: 3 }), seen(opaque, { count: 2 })]);
     assert.deepEqual([suggestion.unreadable, suggestion.opaque], [3, 2]);

@@ -4,7 +4,9 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { loadModule, parseSync } from 'libpg-query';
+import { commandTags } from '../../../../core/postgres/sql/command-tags.ts';
 import { statementKinds } from '../../../../core/postgres/sql/survey-tree.ts';
+import { surveyText } from '../../../support/survey-notation.ts';
 import { allRows } from './rows/all.ts';
 
 /** Nodes that are called statements, but that no text is on its own. */
@@ -26,6 +28,16 @@ describe("of the kinds of statements that PostgreSQL's grammar makes", () => {
   test('each has a handler, and nothing else has', () => {
     assert.ok(kindsOfParser().length > 100);
     assert.deepEqual([...statementKinds].toSorted(), kindsOfParser());
+  });
+
+  test('the commands are those that rules may name, and FUNCTION CALL, which is a message', () => {
+    const shown = allRows.flatMap(([text]) =>
+      surveyText(text).statements.flatMap(({ commands }) => commands),
+    );
+    assert.deepEqual(
+      [...new Set([...shown, 'FUNCTION CALL'])].toSorted(),
+      [...commandTags].toSorted(),
+    );
   });
 
   test('each is in one of the texts whose surveys are tested', () => {

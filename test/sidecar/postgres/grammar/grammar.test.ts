@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { Client, DatabaseError } from 'pg';
-import { Grammar, maxTextBytes } from '../../../../sidecar/postgres/grammar/grammar.ts';
+import { Grammar, maxJudgedTextBytes } from '../../../../sidecar/postgres/grammar/grammar.ts';
 import type { Reading } from '../../../../sidecar/postgres/grammar/reading.ts';
 import { startBackendServer, type BackendServer } from '../../../support/backend-server.ts';
 
@@ -58,8 +58,8 @@ describe('the grammar', () => {
   });
 
   test('does not read what is too long, or ends early for C', () => {
-    const long = reasonOf(grammar.read('x'.repeat(maxTextBytes + 1)) as Reading);
-    const bytes = reasonOf(grammar.read(`'${'é'.repeat(maxTextBytes / 2)}'`) as Reading);
+    const long = reasonOf(grammar.read('x'.repeat(maxJudgedTextBytes + 1)) as Reading);
+    const bytes = reasonOf(grammar.read(`'${'é'.repeat(maxJudgedTextBytes / 2)}'`) as Reading);
     const nul = reasonOf(grammar.read('select 1\0; drop table t') as Reading);
     assert.deepEqual([long, bytes, nul], ['too long', 'too long', 'nul byte']);
     assert.equal(reasonOf(grammar.read('x'.repeat(1024 * 1024)) as Reading), 'too long');

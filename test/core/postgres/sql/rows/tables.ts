@@ -296,6 +296,8 @@ export const tableDefinitions: readonly Row[] = [
     'alter default privileges grant execute on functions to x',
     'ALTER DEFAULT PRIVILEGES; alters; catalogue',
   ],
+  ['alter rule r on t rename to s', 'ALTER RULE; define t(*); alters; catalogue'],
+  ['alter trigger g on t rename to h', 'ALTER TRIGGER; define t(*); alters; catalogue'],
   ['drop owned by x cascade', 'DROP OWNED; define *(*); alters; catalogue'],
   ['reassign owned by x to y', 'REASSIGN OWNED; define *(*); alters; catalogue'],
 ];
