@@ -15,6 +15,7 @@ export type UnreadableCause =
   | 'not understood'
   | 'its encoding or its backslashes may mean something else'
   | 'a statement in it changes what those behind it mean'
+  | 'its names may mean something else than when it was bound'
   // what was the matter when it came
   | 'too many rules for what it holds'
   | 'its settings are not known'

@@ -70,6 +70,8 @@ const unreadableHints: Readonly<Record<UnreadableCause, string>> = {
     'Set client_encoding to UTF8 and standard_conforming_strings to on, or write it in ASCII without backslashes.',
   'a statement in it changes what those behind it mean':
     'Send its statements one at a time, each once the one before is done.',
+  'its names may mean something else than when it was bound':
+    'Bind it anew: what was bound before a change of settings or definitions is not run after it.',
   'its settings are not known': later,
   'it was not read in time': later,
   'too many rules for what it holds':

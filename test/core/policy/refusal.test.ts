@@ -33,6 +33,9 @@ const byReason: Readonly<Record<VerdictReason, readonly [code: ErrorCode, hint: 
   'pinned-setting': ['denied', /leave it as it is/],
   limit: ['denied', /Use less/],
   empty: ['denied', /Ask the owner/],
+  'unknown-host': ['denied', /No Backend has this host/],
+  'ambiguous-host': ['denied', /several Backends/],
+  'denied-address': ['denied', /not for agents/],
 };
 
 const byCause: Readonly<Record<UnreadableCause, readonly [code: ErrorCode, hint: RegExp]>> = {
@@ -46,6 +49,7 @@ const byCause: Readonly<Record<UnreadableCause, readonly [code: ErrorCode, hint:
   'not understood': ['unreadable', /plainer form/],
   'its encoding or its backslashes may mean something else': ['unreadable', /UTF8/],
   'a statement in it changes what those behind it mean': ['unreadable', /one at a time/],
+  'its names may mean something else than when it was bound': ['unreadable', /Bind it anew/],
   'too many rules for what it holds': ['unreadable', /Send less/],
   'its settings are not known': ['unreadable', /Try again/],
   'it was not read in time': ['unreadable', /Try again/],
