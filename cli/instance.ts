@@ -3,9 +3,17 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ChaperoneError } from '#core/errors.ts';
 
+/** Where agents reach a backend, and as whom and in which database they may log in where that is no matter of course. */
+export interface InstanceBackend {
+  readonly host: string;
+  readonly port: number;
+  readonly user?: string;
+  readonly database?: string;
+}
+
 /** What a running `chaperone dev` says of itself; the content of its ready file. */
 export interface Instance {
-  readonly backends: Readonly<Record<string, { readonly host: string; readonly port: number }>>;
+  readonly backends: Readonly<Record<string, InstanceBackend>>;
   readonly collector: {
     readonly url: string;
     readonly caFile: string;
