@@ -46,7 +46,7 @@ export interface Instance {
 
 /** The folder of the project: `npm start` and `npx chaperone` mean the same data wherever they are typed. */
 export const projectDirectory = dirname(dirname(fileURLToPath(import.meta.url)));
-export const defaultDataDirectory = join(projectDirectory, '.chaperone');
+const defaultDataDirectory = join(projectDirectory, '.chaperone');
 export const instanceFile = (data: string): string => join(data, 'ready.json');
 
 const maxSocketPathBytes = 103; // of macOS; Linux takes 107

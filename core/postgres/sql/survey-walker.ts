@@ -135,7 +135,7 @@ export class Walker {
 }
 
 /** Reads a RangeVar; the database in front of a name is always the current one's. */
-export function relationName(range: Fields): RelationName {
+function relationName(range: Fields): RelationName {
   return {
     schema: textOf(range, 'schemaname'),
     name: textOf(range, 'relname') ?? '',
