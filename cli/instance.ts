@@ -2,9 +2,17 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { ChaperoneError } from '#core/errors.ts';
 
+/** Where agents reach a backend, and as whom and in which database they may log in where that is no matter of course. */
+export interface InstanceBackend {
+  readonly host: string;
+  readonly port: number;
+  readonly user?: string;
+  readonly database?: string;
+}
+
 /** What a running `chaperone dev` says of itself; the content of its ready file. */
 export interface Instance {
-  readonly backends: Readonly<Record<string, { readonly host: string; readonly port: number }>>;
+  readonly backends: Readonly<Record<string, InstanceBackend>>;
   readonly collector: {
     readonly url: string;
     readonly caFile: string;
@@ -37,7 +45,7 @@ export interface Instance {
 
 /** The folder of the project: `npm start` and `npx chaperone` mean the same data wherever they are typed. */
 export const projectDirectory = dirname(import.meta.dirname);
-export const defaultDataDirectory = join(projectDirectory, '.chaperone');
+const defaultDataDirectory = join(projectDirectory, '.chaperone');
 export const instanceFile = (data: string): string => join(data, 'ready.json');
 
 const maxSocketPathBytes = 103; // of macOS; Linux takes 107

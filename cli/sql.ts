@@ -2,13 +2,14 @@ import { createInterface } from 'node:readline/promises';
 import { Client, DatabaseError, type QueryArrayResult } from 'pg';
 import { ChaperoneError } from '#core/errors.ts';
 import { readArguments, UsageError, type Command } from './command.ts';
-import { findInstance, type Instance } from './instance.ts';
+import { findInstance, type Instance, type InstanceBackend } from './instance.ts';
 import { printable, printableLines, table } from './terminal.ts';
 import { fetchToken } from './token.ts';
 
 const usage = `usage: chaperone sql [STATEMENT] [--as USER[,GROUP…]] [--backend NAME] [--database NAME] [--user NAME] [--data DIR]
 
 Runs SQL through the sidecar with a token of the demo's issuer, by --as of somebody else: one statement, or a prompt that takes one a line.
+The database and the user are those of CHAPERONE_BACKEND_URL where that was given, else shop and analyst.
 Ctrl-D leaves. For more than that use psql; "chaperone token --help" shows how.`;
 
 /** `chaperone sql`. */
@@ -23,8 +24,8 @@ export const sql: Command = {
       options: {
         as: { type: 'string' },
         backend: { type: 'string' },
-        database: { type: 'string', default: 'shop' },
-        user: { type: 'string', default: 'analyst' },
+        database: { type: 'string' },
+        user: { type: 'string' },
         data: { type: 'string' },
       },
     });
@@ -33,12 +34,13 @@ export const sql: Command = {
     const [sub, ...groups] = values.as?.split(',') ?? [];
     if (sub === '') throw new UsageError('--as: want USER or USER,GROUP…');
     const instance = findInstance(values.data);
-    const { host, port } = backendOf(instance, values.backend);
+    const { host, port, ...login } = backendOf(instance, values.backend);
+    const { user = login.user ?? 'analyst', database = login.database ?? 'shop' } = values;
     const client = new Client({
       host,
       port,
-      user: values.user,
-      database: values.database,
+      user,
+      database,
       password: await fetchToken(
         instance,
         sub === undefined ? {} : { sub, groups: groups.join(',') },
@@ -54,17 +56,16 @@ export const sql: Command = {
     });
     try {
       const [statement] = positionals;
-      return statement === undefined ? await prompt(client) : await runStatement(client, statement);
+      return statement === undefined
+        ? await prompt(client, database)
+        : await runStatement(client, statement);
     } finally {
       await client.end();
     }
   },
 };
 
-function backendOf(
-  { backends }: Instance,
-  name: string | undefined,
-): { host: string; port: number } {
+function backendOf({ backends }: Instance, name: string | undefined): InstanceBackend {
   const found =
     name === undefined ? Object.values(backends)[0] : new Map(Object.entries(backends)).get(name);
   if (!found)
@@ -74,8 +75,12 @@ function backendOf(
   return found;
 }
 
-async function prompt(client: Client): Promise<number> {
-  const lines = createInterface({ input: process.stdin, output: process.stdout, prompt: 'shop> ' });
+async function prompt(client: Client, database: string): Promise<number> {
+  const lines = createInterface({
+    input: process.stdin,
+    output: process.stdout,
+    prompt: `${printable(database)}> `,
+  });
   lines.prompt();
   for await (const line of lines) {
     if (line.trim() !== '') await runStatement(client, line);

@@ -30,10 +30,7 @@ function sizeOf(path: string): number {
 }
 
 /** Reads and checks a copy of the ledger. @throws ChaperoneError `record-invalid` with the line that does not fit. */
-export async function readLedgerCopy(
-  path: string,
-  keys: readonly KeyObject[],
-): Promise<LedgerClaims> {
+async function readLedgerCopy(path: string, keys: readonly KeyObject[]): Promise<LedgerClaims> {
   const claims = new LedgerClaims();
   const onClaim = claims.add.bind(claims);
   const verdict = await checkLedger(ledgerLines(path)(), { keys, of: 'copy', onClaim });

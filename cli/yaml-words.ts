@@ -15,7 +15,7 @@ const words: ReadonlySet<string> = new Set([
 ]);
 
 /** Writes a text as YAML on one line, in which nothing steers a terminal: in quotes where it needs them. */
-export function yamlText(text: string): string {
+function yamlText(text: string): string {
   if (plain.test(text) && !words.has(text.toLowerCase())) return text;
   return jsonLine(text).trimEnd(); // JSON is YAML
 }

@@ -15,6 +15,7 @@ import { Writable } from 'node:stream';
 import { stringify } from 'yaml';
 import { ChaperoneError } from '#core/errors.ts';
 import type { UpstreamTls } from '#core/policy/resources.ts';
+import type { Instance, InstanceBackend } from '../instance.ts';
 import { printable } from '../terminal.ts';
 
 /** A database of the user's own, in place of the demo's. */
@@ -199,6 +200,20 @@ function resourceOf({ host, port, tls }: OwnBackend): object {
       credential: { type: 'Password', secretRef: { name: ownSecretName } },
     },
   };
+}
+
+/** Adds to the user's own backend whom and what its URL names: what `chaperone sql` logs in as, unless told otherwise. */
+export function withLogin(
+  backends: Iterable<readonly [name: string, at: InstanceBackend]>,
+  own: OwnBackend | undefined,
+): Instance['backends'] {
+  const login = own && { user: own.user, database: own.database };
+  return Object.fromEntries(
+    Array.from(backends, ([name, at]) => [
+      name,
+      name === ownBackendName ? { ...at, ...login } : at,
+    ]),
+  );
 }
 
 /** Says what somebody who sees this for the first time may type. */

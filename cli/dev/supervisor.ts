@@ -27,7 +27,7 @@ import {
   type RunningSidecar,
 } from './node-parts.ts';
 import { Part, type Running } from './part.ts';
-import { nextSteps, ownBackendName, type OwnBackend } from './own-backend.ts';
+import { nextSteps, ownBackendName, withLogin, type OwnBackend } from './own-backend.ts';
 import { listenForSignals } from './stop-signals.ts';
 import { preparePostgres, type PostgresHome } from './postgres-binaries.ts';
 import {
@@ -353,7 +353,7 @@ class Supervisor {
     if (!sidecar || !collector || !store) throw new Error('asked before everything was started');
     const caFile = join(data, 'ca.crt');
     return {
-      backends: Object.fromEntries(sidecar.current.backends),
+      backends: withLogin(sidecar.current.backends, this.#options.backend),
       collector: {
         url: collector.current.url,
         caFile,

@@ -317,7 +317,7 @@ function settleLevel(level: Level, unit: Unit, allows: readonly Finding[]): Sett
 }
 
 /** Returns the elements that no Allow covers. */
-export function uncoveredOf(unit: Unit, allows: readonly CompiledRule[]): readonly Element[] {
+function uncoveredOf(unit: Unit, allows: readonly CompiledRule[]): readonly Element[] {
   return unit.elements.filter(
     (element) =>
       !(element.kind === 'function' && element.harmless) &&

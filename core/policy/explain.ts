@@ -109,7 +109,7 @@ export function explain(
 }
 
 /** The same policies, were all of them to enforce. */
-export function enforcingAll(compiled: CompiledPolicies): CompiledPolicies {
+function enforcingAll(compiled: CompiledPolicies): CompiledPolicies {
   const policies = compiled.policies.map((policy) => ({ ...policy, enforces: true }));
   return { ...compiled, policies };
 }

@@ -71,6 +71,11 @@ describe('a database of one’s own behind the sidecar', () => {
     const password = (await chaperone('token')).trim();
     const answer = await psql({ host, port, password, user: 'anybody' }, "SELECT 'mine', current_user", ['-At']); // prettier-ignore
     assert.equal(answer.out.trim(), 'mine|postgres', answer.err);
+    const { database } = ready().backends['own'] ?? {};
+    assert.match(
+      await chaperone('sql', 'SELECT current_database()'),
+      new RegExp(`^${database}$`, 'm'),
+    );
     const shown = await until('it is recorded', async () => {
       const [session] = JSON.parse(
         await chaperone('sessions', '--text', "SELECT 'mine'", '--json'),

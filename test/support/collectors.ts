@@ -19,11 +19,6 @@ export interface Answer {
   readonly text: string;
 }
 
-/** A database for collectors: superuser's way in, and the login that collectors use. */
-export interface StoreServer {
-  readonly store: CollectorSecrets['store'];
-}
-
 export interface CollectorsOptions {
   /** How many collectors share the database. Default 1. */
   readonly count?: number;

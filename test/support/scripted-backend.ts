@@ -1,4 +1,4 @@
-import { BackendTag, buildErrorResponse, buildReadyForQuery } from '#core/postgres/backend.ts';
+import { buildErrorResponse, buildReadyForQuery } from '#core/postgres/backend.ts';
 import { FrontendTag } from '#core/postgres/frontend.ts';
 import { buildMessage, int16, int32 } from '#core/postgres/reader.ts';
 import type { Random } from './random.ts';
@@ -197,6 +197,3 @@ export class ScriptedBackend {
     return tag === FrontendTag.CopyFail ? [error, ready] : [error];
   }
 }
-
-/** Tags that a server may send once a login is done. */
-export const backendTags: ReadonlySet<number> = new Set(Object.values(BackendTag));
