@@ -1,3 +1,4 @@
+import { maxOpenPorts, noPort } from '#core/interception/nft-rules.ts';
 import { isSidecarUid } from './names.ts';
 
 /** What the rules of a pod's network are told: who is let out, and which ports are open. */
@@ -5,21 +6,6 @@ export interface NftParameters {
   readonly uid: number;
   /** Ports on which the pod can be reached; sorted, each once. */
   readonly openPorts: readonly number[];
-}
-
-/** Most ports that the rules of one pod open. */
-export const maxOpenPorts = 256;
-
-/** Nothing can listen there, and nft knows no empty set. */
-const noPort = 0;
-
-/** Returns the arguments with which nft puts the rules of a file in force for one pod. */
-export function nftArguments(
-  { uid, openPorts }: NftParameters,
-  rulesFile: string,
-): readonly string[] {
-  const ports = openPorts.length > 0 ? openPorts : [noPort];
-  return ['-D', `uid=${uid}`, '-D', `open={ ${ports.join(', ')} }`, '-f', rulesFile];
 }
 
 /** Finds in arguments what they were made of; undefined where they can be none of ours. */

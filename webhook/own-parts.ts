@@ -1,3 +1,4 @@
+import { nftArguments } from '#core/interception/nft-rules.ts';
 import {
   audiences,
   containerNames,
@@ -7,7 +8,7 @@ import {
   programs,
   volumeNames,
 } from './names.ts';
-import { nftArguments, type NftParameters } from './nft-arguments.ts';
+import type { NftParameters } from './nft-arguments.ts';
 import type { Container, Handler, Volume } from './pod.ts';
 
 /** Amounts as Kubernetes writes them, by resource: `{cpu: '20m', memory: '96Mi'}`. */
@@ -85,7 +86,13 @@ function buildNft(options: PartOptions, parameters: NftParameters): Container {
   // of the file counts only for what was started with it.
   return build(options, {
     name: containerNames.nft,
-    command: [programs.nft, ...nftArguments(parameters, programs.rules)],
+    command: [
+      programs.nft,
+      ...nftArguments(
+        { uid: parameters.uid, probePorts: [], inboundPorts: parameters.openPorts },
+        programs.rules,
+      ),
+    ],
     resources: options.initResources,
     securityContext: securityContext(initUid, { drop: ['ALL'], add: ['NET_ADMIN'] }),
   });

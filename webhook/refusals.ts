@@ -1,6 +1,6 @@
+import { maxOpenPorts } from '#core/interception/nft-rules.ts';
 import type { Mode } from './own-parts.ts';
 import { audiences, isOwnName, isSidecarUid, keys, paths, uidRange, volumeNames } from './names.ts';
-import { maxOpenPorts } from './nft-arguments.ts';
 import type { Container, Pod, PodSpec, Volume } from './pod.ts';
 
 /** Why a pod is not let in; labels of a metric, so a closed set. */

@@ -23,9 +23,10 @@ export const nftTable = 'chaperone';
 const mark = '0x43484150';
 
 const maxUid = 0xffff_fffe; // the last one means "none"
-const maxOpenPorts = 256;
+/** Most ports that the rules of one pod open. */
+export const maxOpenPorts = 256;
 /** Nothing can listen there, and nft knows no empty set. */
-const noPort = 0;
+export const noPort = 0;
 
 /**
  * Writes the rules of a pod's network as one transaction for `nft -f`, with the variables `uid` and `open` for what
