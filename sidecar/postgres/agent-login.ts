@@ -17,7 +17,7 @@ import {
 } from '#core/postgres/startup.ts';
 import type { CancelKey } from '../cancel-registry.ts';
 import type { LaneHost, Target } from '../lane.ts';
-import { isLoopback } from '../loopback.ts';
+import { isLoopback, isOwnAddress } from '../loopback.ts';
 import type { LoginFailureReason } from '../login-failures.ts';
 import { hasUnread, receive, tryParseLoginMessage } from './receive.ts';
 
@@ -139,9 +139,9 @@ async function startTls(
 /** Whether nobody on a network can read what the agent sends: TLS, or a connection that stays on this machine. */
 function isPrivate({ raw, socket }: AgentConnection): boolean {
   const { localAddress, remoteAddress } = raw;
-  // A pod's own traffic, redirected, has the pod's address and arrives at a loopback one, which nobody outside reaches.
-  const local = remoteAddress === localAddress || [localAddress, remoteAddress].some(isLoopback);
-  return socket !== raw || local;
+  if (socket !== raw || remoteAddress === localAddress || isLoopback(remoteAddress)) return true;
+  // A pod's own traffic, redirected, has the pod's address and arrives at a loopback one.
+  return isLoopback(localAddress) && isOwnAddress(remoteAddress);
 }
 
 async function askForPassword(socket: Duplex, signal: AbortSignal): Promise<string> {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { networkInterfaces } from 'node:os';
 import { readdirSync, readFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -302,7 +303,13 @@ describe('a login', () => {
     const messages = await converse(far, buildStartup(parameters), 'token');
     assert.equal(tagsOf(messages), 'E');
     assert.match(refusalOf(messages), /^FATAL 28000/);
-    for (const near of ['127.0.0.1', '::1', '::ffff:127.0.0.2']) {
+    const own = Object.values(networkInterfaces()).flatMap((all) => all ?? []);
+    for (const near of [
+      '127.0.0.1',
+      '::1',
+      '::ffff:127.0.0.2',
+      ...own.map(({ address }) => address),
+    ]) {
       const socket = await serve(host, near);
       assert.equal(tagsOf(await converse(socket, buildStartup(parameters), '', 'R')), 'R');
       socket.destroy();
