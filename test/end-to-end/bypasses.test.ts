@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { startBackendServer, type BackendServer } from '../support/backend-server.ts';
 import { playCase, prepareTemplate, type Outcome } from '../support/bypass.ts';
 import { bypassCases, type BypassCase } from '../support/bypass-cases.ts';
 import { marker } from '../support/bypass-texts.ts';
+import { ruleOf, writePolicy } from '../support/policy-file.ts';
 import { scaled } from '../support/random.ts';
 import type { RawLogin } from '../support/raw-client.ts';
 import { readOnlyCases, refusedByBoth } from '../support/read-only-cases.ts';
@@ -24,27 +23,7 @@ async function startUnder(
   rules: readonly object[],
 ): Promise<Through> {
   return startThrough(server, {
-    prepare: (config) =>
-      writeFileSync(
-        join(config, 'policies.yaml'),
-        JSON.stringify({
-          apiVersion: 'chaperone.dev/v1alpha1',
-          kind: 'AuditPolicy',
-          metadata: { name: 'under-test', namespace: 'local' },
-          spec: {
-            podSelector: {},
-            mode: 'Enforce',
-            identity: 'Token',
-            defaultAction,
-            rules: rules.map((rule, index) => ({
-              name: `rule-${index}`,
-              backends: ['through'],
-              anySubject: true,
-              ...rule,
-            })),
-          },
-        }),
-      ),
+    prepare: (config) => writePolicy(config, { defaultAction, rules: rules.map(ruleOf) }),
   });
 }
 

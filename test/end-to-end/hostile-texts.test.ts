@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Client } from 'pg';
 import { buildExecute, buildQuery, buildSync } from '#core/postgres/frontend.ts';
@@ -8,6 +6,7 @@ import { buildMessage } from '#core/postgres/reader.ts';
 import { startBackendServer, type BackendServer } from '../support/backend-server.ts';
 import { bind, parse } from '../support/extended-query.ts';
 import { hostileTexts } from '../support/hostile-texts.ts';
+import { ruleOf, writePolicy } from '../support/policy-file.ts';
 import { scaled } from '../support/random.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { startThrough, type Through } from '../support/through.ts';
@@ -33,7 +32,7 @@ describe('texts that are hard on a parser', () => {
       CREATE TABLE "salariés" (secret text); INSERT INTO "salariés" VALUES ('${marker}');
       CREATE TABLE victim ()`);
     through = await startThrough(server, {
-      prepare: (config) => writeFileSync(join(config, 'policies.yaml'), policy),
+      prepare: (config) => writePolicy(config, spec),
     });
   });
   after(async () => {
@@ -174,23 +173,12 @@ describe('texts that are hard on a parser', () => {
     });
 });
 
-const policy = JSON.stringify({
-  apiVersion: 'chaperone.dev/v1alpha1',
-  kind: 'AuditPolicy',
-  metadata: { name: 'under-test', namespace: 'local' },
-  spec: {
-    podSelector: {},
-    mode: 'Enforce',
-    identity: 'Token',
-    defaultAction: 'Allow',
-    rules: [
-      {
-        name: 'no-salaries',
-        backends: ['through'],
-        anySubject: true,
-        postgres: { tables: ['salaries', longName, '"salariés"'].map((name) => ({ name })) },
-        action: 'Deny',
-      },
-    ],
-  },
-});
+const spec = {
+  defaultAction: 'Allow',
+  rules: [
+    ruleOf({
+      postgres: { tables: ['salaries', longName, '"salariés"'].map((name) => ({ name })) },
+      action: 'Deny',
+    }),
+  ],
+};

@@ -1,46 +1,15 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Client } from 'pg';
 import { buildExecute, buildQuery, buildSync } from '#core/postgres/frontend.ts';
 import { buildMessage } from '#core/postgres/reader.ts';
 import { startBackendServer, type BackendServer } from '../support/backend-server.ts';
 import { bind, parse } from '../support/extended-query.ts';
+import { denyReadingHr } from '../support/policy-file.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { startThrough, type Through } from '../support/through.ts';
 
 const secret = 'only-for-hr';
-
-/** Everything is allowed but to read what is in one of two schemas. */
-function denyReading(config: string): void {
-  const policy = {
-    apiVersion: 'chaperone.dev/v1alpha1',
-    kind: 'AuditPolicy',
-    metadata: { name: 'no-hr', namespace: 'local' },
-    spec: {
-      podSelector: {},
-      mode: 'Enforce',
-      identity: 'Token',
-      defaultAction: 'Allow',
-      rules: [
-        {
-          name: 'no-hr',
-          backends: ['through'],
-          anySubject: true,
-          postgres: {
-            tables: [
-              { name: 'hr.orders', access: ['Read'] },
-              { name: 'hr.salaries', access: ['Read'] },
-            ],
-          },
-          action: 'Deny',
-        },
-      ],
-    },
-  };
-  writeFileSync(join(config, 'no-hr.yaml'), JSON.stringify(policy));
-}
 
 const database = `
   CREATE SCHEMA open; CREATE SCHEMA hr; CREATE SCHEMA other;
@@ -251,7 +220,7 @@ describe('a name that comes to stand for something else', () => {
       }
     through = await startThrough(server, {
       credential: { type: 'Password', username: 'keeper', password: 'kept' },
-      prepare: denyReading,
+      prepare: denyReadingHr,
     });
   });
   after(async () => {

@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Client } from 'pg';
 import { buildQuery } from '#core/postgres/frontend.ts';
@@ -13,6 +11,7 @@ import {
   pinnedTries,
   type PinnedTry,
 } from '../support/pinned-tries.ts';
+import { writePolicy } from '../support/policy-file.ts';
 import { scaled } from '../support/random.ts';
 import { RawClient, type RawLogin } from '../support/raw-client.ts';
 import { startThrough, type Through } from '../support/through.ts';
@@ -103,16 +102,7 @@ for (const [version, what, spec] of modes) {
       through = await startThrough(server, {
         credential: { type: 'Password', username: 'keeper', password: 'kept' },
         spec: { postgres: { settings: [{ name: 'app.agent', value: 'principal.user' }] } },
-        prepare: (config) =>
-          writeFileSync(
-            join(config, 'policies.yaml'),
-            JSON.stringify({
-              apiVersion: 'chaperone.dev/v1alpha1',
-              kind: 'AuditPolicy',
-              metadata: { name: 'under-test', namespace: 'local' },
-              spec: { podSelector: {}, identity: 'Token', ...spec },
-            }),
-          ),
+        prepare: (config) => writePolicy(config, spec),
       });
       const { host, port, instance } = through;
       const common = { host, port, user: 'agent', database: 'postgres' };
@@ -219,16 +209,7 @@ describe('a setting that goes by other names', () => {
       await using server = await startBackendServer({ version: 18, authentication: 'password' });
       await using through = await startThrough(server, {
         spec: { postgres: { settings: [{ name: pinned, value: `"${value}"` }] } },
-        prepare: (config) =>
-          writeFileSync(
-            join(config, 'policies.yaml'),
-            JSON.stringify({
-              apiVersion: 'chaperone.dev/v1alpha1',
-              kind: 'AuditPolicy',
-              metadata: { name: 'observing', namespace: 'local' },
-              spec: { podSelector: {}, identity: 'Token', mode: 'Observe' },
-            }),
-          ),
+        prepare: (config) => writePolicy(config, { mode: 'Observe' }),
       });
       const ways: readonly [RawLogin, boolean][] = [
         [{ ...server, database: 'postgres', parameters: { [pinned]: value } }, true],

@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Client } from 'pg';
 import {
@@ -14,6 +12,7 @@ import { buildMessage, int16, int32 } from '#core/postgres/reader.ts';
 import { startBackendServer, type BackendServer } from '../support/backend-server.ts';
 import { bind, close, ofPortal, ofStatement, parse } from '../support/extended-query.ts';
 import { metricOf } from '../support/metrics.ts';
+import { ruleOf, writePolicy } from '../support/policy-file.ts';
 import { Random, scaled } from '../support/random.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { assertOneResultEach, waitForSessions } from '../support/results.ts';
@@ -124,37 +123,16 @@ const tidy = framesOf(['copy fail', 'sync', 'rollback']);
 
 /** A policy under which each text is read and judged, and allowed. */
 function allowByRules(config: string): void {
-  const policy = {
-    apiVersion: 'chaperone.dev/v1alpha1',
-    kind: 'AuditPolicy',
-    metadata: { name: 'by-rules', namespace: 'local' },
-    spec: {
-      podSelector: {},
-      mode: 'Enforce',
-      identity: 'Token',
-      rules: [
-        {
-          name: 'everything',
-          backends: ['through'],
-          anySubject: true,
-          postgres: {
-            commands: ['*', 'DO', 'FUNCTION CALL', 'EXECUTE'],
-            tables: [{ name: '*' }],
-            functions: ['*'],
-          },
-          action: 'Allow',
-        },
-        {
-          name: 'forbidden',
-          backends: ['through'],
-          anySubject: true,
-          postgres: { tables: [{ name: 'forbidden' }] },
-          action: 'Deny',
-        },
-      ],
-    },
+  const everything = {
+    commands: ['*', 'DO', 'FUNCTION CALL', 'EXECUTE'],
+    tables: [{ name: '*' }],
+    functions: ['*'],
   };
-  writeFileSync(join(config, 'by-rules.yaml'), JSON.stringify(policy));
+  const rules = [
+    ruleOf({ postgres: everything, action: 'Allow' }, 0),
+    ruleOf({ postgres: { tables: [{ name: 'forbidden' }] }, action: 'Deny' }, 1),
+  ];
+  writePolicy(config, { rules }, 'by-rules.yaml');
 }
 
 const modes = [

@@ -1,45 +1,15 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Client } from 'pg';
 import { buildExecute, buildFlush, buildSync } from '#core/postgres/frontend.ts';
 import { startBackendServer, type BackendServer } from '../support/backend-server.ts';
 import { bind, parse } from '../support/extended-query.ts';
+import { denyReadingHr } from '../support/policy-file.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { startThrough, type Through } from '../support/through.ts';
 
 const secret = 'only-for-hr';
 const open = 'for-everybody';
-
-/** Everything is allowed but to read one of two tables of the same name. */
-function denyReading(config: string): void {
-  const rule = {
-    name: 'no-hr',
-    backends: ['through'],
-    anySubject: true,
-    postgres: {
-      tables: [
-        { name: 'hr.orders', access: ['Read'] },
-        { name: 'hr.salaries', access: ['Read'] },
-      ],
-    },
-    action: 'Deny',
-  };
-  const policy = {
-    apiVersion: 'chaperone.dev/v1alpha1',
-    kind: 'AuditPolicy',
-    metadata: { name: 'no-hr', namespace: 'local' },
-    spec: {
-      podSelector: {},
-      mode: 'Enforce',
-      identity: 'Token',
-      defaultAction: 'Allow',
-      rules: [rule],
-    },
-  };
-  writeFileSync(join(config, 'no-hr.yaml'), JSON.stringify(policy));
-}
 
 const run = (sql: string): Buffer[] => [parse('', sql), bind(''), buildExecute('', 0)];
 const runNamed = (name: string): Buffer[] => [bind(name), buildExecute('', 0)];
@@ -87,7 +57,7 @@ describe('a pipeline without its Sync', () => {
 
   before(async () => {
     server = await startBackendServer({ version: 18, authentication: 'password' });
-    through = await startThrough(server, { prepare: denyReading });
+    through = await startThrough(server, { prepare: denyReadingHr });
     const { host, port, user, password } = server;
     const admin = new Client({ host, port, user, password, database: 'postgres' });
     await admin.connect();

@@ -16,6 +16,18 @@ def say(**fields):
     sys.stdout.flush()
 
 
+def serve_each(listener, one):
+    """Gives each connection to one() in a thread of its own, until standard input ends."""
+    say(event="listening")
+
+    def accept():
+        while True:
+            threading.Thread(target=one, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    sys.stdin.read()
+
+
 def family(host):
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
@@ -131,14 +143,7 @@ def closer(host, port):
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
     listener.listen(4096)
-    say(event="listening")
-
-    def accept():
-        while True:
-            threading.Thread(target=one, args=(listener.accept()[0],), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    sys.stdin.read()
+    serve_each(listener, one)
 
 
 def http(hosts, port):
@@ -200,14 +205,7 @@ def halves(host, port):
             say(event="read", total=total)
 
     listener = socket.create_server((host, port), family=family(host))
-    say(event="listening")
-
-    def accept():
-        while True:
-            threading.Thread(target=one, args=(listener.accept()[0],), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    sys.stdin.read()
+    serve_each(listener, one)
 
 
 def half(host, port, begin, size):
