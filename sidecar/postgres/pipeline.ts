@@ -35,7 +35,6 @@ import type { Statement } from './statements.ts';
  * halves of that: what was sent and still awaits its reply, and whether the messages before the next Sync are dropped.
  * Transitions return what is to be done; decisions, records and sockets are elsewhere.
  */
-
 export class Pipeline {
   readonly #expected = new Expectations();
   readonly #portals = new Portals();
