@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import type { Workload } from '#core/identity/principal.ts';
+import { listenerPorts } from '#core/interception/nft-rules.ts';
 import {
   SettingsReader,
   logLevels,
@@ -57,8 +58,13 @@ export function readConfig(env: Environment): SidecarConfig {
   const mode = read.value('CHAPERONE_MODE', '"explicit" or "transparent"', tryParseMode);
   const config: SidecarConfig = {
     mode,
-    transparentPort: read.integer('CHAPERONE_TRANSPARENT_PORT', 1, 65_535, 15_001),
-    transparentDnsPort: read.integer('CHAPERONE_TRANSPARENT_DNS_PORT', 1, 65_535, 15_053),
+    transparentPort: read.integer('CHAPERONE_TRANSPARENT_PORT', 1, 65_535, listenerPorts.proxyPort),
+    transparentDnsPort: read.integer(
+      'CHAPERONE_TRANSPARENT_DNS_PORT',
+      1,
+      65_535,
+      listenerPorts.dnsPort,
+    ),
     transparentResolver: read.value(
       'CHAPERONE_TRANSPARENT_RESOLVER',
       'address:port',

@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { buildNftRules, listenerPorts } from '#core/interception/nft-rules.ts';
 import { bundle } from './bundle.ts';
 import { cacheDirectory } from './cache.ts';
 import { forImage, providePackages } from './debian-packages.ts';
@@ -44,13 +45,14 @@ const buildah = (...args: readonly string[]): string =>
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
-/** Every `main.ts` of the product as a bundle, and the Node that the lockfile names. */
+/** Every `main.ts` of the product as a bundle, the rules of a pod's network, and the Node that the lockfile names. */
 async function makeContext(): Promise<void> {
   rmSync(context, { recursive: true, force: true });
   const bundles = join(context, 'bundles');
   mkdirSync(bundles, { recursive: true });
   const entries = globSync('*/main.ts', { cwd: root }).filter((file) => !file.startsWith('bench/'));
   for (const entry of entries.sort()) await bundle(entry, bundles);
+  writeFileSync(join(bundles, 'rules.nft'), buildNftRules(listenerPorts));
   const node = `node_modules/node-linux-${process.arch}/bin/node`;
   copyFileSync(join(root, node), join(context, 'node'));
 }

@@ -72,8 +72,8 @@ export const paths = {
 /** What the image holds. Every container has its whole command, so that no entrypoint decides what runs. */
 export const programs = {
   nft: '/usr/sbin/nft',
-  rules: '/opt/chaperone/rules.nft',
-  node: '/usr/local/bin/node',
-  sidecar: '/opt/chaperone/sidecar.cjs',
-  proof: '/opt/chaperone/proof.cjs',
+  rules: '/chaperone/rules.nft',
+  node: '/usr/bin/node',
+  sidecar: '/chaperone/sidecar.cjs',
+  proof: '/chaperone/proof.cjs',
 } as const;

@@ -6,6 +6,9 @@ export interface ListenerPorts {
   readonly dnsPort: number;
 }
 
+/** Those that the image's rules name, and the sidecar listens on unless told otherwise. */
+export const listenerPorts: ListenerPorts = { proxyPort: 15_001, dnsPort: 15_053 };
+
 /** What differs from pod to pod. */
 export interface PodInterception {
   /** Of the sidecar, and of nothing else in the pod: whatever runs under it is let out. Never 0. */

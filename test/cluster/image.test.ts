@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { listenerPorts, nftArguments } from '#core/interception/nft-rules.ts';
 import { version } from '../../runtime/version.ts';
+import { programs } from '../../webhook/names.ts';
 import { cluster, withoutCluster, type Cluster, type Namespace } from '../support/cluster.ts';
 
 const uid = 1_234_567_890; // no image has such a user
@@ -15,19 +17,10 @@ const locked = {
 };
 const lockedButNetwork = { ...locked, capabilities: { drop: ['ALL'], add: ['NET_ADMIN'] } };
 
-/** Connections to a port go to another one of the pod itself, whoever was meant. */
-const rules = `table inet redirected {
-  chain output {
-    type nat hook output priority -100
-    tcp dport 5432 redirect to :15432
-  }
-}
-`;
-
 /** Listens where the rules lead, dials where nobody is, and says what it meets. */
 const dialler = `
 const net = require('node:net');
-net.createServer((socket) => socket.end('redirected')).listen(15432, '127.0.0.1', () => {
+net.createServer((socket) => socket.end('redirected')).listen(${listenerPorts.proxyPort}, '127.0.0.1', () => {
   const socket = net.connect({ host: '192.0.2.1', port: 5432, timeout: 5000 });
   socket.on('data', (text) => { console.log('met: ' + text); process.exit(0); });
   socket.on('timeout', () => { console.log('met nobody'); process.exit(1); });
@@ -89,7 +82,7 @@ describe('the image in a cluster', { skip: withoutCluster }, () => {
     const container = { name: 'main', image, args, securityContext: locked };
     await startPod('idle', { containers: [container], terminationGracePeriodSeconds: 1 });
     await namespace.waitFor('pod/idle', 'condition=Ready');
-    await namespace.kubectl(['exec', 'idle', '--', '/usr/bin/node', '--version']);
+    await namespace.kubectl(['exec', 'idle', '--', programs.node, '--version']);
     for (const shell of ['sh', '/bin/sh', 'bash', 'busybox'])
       await assert.rejects(
         namespace.kubectl(['exec', 'idle', '--', shell]),
@@ -97,33 +90,17 @@ describe('the image in a cluster', { skip: withoutCluster }, () => {
       );
   });
 
-  const podWithRules = (securityContext: object): object => ({
-    volumes: [{ name: 'rules', configMap: { name: 'rules' } }],
-    initContainers: [
-      {
-        name: 'nft',
-        image,
-        command: ['/usr/sbin/nft', '--file', '/rules/redirect.nft'],
-        volumeMounts: [{ name: 'rules', mountPath: '/rules', readOnly: true }],
-        securityContext,
-      },
-    ],
-    containers: [{ name: 'main', image, args: ['-e', dialler], securityContext: locked }],
-  });
+  const podWithRules = (securityContext: object): object => {
+    const letOut = { uid: uid + 1, probePorts: [], inboundPorts: [] };
+    const command = [programs.nft, ...nftArguments(letOut, programs.rules)];
+    return {
+      initContainers: [{ name: 'nft', image, command, securityContext }],
+      containers: [{ name: 'main', image, args: ['-e', dialler], securityContext: locked }],
+    };
+  };
 
   describe('its nft', () => {
-    before(() =>
-      namespace.apply([
-        {
-          apiVersion: 'v1',
-          kind: 'ConfigMap',
-          metadata: { name: 'rules' },
-          data: { 'redirect.nft': rules },
-        },
-      ]),
-    );
-
-    test('sets rules as a user who is not root and has NET_ADMIN alone', async () => {
+    test('sets the rules of a pod as a user who is not root and has NET_ADMIN alone', async () => {
       await startPod('redirected', podWithRules(lockedButNetwork));
       await namespace.waitFor('pod/redirected', 'jsonpath={.status.phase}=Succeeded');
       assert.equal(await namespace.logs('redirected', 'main'), 'met: redirected\n');

@@ -4,7 +4,12 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { buildNftRules, nftArguments, type PodInterception } from '#core/interception/nft-rules.ts';
+import {
+  buildNftRules,
+  listenerPorts,
+  nftArguments,
+  type PodInterception,
+} from '#core/interception/nft-rules.ts';
 import { projectDirectory } from '../../cli/instance.ts';
 
 /** Why a test cannot have network namespaces, in the words of the test runner. */
@@ -17,7 +22,7 @@ export const withoutNamespaces =
 
 export const sidecarUid = 1_234_567_890;
 export const agentUid = 1_000;
-export const ports = { proxyPort: 15_001, dnsPort: 15_053 };
+export const ports = listenerPorts;
 
 /** Of the pod, and of the machine outside that it has its way over. */
 export const addresses = {

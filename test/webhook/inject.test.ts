@@ -144,7 +144,7 @@ describe('a pod that is injected', () => {
       [nft, sidecar, proof, own].map((one) => [one?.['name'], one?.['restartPolicy']]),
       [['chaperone-nft', undefined], ['chaperone', 'Always'], ['chaperone-proof', undefined], ['app', undefined]],
     ); // prettier-ignore
-    assert.deepEqual(nft?.['command'], ['/usr/sbin/nft', '-D', `uid=${uid}`, '-D', 'open={ 15490 }', '-f', '/opt/chaperone/rules.nft']); // prettier-ignore
+    assert.deepEqual(nft?.['command'], ['/usr/sbin/nft', '-D', `uid=${uid}`, '-D', 'open={ 15490 }', '-f', '/chaperone/rules.nft']); // prettier-ignore
     const security = [nft, sidecar, proof].map((one) => one?.['securityContext'] as Fields);
     assert.deepEqual(security.map((one) => [one['runAsUser'] === uid, (one['capabilities'] as Fields)['add']]),
       [[false, ['NET_ADMIN']], [true, undefined], [false, undefined]]); // prettier-ignore
