@@ -79,7 +79,8 @@ table inet ${nftTable} {
     type filter hook input priority filter; policy drop;
     iifname "lo" accept
     ct direction reply accept
-    meta l4proto { icmp, ipv6-icmp } ct state related accept
+    # ICMP and ICMPv6, by number: the image has no list of protocols that nft could look names up in.
+    meta l4proto { 1, 58 } ct state related accept
     icmpv6 type { nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept
     tcp dport $open accept
   }
