@@ -37,6 +37,16 @@ export async function openControlPipe<Secrets extends { type: 'secrets' }, Repor
   };
 }
 
+/** Stands in for the pipe in a pod: nobody takes reports there, and only a signal stops what runs. */
+export function withoutSupervisor<Secrets, Report>(secrets: Secrets): ControlPipe<Secrets, Report> {
+  return {
+    secrets,
+    report: () => undefined,
+    closed: new Promise(() => undefined),
+    close: () => undefined,
+  };
+}
+
 function openSocket(): Socket {
   try {
     return new Socket({ fd: controlFd, readable: true, writable: true });

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import { ChaperoneError } from '#core/errors.ts';
-import { openControlPipe, type ControlPipe } from './control-pipe.ts';
+import { openControlPipe, withoutSupervisor, type ControlPipe } from './control-pipe.ts';
 import { createLog } from './log.ts';
 import type { Environment } from './settings.ts';
 import { version } from './version.ts';
@@ -15,6 +15,8 @@ export interface Service<Config, Secrets, Report> {
   readonly name: string;
   /** @throws ChaperoneError `config-invalid`. */
   readonly readConfig: (env: Environment) => Config;
+  /** What is secret where no supervisor starts it, but a pod does; undefined: it comes over the control pipe. */
+  readonly readSecrets?: (config: Config) => Secrets | undefined;
   /** Starts the parts, waits until it is asked to stop, and stops them. */
   readonly run: (
     config: Config,
@@ -32,7 +34,7 @@ export async function runService<
   Secrets extends { type: 'secrets' },
   Report,
 >(
-  { name, readConfig, run }: Service<Config, Secrets, Report | Failure>,
+  { name, readConfig, readSecrets, run }: Service<Config, Secrets, Report | Failure>,
   env: Environment,
 ): Promise<never> {
   if (process.argv[2] === '--version') {
@@ -41,7 +43,10 @@ export async function runService<
   }
   try {
     const config = readConfig(env);
-    const control = await openControlPipe<Secrets, Report | Failure>();
+    const secrets = readSecrets?.(config);
+    const control = secrets
+      ? withoutSupervisor<Secrets, Report | Failure>(secrets)
+      : await openControlPipe<Secrets, Report | Failure>();
     await run(config, control, createLog(name, config.logLevel)).catch((error: unknown) => {
       control.report({
         type: 'failed',
