@@ -14,7 +14,7 @@ import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { buildNftRules, listenerPorts } from '#core/interception/nft-rules.ts';
 import { bundle } from './bundle.ts';
-import { cacheDirectory } from './cache.ts';
+import { buildah, imageCache as cache } from './buildah.ts';
 import { forImage, providePackages } from './debian-packages.ts';
 import { run } from './run.ts';
 
@@ -30,18 +30,9 @@ const archive = join(root, 'dist/chaperone-image.tar');
 const stamp = `${archive}.of`;
 const name = 'localhost/chaperone:dev';
 
-const cache = join(cacheDirectory, 'image');
 const suite = 'bookworm';
 const packages = 'binutils,libcap2-bin,libstdc++6,nftables';
 const baseImage = `localhost/debian:${suite}`;
-
-/** Buildah with a store of its own. Copying each layer takes seconds, and works on every file system. */
-const buildah = (...args: readonly string[]): string =>
-  run(
-    'buildah',
-    [`--root=${cache}/store`, `--runroot=${cache}/run`, '--storage-driver=vfs', ...args],
-    { cwd: root, timeout: 900_000 },
-  );
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 

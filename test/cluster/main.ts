@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { build, down, loadImage, up } from './cluster.ts';
 import { helm, kube, kubeconfigFile, kubectlCache, namespaceFile } from './places.ts';
+import { provideWorkloads } from './workloads.ts';
 
 const usage = `usage: npm run cluster -- COMMAND
 
@@ -9,6 +10,7 @@ const usage = `usage: npm run cluster -- COMMAND
   down                  stop it, and remove everything but what was compiled
   kubeconfig            print the path of the administrator's kubeconfig
   load-image ARCHIVE    give it an image, such as "npm run image" makes
+  workloads             build the image of what tests run beside the product, and print the path of its archive
   exec COMMAND...       run a command in the node's network namespace
   kubectl ARGUMENT...   run the cluster's own kubectl
   helm ARGUMENT...      run the cluster's own helm
@@ -44,6 +46,9 @@ async function main([command, ...args]: readonly string[]): Promise<number> {
     case 'load-image':
       if (first === undefined) break;
       process.stdout.write(loadImage(first));
+      return 0;
+    case 'workloads':
+      process.stdout.write(`${provideWorkloads(say)}\n`);
       return 0;
     case 'exec':
       if (first === undefined) break;

@@ -19,6 +19,8 @@ export interface Cluster extends AsyncDisposable {
   kubectl(args: readonly string[], options?: KubectlOptions): Promise<string>;
   /** Builds the product's image where that is needed, gives it to the node, and says its name. */
   image(): Promise<string>;
+  /** The same for the image of what runs beside the product: PostgreSQL, psql, curl, dig, Python. */
+  workloads(): Promise<string>;
   /** Makes a namespace, empty. At its end the cluster begins to remove it, and nobody waits for that. */
   namespace(name: string, labels?: Readonly<Record<string, string>>): Promise<Namespace>;
 }
@@ -51,6 +53,7 @@ const imageMs = 10 * 60_000;
 let users = 0;
 let current: Promise<{ readonly started: boolean }> | undefined;
 let loaded: Promise<string> | undefined;
+let workloads: Promise<string> | undefined;
 
 /**
  * Brings the cluster up, once for a test process however many ask; one that is up is used as it is. It goes down with
@@ -69,7 +72,9 @@ export async function cluster(): Promise<Cluster> {
     kubeconfig,
     own,
     kubectl,
-    image: () => (loaded ??= own ? loadImage() : Promise.resolve(imageElsewhere())),
+    image: () =>
+      (loaded ??= own ? loadImage('tools/image.ts') : imageElsewhere('CHAPERONE_TEST_IMAGE')),
+    workloads: () => (workloads ??= own ? loadImage('test/cluster/main.ts', 'workloads') : imageElsewhere('CHAPERONE_TEST_WORKLOADS')), // prettier-ignore
     namespace: (name, labels = {}) => openNamespace(kubectl, name, labels),
     [Symbol.asyncDispose]: async () => {
       users -= 1;
@@ -77,6 +82,7 @@ export async function cluster(): Promise<Cluster> {
       const { started } = await current;
       current = undefined;
       loaded = undefined;
+      workloads = undefined;
       if (started) await runTool('test/cluster/main.ts', ['down'], waitMs);
     },
   };
@@ -88,8 +94,9 @@ async function startOwn(): Promise<{ readonly started: boolean }> {
   return { started: !wasUp };
 }
 
-async function loadImage(): Promise<string> {
-  const { out } = await runTool('tools/image.ts', [], imageMs);
+/** Runs a tool that prints the path of an image's archive, and gives the image to the node. */
+async function loadImage(file: string, ...args: readonly string[]): Promise<string> {
+  const { out } = await runTool(file, args, imageMs);
   const archive = out.trim();
   const said = await runTool('test/cluster/main.ts', ['load-image', archive], waitMs);
   const [, name] = /^unpacking (\S+)/m.exec(said.out) ?? [];
@@ -98,10 +105,10 @@ async function loadImage(): Promise<string> {
 }
 
 /** Another cluster takes images from where it can. */
-function imageElsewhere(): string {
-  const name = process.env['CHAPERONE_TEST_IMAGE'] ?? '';
+async function imageElsewhere(variable: string): Promise<string> {
+  const name = process.env[variable] ?? '';
   if (name === '')
-    throw new Error('CHAPERONE_TEST_IMAGE has to name the image in the cluster of KUBECONFIG');
+    throw new Error(`${variable} has to name the image in the cluster of KUBECONFIG`);
   return name;
 }
 
