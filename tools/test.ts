@@ -1,10 +1,14 @@
-import { globSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { globSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { PassThrough } from 'node:stream';
+import { text as buffer } from 'node:stream/consumers';
 import { finished } from 'node:stream/promises';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { parseArgs } from 'node:util';
+import { isUp, noCluster } from '../test/cluster/cluster.ts';
 
 /**
  * Runs the whole suite and ends with one line that a script can read. Arguments are parts of file names: `npm test
@@ -28,17 +32,21 @@ const skipped: string[] = [];
 /** Milliseconds a file may take: a test that hangs is a failure, a whole gigabyte is not. */
 const timeout = values.long ? 2_400_000 : 600_000;
 
-/** What measures the memory of a process, is about a machine under load, or has the one cluster: it runs with nothing beside it. */
+/** A file that tests how this machine's cluster comes and goes, and those that need one: they say so where they skip. */
+const lifeOfCluster = files.filter((file) => file === 'test/cluster/cluster.test.ts');
+const cluster = files.filter(
+  (file) => !lifeOfCluster.includes(file) && readFileSync(file, 'utf8').includes('withoutCluster'),
+);
+
+/** What measures the memory of a process or is about a machine under load: nothing of its kind runs beside it. */
 const alone =
-  /^test\/(cluster|faults|end-to-end\/(hostile|hostile-backend|hostile-texts|large|slow-logins))\b/;
-const rounds = [
-  {
-    files: files.filter((file) => !alone.test(file)),
-    concurrency: availableParallelism() > 1 ? 2 : 1,
-  },
-  { files: files.filter((file) => alone.test(file)), concurrency: 1 },
-];
-for (const round of rounds) if (round.files.length > 0) await runFiles(round);
+  /^test\/(faults|end-to-end\/(hostile|hostile-backend|hostile-texts|large|slow-logins))\b/;
+const demanding = files.filter((file) => alone.test(file) && !cluster.includes(file));
+const others = files.filter((file) => ![...cluster, ...lifeOfCluster, ...demanding].includes(file));
+
+if (others.length > 0) await runFiles(others, availableParallelism() > 1 ? 2 : 1, process.stdout);
+// Tests of the cluster wait most of the time, and so do those of faults: the two go well together.
+await Promise.all([runOneByOne(demanding), runCluster()]);
 
 // The last line is ours.
 for (const line of skipped) process.stdout.write(`${line}\n`);
@@ -46,11 +54,40 @@ const { passed, failed, skipped: left } = counts;
 process.stdout.write(`chaperone: ${passed} passed, ${failed} failed, ${left} skipped\n`);
 process.exitCode = failed > 0 || passed === 0 ? 1 : 0;
 
-async function runFiles(round: {
-  readonly files: readonly string[];
-  readonly concurrency: number;
-}): Promise<void> {
-  const stream = run({ files: round.files, concurrency: round.concurrency, timeout });
+/** Starts the cluster once for all files, so that none of them stops it under another. */
+async function runCluster(): Promise<void> {
+  await runOneByOne(lifeOfCluster);
+  if (cluster.length === 0) return;
+  const tool = async (command: string): Promise<void> => {
+    const child = spawn(process.execPath, ['test/cluster/main.ts', command], { stdio: 'inherit' });
+    await once(child, 'close'); // what it could not do, the tests say again
+  };
+  const own = noCluster === false && (process.env['KUBECONFIG'] ?? '') === '' && !isUp();
+  if (own) await tool('up');
+  try {
+    await runOneByOne(cluster);
+  } finally {
+    if (own) await tool('down');
+  }
+}
+
+/** Writes what each file says once that is whole: another one may be running. */
+async function runOneByOne(names: readonly string[]): Promise<void> {
+  for (const name of names) {
+    const text = new PassThrough();
+    const said: Promise<string> = buffer(text);
+    await runFiles([name], 1, text);
+    text.end();
+    process.stdout.write(await said);
+  }
+}
+
+async function runFiles(
+  names: readonly string[],
+  concurrency: number,
+  out: NodeJS.WritableStream,
+): Promise<void> {
+  const stream = run({ files: names, concurrency, timeout });
   stream.on('test:pass', (event) => {
     if (event.skip === undefined || event.skip === false) {
       if (event.details.type !== 'suite') counts.passed += 1;
@@ -66,6 +103,6 @@ async function runFiles(round: {
     if (event.details.type !== 'suite') counts.failed += 1;
   });
   const report = stream.compose(spec).pipe(new PassThrough());
-  report.pipe(process.stdout, { end: false });
+  report.pipe(out, { end: false });
   await finished(report);
 }
