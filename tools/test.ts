@@ -33,9 +33,10 @@ const skipped: string[] = [];
 const timeout = values.long ? 2_400_000 : 600_000;
 
 /** A file that tests how this machine's cluster comes and goes, and those that need one: they say so where they skip. */
-const lifeOfCluster = files.filter((file) => file === 'test/cluster/cluster.test.ts');
+const isLifeOfCluster = (file: string): boolean => file === 'test/cluster/cluster.test.ts';
+const lifeOfCluster = files.filter(isLifeOfCluster);
 const cluster = files.filter(
-  (file) => !lifeOfCluster.includes(file) && readFileSync(file, 'utf8').includes('withoutCluster'),
+  (file) => !isLifeOfCluster(file) && readFileSync(file, 'utf8').includes('withoutCluster'),
 );
 
 /** What measures the memory of a process or is about a machine under load: nothing of its kind runs beside it. */
