@@ -52,6 +52,7 @@ const inWorkers: Readonly<Record<string, readonly RegExp[]>> = {
     /^core\/(policy|identity|record)\/|^core\/postgres\/(?!sql\/)/,
     /node_modules\/(?!libpg-query\/|@pgsql\/types\/)/,
   ],
+  'collector/shapes/worker.ts': [/^core\//, /node_modules\/(?!libpg-query\/|@pgsql\/types\/)/],
 };
 
 /** What hostile texts can kill, no thread that does anything else may hold. */
