@@ -29,13 +29,12 @@ export function loadCollectorKey(file: string): KeyObject {
     });
   try {
     if (!existsSync(file)) {
-      const pem = { type: 'pkcs8', format: 'pem' } as const;
-      create(file, generateKeyPairSync('ed25519').privateKey.export(pem).toString(), 0o600);
+      create(file, generateCollectorKey().privateKey, 0o600);
     }
     if ((statSync(file).mode & 0o007) !== 0) throw invalid('is open to everybody: want 0600');
     const key = createPrivateKey(readFileSync(file));
     if (key.asymmetricKeyType !== 'ed25519') throw invalid('holds no Ed25519 key');
-    const own = createPublicKey(key).export({ type: 'spki', format: 'pem' }).toString();
+    const own = publicPem(createPublicKey(key));
     const beside = `${file}.pub`;
     if (!existsSync(beside)) create(beside, own, 0o644);
     if (readFileSync(beside, 'utf8').trim() !== own.trim())
@@ -45,6 +44,22 @@ export function loadCollectorKey(file: string): KeyObject {
     if (error instanceof ChaperoneError) throw error;
     throw invalid('cannot be used: want an Ed25519 key in PKCS8 PEM, or a path to make one', error);
   }
+}
+
+/** Makes a key as `loadCollectorKey` reads it: both halves in PEM, the private one as PKCS8. */
+export function generateCollectorKey(): {
+  readonly privateKey: string;
+  readonly publicKey: string;
+} {
+  const { privateKey, publicKey } = generateKeyPairSync('ed25519');
+  return {
+    privateKey: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    publicKey: publicPem(publicKey),
+  };
+}
+
+function publicPem(key: KeyObject): string {
+  return key.export({ type: 'spki', format: 'pem' }).toString();
 }
 
 /** Makes a file with its whole content at once; where another process was faster, what that one made stays. */
