@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { ChaperoneError } from '#core/errors.ts';
 import { UsageError, type Command } from './command.ts';
+import { baseline } from './baseline.ts';
 import { collectorKey } from './collector-key.ts';
 import { dev } from './dev.ts';
 import { erase } from './erase.ts';
@@ -30,6 +31,7 @@ const commands: readonly Command[] = [
   sql,
   token,
   collectorKey,
+  baseline,
   trialDatabase,
   uninstallWebhooks,
 ];
