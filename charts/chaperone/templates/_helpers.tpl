@@ -36,7 +36,7 @@ seccompProfile:
 {{- define "chaperone.kubeTokenVolume" -}}
 name: kube-api
 projected:
-  defaultMode: 0440
+  defaultMode: 288 # 0440, which parsers of YAML 1.2 would take for 440
   sources:
     - serviceAccountToken:
         path: token
