@@ -1,4 +1,4 @@
-import { generateCollectorKey } from '../collector/key.ts';
+import { makeCollectorKey } from '../collector/key.ts';
 import { createSecretOnce } from './cluster/secrets.ts';
 import { readArguments, type Command } from './command.ts';
 import { namespaceOption } from './cluster/namespace-option.ts';
@@ -21,10 +21,7 @@ export const collectorKey: Command = {
       options: { namespace: { type: 'string' } },
     });
     const namespace = namespaceOption(values.namespace);
-    const content = (): Readonly<Record<string, string>> => {
-      const { privateKey, publicKey } = generateCollectorKey();
-      return { 'key.pem': privateKey, 'key.pem.pub': publicKey };
-    };
+    const content = (): Readonly<Record<string, string>> => ({ 'key.pem': makeCollectorKey() });
     const isNew = await createSecretOnce({ namespace, name, content });
     process.stdout.write(`Secret ${namespace}/${name} ${isNew ? 'was made' : 'is there'}\n`);
     return 0;

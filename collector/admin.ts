@@ -1,15 +1,15 @@
 import type { KeyObject } from 'node:crypto';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { uuidPattern } from '#core/uuid.ts';
+import type { Identities, Right } from './identity/identities.ts';
 import { HttpProblem } from './problem.ts';
 import type { Database } from './store/database.ts';
 import { erase, type ErasureOrder } from './store/erasure.ts';
 import { orderHold, type LegalHold } from './store/legal-hold.ts';
-import type { TokenReview } from './writers.ts';
 
 export interface AdminOptions {
   readonly database: Database;
-  readonly tokens: TokenReview;
+  readonly identities: Identities;
   readonly key: KeyObject;
   /** Called when the ledger has grown. */
   readonly onLedgered: () => void;
@@ -47,18 +47,17 @@ const holdBody = {
 /** What operators may order: erasures, and that nothing is dropped or erased. */
 export function registerAdmin(
   app: FastifyInstance,
-  { database, tokens, key, onLedgered }: AdminOptions,
+  { database, identities, key, onLedgered }: AdminOptions,
 ): void {
   app.register((routes, _options, done) => {
-    routes.addHook('onRequest', async (request) => {
-      if (!tokens.isOperator(request.headers.authorization))
-        throw new HttpProblem('unauthorized', 'the bearer token of an operator is needed');
+    const admit = (right: Right) => async (request: FastifyRequest) => {
+      await identities.person(request.headers.authorization, right);
       if (!database.ready) throw new HttpProblem('store-unavailable', 'the database is not ready');
       request.raw.socket.setTimeout(0); // an erasure takes as long as it takes
-    });
+    };
     routes.post<{ Body: ErasureOrder }>(
       '/v1/erasures',
-      { schema: { body: erasureBody } },
+      { schema: { body: erasureBody }, onRequest: admit('delete') },
       async (request) => {
         const erased = await database.transaction((client) => erase(client, key, request.body));
         if (erased.length > 0) onLedgered();
@@ -67,7 +66,7 @@ export function registerAdmin(
     );
     routes.put<{ Body: Omit<LegalHold, 'time'> }>(
       '/v1/legal-hold',
-      { schema: { body: holdBody } },
+      { schema: { body: holdBody }, onRequest: admit('update') },
       async (request) => {
         const { held, who, why } = request.body;
         await database.transaction((client) => orderHold(client, { held, who, why }));

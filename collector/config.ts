@@ -8,8 +8,10 @@ import {
   type Environment,
 } from '../runtime/settings.ts';
 
-/** Everything that the collector is told by its environment; secrets come over the control pipe. */
+/** Everything that the collector is told by its environment; secrets come over the control pipe, or in a pod in files. */
 export interface CollectorConfig {
+  /** Undefined where a supervisor starts it. */
+  readonly pod: PodFiles | undefined;
   readonly listen: Address;
   readonly metricsListen: Address;
   readonly logLevel: string;
@@ -21,6 +23,14 @@ export interface CollectorConfig {
   readonly retentionDays: number;
   readonly streamSilentSeconds: number;
   readonly quarantine: QuarantineLimits;
+}
+
+/** What a pod finds in files, which are replaced while it runs. */
+export interface PodFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** With a `postgres://` URL. */
+  readonly databaseUrlFile: string;
 }
 
 /** How much is kept of batches that did not verify. */
@@ -40,6 +50,7 @@ export function readConfig(env: Environment): CollectorConfig {
   const address = (name: string, fallback: string): Address =>
     read.value(name, 'host:port', tryParseAddress, fallback);
   const config = {
+    pod: readPodFiles(read),
     listen: address('CHAPERONE_LISTEN', '127.0.0.1:15480'),
     metricsListen: address('CHAPERONE_METRICS_LISTEN', '127.0.0.1:0'),
     logLevel: read.value('CHAPERONE_LOG_LEVEL', logLevels.join('|'), tryParseLogLevel, 'info'),
@@ -56,4 +67,15 @@ export function readConfig(env: Environment): CollectorConfig {
   };
   read.finish();
   return config;
+}
+
+function readPodFiles(read: SettingsReader): PodFiles | undefined {
+  const file = (name: string, fallback: string): string =>
+    read.value(name, 'a file', tryParseNonEmpty, fallback);
+  const files = {
+    certFile: file('CHAPERONE_TLS_CERT_FILE', '/etc/chaperone/tls/tls.crt'),
+    keyFile: file('CHAPERONE_TLS_KEY_FILE', '/etc/chaperone/tls/tls.key'),
+    databaseUrlFile: read.value('CHAPERONE_DATABASE_URL_FILE', 'a file', (text) => text, ''),
+  };
+  return files.databaseUrlFile === '' ? undefined : files;
 }

@@ -10,6 +10,7 @@ import { readBatch } from './batch.ts';
 import type { QuarantineLimits } from './config.ts';
 import { announceFindings } from './findings.ts';
 import { Floods } from './floods.ts';
+import type { Identities } from './identity/identities.ts';
 import type { Metrics } from './metrics.ts';
 import { HttpProblem } from './problem.ts';
 import { takeBatch } from './store/append.ts';
@@ -18,7 +19,6 @@ import { recordFindings, type Finding } from './store/findings.ts';
 import type { Heads } from './store/ledger.ts';
 import { setAside, TooMuchAside } from './store/quarantine.ts';
 import { inTurns } from './turns.ts';
-import type { TokenReview } from './writers.ts';
 
 export const maxCompressedBytes = 8 * 1024 * 1024;
 // A sidecar sends 2 MiB, or one record that is longer. What is far above that is made to cost memory and time.
@@ -34,7 +34,7 @@ const inflate = promisify(zstdDecompress);
 
 export interface IngestOptions {
   readonly database: Database;
-  readonly tokens: TokenReview;
+  readonly identities: Identities;
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly key: KeyObject;
@@ -46,14 +46,10 @@ export interface IngestOptions {
 
 /** `POST /v1/records`: verifies a batch, commits it, and only then acknowledges it. */
 export function registerIngest(app: FastifyInstance, options: IngestOptions): void {
-  const { database, tokens, metrics } = options;
+  const { database, identities, metrics } = options;
   const admission = new Admission();
   const floods = new Floods();
-  const writerOf = ({ headers }: FastifyRequest): WriterIdentity => {
-    const writer = tokens.writer(headers.authorization);
-    if (!writer) throw new HttpProblem('unauthorized', 'a bearer token that may write is needed');
-    return writer;
-  };
+  const writers = new WeakMap<FastifyRequest, WriterIdentity>();
   app.addContentTypeParser(
     framesType,
     { parseAs: 'buffer', bodyLimit: maxCompressedBytes },
@@ -63,13 +59,18 @@ export function registerIngest(app: FastifyInstance, options: IngestOptions): vo
     bodyLimit: maxCompressedBytes,
     // Before the body is read: neither a stranger's 8 MiB nor those that have to wait are worth receiving.
     onRequest: async (request, reply) => {
-      const leave = admission.enter(writerOf(request));
+      const writer = await identities.writer(request.headers.authorization);
+      writers.set(request, writer);
+      const leave = admission.enter(writer);
       if (!leave) throw new HttpProblem('busy', 'too many batches at once');
-      reply.raw.once('close', leave);
+      if (reply.raw.destroyed)
+        leave(); // it went while its token was looked into
+      else reply.raw.once('close', leave);
     },
     onResponse: async (_request, reply) => metrics.batches.inc({ status: reply.statusCode }),
     handler: async (request, reply) => {
-      const writer = writerOf(request);
+      const writer = writers.get(request);
+      if (!writer) throw new Error('a batch of nobody was let in');
       if (!database.ready) throw new HttpProblem('store-unavailable', 'the database is not ready');
       return admission.work(writer, async () => {
         const { status, answer } = await take(options, writer, request).catch(

@@ -17,24 +17,36 @@ import {
 } from 'node:fs';
 import { ChaperoneError } from '#core/errors.ts';
 
+/** Makes a key that acknowledgements and the ledger can be signed with: Ed25519, as PKCS8 PEM. */
+export function makeCollectorKey(): string {
+  return generateKeyPairSync('ed25519')
+    .privateKey.export({ type: 'pkcs8', format: 'pem' })
+    .toString();
+}
+
+/** The public half of a collector's key as PEM, for those who verify. */
+export function publicHalf(key: KeyObject): string {
+  return createPublicKey(key).export({ type: 'spki', format: 'pem' }).toString();
+}
+
 /**
- * Reads the key that acknowledgements and the ledger are signed with, an Ed25519 key as PKCS8 PEM; makes it at the first
- * start. Its public half lies beside it as `<file>.pub`, for those who verify.
+ * Reads the key that acknowledgements and the ledger are signed with. In a directory of ours it is made at the first
+ * start, and its public half lies beside it as `<file>.pub`; one that was `given` is there, in a directory that cannot be
+ * written.
  * @throws ChaperoneError `config-invalid`.
  */
-export function loadCollectorKey(file: string): KeyObject {
+export function loadCollectorKey(file: string, whose: 'own' | 'given' = 'own'): KeyObject {
   const invalid = (what: string, cause?: unknown): ChaperoneError =>
     new ChaperoneError('config-invalid', `CHAPERONE_COLLECTOR_KEY_FILE: ${file} ${what}`, {
       cause,
     });
   try {
-    if (!existsSync(file)) {
-      create(file, generateCollectorKey().privateKey, 0o600);
-    }
+    if (whose === 'own' && !existsSync(file)) create(file, makeCollectorKey(), 0o600);
     if ((statSync(file).mode & 0o007) !== 0) throw invalid('is open to everybody: want 0600');
     const key = createPrivateKey(readFileSync(file));
     if (key.asymmetricKeyType !== 'ed25519') throw invalid('holds no Ed25519 key');
-    const own = publicPem(createPublicKey(key));
+    if (whose === 'given') return key;
+    const own = publicHalf(key);
     const beside = `${file}.pub`;
     if (!existsSync(beside)) create(beside, own, 0o644);
     if (readFileSync(beside, 'utf8').trim() !== own.trim())
@@ -42,24 +54,9 @@ export function loadCollectorKey(file: string): KeyObject {
     return key;
   } catch (error) {
     if (error instanceof ChaperoneError) throw error;
-    throw invalid('cannot be used: want an Ed25519 key in PKCS8 PEM, or a path to make one', error);
+    const want = whose === 'own' ? ', or a path to make one' : '';
+    throw invalid(`cannot be used: want an Ed25519 key in PKCS8 PEM${want}`, error);
   }
-}
-
-/** Makes a key as `loadCollectorKey` reads it: both halves in PEM, the private one as PKCS8. */
-export function generateCollectorKey(): {
-  readonly privateKey: string;
-  readonly publicKey: string;
-} {
-  const { privateKey, publicKey } = generateKeyPairSync('ed25519');
-  return {
-    privateKey: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
-    publicKey: publicPem(publicKey),
-  };
-}
-
-function publicPem(key: KeyObject): string {
-  return key.export({ type: 'spki', format: 'pem' }).toString();
 }
 
 /** Makes a file with its whole content at once; where another process was faster, what that one made stays. */

@@ -3,6 +3,7 @@ import type { FastifyReply } from 'fastify';
 /** Codes of refusals over HTTP; `docs/errors.md` explains each. */
 export const problemStatus = {
   unauthorized: 401,
+  forbidden: 403,
   'not-your-stream': 403,
   'not-found': 404,
   ambiguous: 409,
@@ -12,6 +13,7 @@ export const problemStatus = {
   'batch-invalid': 422,
   'legal-hold': 409,
   busy: 503,
+  'identity-unavailable': 503,
   'store-unavailable': 503,
 } as const;
 

@@ -1,3 +1,4 @@
+import type { Server } from 'node:https';
 import Fastify, { type FastifyError, type FastifyInstance } from 'fastify';
 import type { ServerKeyPair } from '#core/control.ts';
 import { registerAdmin } from './admin.ts';
@@ -12,7 +13,7 @@ export interface ServerOptions extends IngestOptions {
 }
 
 /** Builds the HTTPS API: writing for sidecars, reading for people and their tools, orders for operators. */
-export function buildServer({ tls, ...options }: ServerOptions): FastifyInstance {
+export function buildServer({ tls, ...options }: ServerOptions): FastifyInstance<Server> {
   const { log } = options;
   const app = Fastify({
     https: { ...tls, minVersion: 'TLSv1.2' },

@@ -12,6 +12,9 @@ const files: Readonly<Record<string, readonly string[]>> = {
   'sidecar/postgres/grammar/worker.ts': ['node_modules/libpg-query/wasm/libpg-query.wasm'],
 };
 
+/** Programs that have another name in the image than where their source is. */
+const names: Readonly<Record<string, string>> = { 'sidecar/proof/main.ts': 'proof' };
+
 /** Native packages cannot be bundled: they are loaded from a `node_modules` beside the bundle, and only when needed. */
 export const nativePackages: readonly string[] = ['koffi'];
 
@@ -30,7 +33,7 @@ export async function bundle(entry: string, directory: string): Promise<string> 
 }
 
 async function bundleOne(entry: string, directory: string): Promise<string> {
-  const name = entry.replace(/(\/main)?\.ts$/, '').replaceAll('/', '-');
+  const name = names[entry] ?? entry.replace(/(\/main)?\.ts$/, '').replaceAll('/', '-');
   const outfile = join(directory, `${name}.cjs`);
   await build({
     entryPoints: [entry],

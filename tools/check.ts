@@ -34,7 +34,7 @@ const deployables = [
       /^webhook\//,
       /^cli\//,
       /^core\/policy\//,
-      /node_modules\/(@kubernetes|jose|yaml)\//,
+      /node_modules\/(yaml|@peculiar)\//,
     ],
   },
 ] as const;

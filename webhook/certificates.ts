@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import type { KeyPair } from './tls-files.ts';
+import type { KeyPair } from '../runtime/tls-files.ts';
 
 /** How long certificates live, and when they are replaced, in milliseconds. */
 export const lifetimes = {

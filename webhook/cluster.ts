@@ -1,16 +1,12 @@
 import {
   ApiException,
   CoreV1Api,
-  createConfiguration,
   CustomObjectsApi,
   NodeV1Api,
-  ServerConfiguration,
   type KubeConfig,
-  type Middleware,
-  type RequestContext,
 } from '@kubernetes/client-node';
-import { ChaperoneError } from '#core/errors.ts';
 import { isObject } from '#core/policy/fields.ts';
+import { openCluster } from '../runtime/cluster-connection.ts';
 
 /** The API server itself waits five seconds for the answer that needs this. */
 const deadlineMs = 3_000;
@@ -26,20 +22,10 @@ export class Cluster {
 
   /** @throws ChaperoneError `config-invalid` where the configuration names no cluster. */
   constructor(config: KubeConfig) {
-    const server = config.getCurrentCluster()?.server;
-    if (server === undefined)
-      throw new ChaperoneError(
-        'config-invalid',
-        'there is no cluster, and no KUBECONFIG names one',
-      );
-    const configuration = createConfiguration({
-      baseServer: new ServerConfiguration(server, {}),
-      authMethods: { default: config },
-      promiseMiddleware: [sharedConnections()],
-    });
-    this.#core = new CoreV1Api(configuration);
-    this.#nodes = new NodeV1Api(configuration);
-    this.#custom = new CustomObjectsApi(configuration);
+    const connection = openCluster(config, deadlineMs);
+    this.#core = new CoreV1Api(connection);
+    this.#nodes = new NodeV1Api(connection);
+    this.#custom = new CustomObjectsApi(connection);
   }
 
   async namespaceLabels(name: string): Promise<Readonly<Record<string, string>>> {
@@ -83,21 +69,4 @@ export type EventBody = Parameters<CoreV1Api['createNamespacedEvent']>[0]['body'
 
 function itemsOf(list: unknown): readonly unknown[] {
   return isObject(list) && Array.isArray(list['items']) ? list['items'] : [];
-}
-
-/**
- * Gives each request its deadline, and all of them the connections of the first: the client would open new ones for
- * every request, and keep them.
- */
-function sharedConnections(): Middleware {
-  let connections: ReturnType<RequestContext['getDispatcher']>;
-  return {
-    pre: async (request) => {
-      connections ??= request.getDispatcher();
-      if (connections) request.setDispatcher(connections);
-      request.setSignal(AbortSignal.timeout(deadlineMs));
-      return request;
-    },
-    post: async (response) => response,
-  };
 }

@@ -5,6 +5,8 @@ import type { Logger } from 'pino';
 import { ChaperoneError } from '#core/errors.ts';
 import { startHealth } from '../runtime/health.ts';
 import { createLog } from '../runtime/log.ts';
+import { TlsFiles } from '../runtime/tls-files.ts';
+import { watchFiles } from '../runtime/watched-files.ts';
 import { Cluster } from './cluster.ts';
 import { readConfig, type WebhookConfig } from './config.ts';
 import { Events } from './events.ts';
@@ -12,10 +14,7 @@ import { createMetrics } from './metrics.ts';
 import { uidRange } from './names.ts';
 import { SidecarOptions } from './sidecar-options.ts';
 import { buildServer } from './server.ts';
-import { TlsFiles } from './tls-files.ts';
 
-/** The kubelet takes up to a minute to put a new Secret into a pod; this adds little to it. */
-const reloadMs = 1_000;
 const requestGraceMs = 5_000; // as long as the API server waits for an answer
 const eventsGraceMs = 3_000;
 
@@ -46,17 +45,15 @@ async function run(config: WebhookConfig, log: Logger): Promise<void> {
     uids,
     draining: () => draining,
   });
-  const watched = [
+  const watches = [
     { name: 'authorities', reload: () => sidecarOptions.reload(), use: () => undefined },
     {
       name: 'certificate',
       reload: () => files.reload(),
       use: () => server.server.setSecureContext(files.pair),
     },
-  ].map((watch) => new WatchedFiles(watch, log));
-  const timer = setInterval(() => {
-    for (const watch of watched) watch.look();
-  }, reloadMs);
+  ];
+  const endWatch = watchFiles(watches, log);
   await server.listen(config.listen);
   const health = await startHealth({
     listen: config.metricsListen,
@@ -75,38 +72,10 @@ async function run(config: WebhookConfig, log: Logger): Promise<void> {
   const cut = setTimeout(() => server.server.closeAllConnections(), requestGraceMs);
   await server.close();
   clearTimeout(cut);
-  clearInterval(timer);
+  endWatch();
   await Promise.race([events.close(), delay(eventsGraceMs)]);
   health.server.close();
   health.server.closeAllConnections();
-}
-
-interface Watch {
-  readonly name: string;
-  readonly reload: () => 'changed' | 'same' | 'unusable';
-  /** Puts what was read in force. */
-  readonly use: () => void;
-}
-
-/** Files that others replace; says once what became of them. */
-class WatchedFiles {
-  readonly #watch: Watch;
-  readonly #log: Logger;
-  #usable = true;
-
-  constructor(watch: Watch, log: Logger) {
-    this.#watch = watch;
-    this.#log = log;
-  }
-
-  look(): void {
-    const { name, reload, use } = this.#watch;
-    const state = reload();
-    if (state === 'changed') use();
-    const isNews = state === 'changed' || (state === 'unusable' && this.#usable);
-    if (isNews) this.#log.info({ files: name, state }, 'files were read again');
-    this.#usable = state !== 'unusable';
-  }
 }
 
 async function stopRequest(): Promise<void> {

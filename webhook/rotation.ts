@@ -14,7 +14,7 @@ import {
   X509CertificateGenerator,
 } from '@peculiar/x509';
 import { lifetimes, type Certificates, type RotationStep } from './certificates.ts';
-import type { KeyPair } from './tls-files.ts';
+import type { KeyPair } from '../runtime/tls-files.ts';
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const clockSkewMs = 5 * 60_000;

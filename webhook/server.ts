@@ -14,7 +14,7 @@ import {
   reviewResource,
   type Reviewed,
 } from './review.ts';
-import type { KeyPair } from './tls-files.ts';
+import type { KeyPair } from '../runtime/tls-files.ts';
 
 export interface ServerOptions {
   readonly tls: KeyPair;

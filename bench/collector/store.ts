@@ -111,7 +111,7 @@ async function ageStore(
   db: Client,
   seconds: number,
 ): Promise<void> {
-  const database = new Database(store, pino({ level: 'silent' }));
+  const database = new Database(() => store, pino({ level: 'silent' }));
   await until('the schema is there', () => database.ready);
   const now = Math.floor(Date.now() / 1_000);
   await database.transaction(async (client) => {

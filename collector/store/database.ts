@@ -1,9 +1,9 @@
-import { Pool, type PoolClient } from 'pg';
+import type { Pool, PoolClient } from 'pg';
 import type { Logger } from 'pino';
-import type { CollectorSecrets } from '#core/control.ts';
 import { readRows, type Cell } from './copy.ts';
 import { Liveness } from './liveness.ts';
 import { factsOf } from './error-facts.ts';
+import { openPool, type StoreLogin } from './login.ts';
 import { migrate, SchemaTooNew } from './migrations.ts';
 import { daily, ensurePartitions, type Partition } from './partitions.ts';
 
@@ -24,10 +24,9 @@ export class Database {
   #retryMs = firstRetryMs;
   #partitions: readonly Partition[] = [];
 
-  constructor(store: CollectorSecrets['store'], log: Logger) {
+  constructor(login: StoreLogin, log: Logger) {
     this.#log = log;
-    this.#pool = new Pool({
-      ...store,
+    this.#pool = openPool(login, {
       max: poolSize,
       connectionTimeoutMillis: connectTimeoutMs,
       statement_timeout: statementTimeoutMs,
@@ -37,7 +36,7 @@ export class Database {
     this.#pool.on('error', (error) =>
       this.#log.warn(factsOf(error), 'a database connection broke'),
     );
-    this.#liveness = new Liveness(store, log);
+    this.#liveness = new Liveness(login, log);
     void this.#migrate();
   }
 

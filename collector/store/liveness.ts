@@ -1,6 +1,7 @@
-import { Pool, type PoolConfig } from 'pg';
-import { factsOf } from './error-facts.ts';
+import type { Pool } from 'pg';
 import type { Logger } from 'pino';
+import { factsOf } from './error-facts.ts';
+import { openPool, type StoreLogin } from './login.ts';
 
 const everyMs = 1_000;
 const answerWithinMs = 5_000;
@@ -17,10 +18,9 @@ export class Liveness {
   #asking: Promise<void> | undefined;
   readonly #timer: NodeJS.Timeout;
 
-  constructor(login: PoolConfig, log: Logger) {
+  constructor(login: StoreLogin, log: Logger) {
     this.#log = log;
-    this.#pool = new Pool({
-      ...login,
+    this.#pool = openPool(login, {
       max: 1,
       connectionTimeoutMillis: answerWithinMs,
       query_timeout: answerWithinMs,

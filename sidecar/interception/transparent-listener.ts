@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import type { LearnedNames } from '#core/dns/learned-names.ts';
 import { ChaperoneError } from '#core/errors.ts';
 import { findDestination } from '#core/interception/destination.ts';
+import { isSentinel, sentinelLine } from '#core/interception/sentinel.ts';
 import type { Bundle, ResolvedBackend } from '#core/policy/resolve.ts';
 import type { RecordedVerdict } from '#core/record/kinds.ts';
 import type { Address } from '../../runtime/settings.ts';
@@ -28,6 +29,7 @@ export interface TransparentListenerOptions {
 }
 
 const backlog = 1_024;
+const sentinelMs = 5_000;
 
 /** Accepts what the rules of the pod have led here, and finds out where it was going. */
 export class TransparentListener {
@@ -68,6 +70,7 @@ export class TransparentListener {
     socket.on('error', () => socket.destroy());
     const dialled = originalDestination(socket);
     const { remoteAddress, remotePort } = socket;
+    if (dialled && isSentinel(dialled)) return answerSentinel(socket);
     const inForce = bundle();
     if (!dialled || !inForce || remoteAddress === undefined || remotePort === undefined)
       return void socket.resetAndDestroy();
@@ -100,6 +103,14 @@ export class TransparentListener {
       undeclared: { names, verdict: unknownHost },
     };
   }
+}
+
+/** Says that it is the sidecar, and keeps the connection no longer than that takes. */
+function answerSentinel(socket: Socket): void {
+  socket.setTimeout(sentinelMs, () => socket.destroy());
+  socket.resume();
+  socket.on('end', () => socket.destroy());
+  socket.end(sentinelLine);
 }
 
 /** Has a name that no Backend can have. */

@@ -90,7 +90,7 @@ describe('a collector', () => {
 test('a database that is away at the start is waited for', async () => {
   const store = { host: '127.0.0.1', port: 1, user: 'x', password: 'x', database: 'x' };
   const lines: string[] = [];
-  const database = new Database(store, pino({}, { write: (line) => lines.push(line) }));
+  const database = new Database(() => store, pino({}, { write: (line) => lines.push(line) }));
   const waits = (): number[] =>
     lines.flatMap((line) => (JSON.parse(line) as { retryMs?: number }).retryMs ?? []);
   await until('it has tried three times', () => waits().length >= 3);

@@ -24,7 +24,7 @@ describe('retention', () => {
       version: 15,
       // A partition that ended an hour ago, and the one that takes what comes now.
       prepare: async (store) => {
-        const first = new Database(store, pino({ level: 'silent' }));
+        const first = new Database(() => store, pino({ level: 'silent' }));
         await until('the schema is there', () => first.ready);
         await first.transaction(async (client) => {
           const { rows } = await client.query<{ suffix: string }>('SELECT suffix FROM partitions');
@@ -42,7 +42,7 @@ describe('retention', () => {
         await first.close();
       },
     });
-    database = new Database(collectors.store, pino({ level: 'silent' }));
+    database = new Database(() => collectors.store, pino({ level: 'silent' }));
     await until('the database is ready', () => database.ready);
   });
   afterEach(async () => {

@@ -24,7 +24,7 @@ describe('exports of a store', () => {
       env: { CHAPERONE_LEDGER_SECONDS: '1' },
       pods: ['hostile'],
     });
-    database = new Database(collectors.store, pino({ level: 'silent' }));
+    database = new Database(() => collectors.store, pino({ level: 'silent' }));
     source = new StoreSource(database);
     await until('the database is ready', () => database.ready);
     for (const { frames } of [log.first, log.next])

@@ -8,11 +8,23 @@ export interface KeyPair {
   readonly key: string;
 }
 
+/** A pair with the time at which its certificate expires, in milliseconds since 1970. */
+export interface CheckedPair extends KeyPair {
+  readonly expiresMs: number;
+}
+
+/** @throws an error that may quote the key where certificate and key cannot be read, or do not fit. */
+export function checkPair({ cert, key }: KeyPair): CheckedPair {
+  const certificate = new X509Certificate(cert);
+  if (!certificate.checkPrivateKey(createPrivateKey(key))) throw new Error('they do not fit');
+  return { cert, key, expiresMs: Date.parse(certificate.validTo) };
+}
+
 /** A key pair in two files that somebody else replaces while the process runs. */
 export class TlsFiles {
   readonly #certFile: string;
   readonly #keyFile: string;
-  #current: KeyPair & { readonly expiresMs: number };
+  #current: CheckedPair;
 
   /** @throws ChaperoneError `config-invalid` where the files hold no pair that fits. */
   constructor(certFile: string, keyFile: string) {
@@ -48,11 +60,10 @@ export class TlsFiles {
     }
   }
 
-  #read(): KeyPair & { readonly expiresMs: number } {
-    const cert = readFileSync(this.#certFile, 'utf8');
-    const key = readFileSync(this.#keyFile, 'utf8');
-    const certificate = new X509Certificate(cert);
-    if (!certificate.checkPrivateKey(createPrivateKey(key))) throw new Error('they do not fit');
-    return { cert, key, expiresMs: Date.parse(certificate.validTo) };
+  #read(): CheckedPair {
+    return checkPair({
+      cert: readFileSync(this.#certFile, 'utf8'),
+      key: readFileSync(this.#keyFile, 'utf8'),
+    });
   }
 }

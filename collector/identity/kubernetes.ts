@@ -1,0 +1,112 @@
+import { AuthenticationV1Api, AuthorizationV1Api, KubeConfig } from '@kubernetes/client-node';
+import type { Logger } from 'pino';
+import type { WriterIdentity } from '#core/control.ts';
+import { openCluster } from '../../runtime/cluster-connection.ts';
+import { HttpProblem } from '../problem.ts';
+import { bearerToken, type Identities, type Right } from './identities.ts';
+import { Remembered } from './remembered.ts';
+import { audiences, lifetimeMs, reviewToken, tryParseBoundPod, type User } from './token-review.ts';
+
+const deadlineMs = 3_000;
+/** A token of a pod that was deleted, or whose right was taken away, is taken that much longer. */
+const keptMs = 60_000;
+const maxKept = 10_000; // pods with a sidecar; an answer takes less than a kilobyte
+const maxAsking = 64; // what strangers ask must not become the API server's load
+
+/**
+ * Asks the Kubernetes API who somebody is (TokenReview), and of people what they may (SubjectAccessReview). As long as
+ * it does not answer nobody is let in, but for those of whom it said something within the last minute.
+ * @throws ChaperoneError `config-invalid` where neither a pod's own files nor KUBECONFIG name a cluster.
+ */
+export function createKubernetesIdentities(log: Logger): Identities {
+  const config = new KubeConfig();
+  config.loadFromDefault();
+  const connection = openCluster(config, deadlineMs);
+  const authentication = new AuthenticationV1Api(connection);
+  const authorization = new AuthorizationV1Api(connection);
+  const reach = createReach(log);
+  const usersOf = (audience: string): Remembered<User | undefined> =>
+    new Remembered({
+      ask: async (token) => {
+        const value = await reach(() => reviewToken(authentication, token, audience));
+        const forMs = value ? Math.min(keptMs, lifetimeMs(token, Date.now())) : 0;
+        return { value, forMs };
+      },
+      maxKept,
+      maxAsking,
+      now: () => performance.now(),
+    });
+  const pods = usersOf(audiences.write);
+  const people = usersOf(audiences.read);
+  return {
+    writer: async (given) => {
+      const user = await identify(pods, given, audiences.write);
+      const bound = tryParseBoundPod(user);
+      if (!bound) throw new HttpProblem('unauthorized', 'the token is bound to no pod');
+      const { pod, namespace, serviceAccount } = bound;
+      return { pod, namespace, serviceAccount } satisfies WriterIdentity;
+    },
+    person: async (given, right) => {
+      const user = await identify(people, given, audiences.read);
+      if (!(await reach(() => mayDo(authorization, user, right))))
+        throw new HttpProblem(
+          'forbidden',
+          `the right to ${right} sessions.chaperone.dev is needed`,
+        );
+      return { name: user.username };
+    },
+  };
+}
+
+async function identify(
+  users: Remembered<User | undefined>,
+  given: string | undefined,
+  audience: string,
+): Promise<User> {
+  const token = bearerToken(given);
+  const asked = token === '' ? Promise.resolve(undefined) : users.about(token);
+  if (!asked) throw new HttpProblem('busy', 'too many tokens are looked into at once');
+  const user = await asked;
+  if (!user)
+    throw new HttpProblem('unauthorized', `a bearer token of audience ${audience} is needed`);
+  return user;
+}
+
+/** Asked each time: a right that was taken away is gone at once. */
+async function mayDo(
+  api: AuthorizationV1Api,
+  { username, uid, groups, extra }: User,
+  verb: Right,
+): Promise<boolean> {
+  const { status } = await api.createSubjectAccessReview({
+    body: {
+      spec: {
+        user: username,
+        ...(uid === undefined ? {} : { uid }),
+        groups: [...groups],
+        extra: Object.fromEntries(Object.entries(extra).map(([key, values]) => [key, [...values]])),
+        resourceAttributes: { group: 'chaperone.dev', resource: 'sessions', verb },
+      },
+    },
+  });
+  return status?.allowed === true;
+}
+
+/** Makes what asks the API server; that it does not answer is said once, and a caller may try again. */
+function createReach(log: Logger): <T>(ask: () => Promise<T>) => Promise<T> {
+  let reachable = true;
+  return async (ask) => {
+    try {
+      const answer = await ask();
+      if (!reachable) log.info('the Kubernetes API answers');
+      reachable = true;
+      return answer;
+    } catch (error) {
+      // Its message and headers would hold the token that was asked about.
+      const { name, code } = error as { name?: unknown; code?: unknown };
+      if (reachable) log.error({ name, code }, 'the Kubernetes API does not answer');
+      reachable = false;
+      throw new HttpProblem('identity-unavailable', 'who this is cannot be asked for now');
+    }
+  };
+}

@@ -1,0 +1,69 @@
+import type { AuthenticationV1Api } from '@kubernetes/client-node';
+
+/** Audiences of the tokens that are taken: of sidecars, and of people with their tools. */
+export const audiences = { write: 'chaperone-collector', read: 'chaperone-read' } as const;
+
+/** Whom a token belongs to, as the API server says it. */
+export interface User {
+  readonly username: string;
+  readonly uid: string | undefined;
+  readonly groups: readonly string[];
+  readonly extra: Readonly<Record<string, readonly string[]>>;
+}
+
+/**
+ * Asks the API server about a token; undefined for one that is nobody's, has expired, or is for another audience.
+ * @throws whatever the client does when the API server does not answer.
+ */
+export async function reviewToken(
+  api: AuthenticationV1Api,
+  token: string,
+  audience: string,
+): Promise<User | undefined> {
+  const { status } = await api.createTokenReview({
+    body: { spec: { token, audiences: [audience] } },
+  });
+  const { username = '', uid, groups = [], extra = {} } = status?.user ?? {};
+  // An API server that knows no audiences would say yes to a token for anybody, and name none.
+  const isOurs = status?.authenticated === true && status.audiences?.includes(audience) === true;
+  return isOurs && username !== '' ? { username, uid, groups, extra } : undefined;
+}
+
+/** The pod that a token is bound to. */
+export interface BoundPod {
+  readonly pod: string;
+  readonly uid: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+}
+
+/** Undefined for a token that names no pod: anybody who may make tokens of a service account has those. */
+export function tryParseBoundPod({ username, extra }: User): BoundPod | undefined {
+  const [, namespace, serviceAccount] =
+    /^system:serviceaccount:([^:]+):([^:]+)$/.exec(username) ?? [];
+  const pod = only(extra['authentication.kubernetes.io/pod-name']);
+  const uid = only(extra['authentication.kubernetes.io/pod-uid']);
+  if (namespace === undefined || serviceAccount === undefined || pod === '' || uid === '')
+    return undefined;
+  return { pod, uid, namespace, serviceAccount };
+}
+
+function only(values: readonly string[] = []): string {
+  return values.length === 1 ? (values[0] ?? '') : '';
+}
+
+/**
+ * How long a token still holds, in milliseconds; 0 where it does not say. Of a token that the API server has accepted:
+ * nothing is verified here (RFC 7519, section 4.1.4).
+ */
+export function lifetimeMs(token: string, nowMs: number): number {
+  try {
+    const payload = Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8');
+    const claims: unknown = JSON.parse(payload);
+    const exp: unknown =
+      typeof claims === 'object' && claims !== null ? Reflect.get(claims, 'exp') : undefined;
+    return typeof exp === 'number' ? Math.max(0, exp * 1_000 - nowMs) : 0;
+  } catch {
+    return 0; // not a JWT
+  }
+}
