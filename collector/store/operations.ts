@@ -106,8 +106,8 @@ class Cells {
 
 /** Of a time as records have it, since 1970; what is finer is left out. */
 function microseconds(time: string): number {
-  const [seconds = '', fraction = ''] = time.slice(0, -1).split('.');
-  return Date.parse(`${seconds}Z`) * 1_000 + Number(fraction.slice(0, 6).padEnd(6, '0'));
+  const fraction = time.slice(20, -1); // behind seconds and point
+  return Date.parse(`${time.slice(0, 19)}Z`) * 1_000 + Number(fraction.slice(0, 6).padEnd(6, '0'));
 }
 
 function operationsOf(
