@@ -4,7 +4,11 @@ import { build } from 'esbuild';
 
 /** Threads that a service starts: each is a bundle of its own, which lies beside the service's. */
 export const workers: Readonly<Record<string, readonly string[]>> = {
-  'sidecar/main.ts': ['sidecar/spool/worker.ts', 'sidecar/postgres/grammar/worker.ts'],
+  'sidecar/main.ts': [
+    'sidecar/spool/worker.ts',
+    'sidecar/postgres/grammar/worker.ts',
+    'sidecar/trust/worker.ts',
+  ],
   'collector/main.ts': ['collector/shapes/worker.ts'],
 };
 
