@@ -53,7 +53,7 @@ export function createKubernetesIdentities(log: Logger): Identities {
           'forbidden',
           `the right to ${right} sessions.chaperone.dev is needed`,
         );
-      return { name: user.username };
+      return { name: user.username, isOwn: true };
     },
   };
 }
