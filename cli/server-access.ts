@@ -59,7 +59,9 @@ export async function askServer(
     createConnection: (
       _options: unknown,
       done: (error: Error | null, socket: Duplex) => void,
-    ): undefined => void overTls(dial, target.hostname, ca, done),
+    ): undefined => {
+      overTls(dial, target.hostname, ca, done);
+    },
   };
   const outgoing = request(target, {
     method,
@@ -106,11 +108,8 @@ function overTls(
   const given = (error: Error): void => done(error, undefined as unknown as Duplex); // with an error nobody looks at it
   dial().then((socket) => {
     const secured = connect({ socket, servername, ca, ALPNProtocols: ['http/1.1'] });
-    secured.once('error', given);
-    secured.once('secureConnect', () => {
-      secured.off('error', given);
-      done(null, secured);
-    });
+    secured.on('error', given); // also later ones, of which the request hears itself: only the first call counts
+    secured.once('secureConnect', () => done(null, secured));
   }, given);
 }
 
