@@ -169,6 +169,6 @@ export function unreadable(what: string, cause: unknown): ChaperoneError {
       ? 'you have not the right to'
       : code === 404
         ? 'it is not there'
-        : `the API server says ${String(code ?? 'nothing')}`;
+        : `the API server says ${typeof code === 'number' ? code : 'nothing'}`;
   return new ChaperoneError('config-invalid', `${what}: ${why}`, { cause });
 }
