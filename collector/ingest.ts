@@ -18,6 +18,7 @@ import type { Database } from './store/database.ts';
 import { recordFindings, type Finding } from './store/findings.ts';
 import type { Heads } from './store/ledger.ts';
 import { setAside, TooMuchAside } from './store/quarantine.ts';
+import type { Text } from './store/texts.ts';
 import { inTurns } from './turns.ts';
 
 export const maxCompressedBytes = 8 * 1024 * 1024;
@@ -42,6 +43,8 @@ export interface IngestOptions {
   readonly heads: Heads;
   /** Called when the ledger has grown. */
   readonly onLedgered: () => void;
+  /** Called with texts that are new in the store. */
+  readonly onTexts: (texts: readonly Text[]) => void;
 }
 
 /** `POST /v1/records`: verifies a batch, commits it, and only then acknowledges it. */
@@ -99,7 +102,7 @@ async function noteFlood(
 
 /** Takes one batch; what it returns is committed. */
 async function take(
-  { database, metrics, log, key, limits, heads, onLedgered }: IngestOptions,
+  { database, metrics, log, key, limits, heads, onLedgered, onTexts }: IngestOptions,
   writer: WriterIdentity,
   request: FastifyRequest,
 ): Promise<{ status: number; answer: object }> {
@@ -127,6 +130,7 @@ async function take(
   announceFindings(receipt.findings, { log, metrics });
   if (receipt.added > 0) heads.note(receipt.head);
   if (receipt.ledgered) onLedgered();
+  onTexts(receipt.texts);
   const { stream } = batch;
   const link = receipt.link?.toString('hex');
   const acknowledgement = signAcknowledgement(key, { stream, seq: receipt.seq, link });

@@ -40,6 +40,7 @@ async function run(config: CollectorConfig, control: Control, log: Logger): Prom
     limits: config.quarantine,
     heads: tasks.heads,
     onLedgered: tasks.onLedgered,
+    onTexts: tasks.onTexts,
   });
   const endRenewal = renew(server);
   await server.listen(config.listen);

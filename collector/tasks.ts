@@ -5,10 +5,12 @@ import { announceFindings } from './findings.ts';
 import { LedgerFile } from './ledger-file.ts';
 import type { Metrics } from './metrics.ts';
 import { Repeating } from './repeating.ts';
+import { Shaping } from './shapes/shaping.ts';
 import type { Database } from './store/database.ts';
 import { findUnfinished, recordFindings, resolveFinished, type Finding } from './store/findings.ts';
 import { Heads } from './store/ledger.ts';
 import { dropExpired } from './store/retention.ts';
+import type { Text } from './store/texts.ts';
 
 export interface TaskOptions {
   readonly config: CollectorConfig;
@@ -19,14 +21,16 @@ export interface TaskOptions {
 }
 
 const retentionEveryMs = 10_000;
+const shapesEveryMs = 1_000;
 const daySeconds = 86_400;
 
-/** What the collector does by itself, beside answering: heads to the ledger and its copy, silent streams, retention. */
+/** What the collector does by itself, beside answering: heads to the ledger and its copy, silent streams, retention, shapes. */
 export class Tasks {
   readonly heads = new Heads();
   readonly #options: TaskOptions;
   readonly #file: LedgerFile | undefined;
   readonly #copy: Repeating;
+  readonly #shaping: Shaping;
   readonly #others: readonly Repeating[];
 
   constructor(options: TaskOptions) {
@@ -36,20 +40,27 @@ export class Tasks {
     if (config.ledgerFile !== '') this.#file = new LedgerFile(config.ledgerFile, database);
     const every = (name: string, everyMs: number, work: () => Promise<void>): Repeating =>
       new Repeating({ name, everyMs, work, log, ready: () => database.ready });
+    this.#shaping = new Shaping(database);
     this.#copy = every('the copy of the ledger', ledgerMs, () => this.#copyLedger());
     this.#others = [
       every('heads for the ledger', ledgerMs, () => this.#writeHeads()),
       every('silent streams', watchMs(config.streamSilentSeconds), () => this.#watchStreams()),
       every('retention', retentionEveryMs, () => this.#retain()),
+      every('shapes of texts', shapesEveryMs, () => this.#shaping.work()),
     ];
   }
 
   /** Copies what was just added to the ledger. */
   readonly onLedgered = (): void => this.#copy.nudge();
 
+  /** Takes texts that are new in the store. */
+  readonly onTexts = (texts: readonly Text[]): void => this.#shaping.note(texts);
+
   /** Ends what is under way, and puts the heads on record a last time. */
   async stop(): Promise<void> {
+    this.#shaping.end();
     await Promise.all([...this.#others, this.#copy].map((task) => task.stop()));
+    await this.#shaping.stop();
     await this.#writeHeads();
     await this.#copyLedger();
   }

@@ -35,10 +35,22 @@ export async function startHealth(
     },
   );
   server.maxConnections = 64;
-  server.listen(options.listen.port, options.listen.host);
-  await once(server, 'listening');
+  await listen(server, options.listen);
   const address = server.address();
   const port = typeof address === 'object' && address ? address.port : options.listen.port;
   const host = options.listen.host.includes(':') ? `[${options.listen.host}]` : options.listen.host;
   return { server, url: `http://${host}:${port}/metrics` };
+}
+
+/** All addresses of a pod are those of IPv4 where the kernel knows no other. */
+async function listen(server: Server, { host, port }: Address): Promise<void> {
+  try {
+    server.listen(port, host);
+    await once(server, 'listening');
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (host !== '::' || code !== 'EAFNOSUPPORT') throw error;
+    server.listen(port, '0.0.0.0');
+    await once(server, 'listening');
+  }
 }

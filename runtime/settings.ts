@@ -49,14 +49,28 @@ export class SettingsReader {
   /** Call last. @throws ChaperoneError `config-invalid` with every bad or unknown variable. */
   finish(): void {
     for (const name of Object.keys(this.#env)) {
-      if (name.startsWith('CHAPERONE_') && !this.#seen.has(name)) {
+      if (name.startsWith('CHAPERONE_') && !this.#seen.has(name) && !this.#isServiceLink(name)) {
         this.#mistakes.push(`${name}: got a variable of this name, want one that exists`);
       }
     }
     if (this.#mistakes.length > 0)
       throw new ChaperoneError('config-invalid', this.#mistakes.join('\n'));
   }
+
+  /** A Service in the pod's namespace that is called chaperone-something: Kubernetes tells every container of it. */
+  #isServiceLink(name: string): boolean {
+    const value = this.#env[name] ?? '';
+    return serviceLinks.some(([ending, shape]) => ending.test(name) && shape.test(value));
+  }
 }
+
+/** Ends of the names that Kubernetes gives variables about a Service, each with what their values look like. */
+const serviceLinks: readonly (readonly [name: RegExp, value: RegExp])[] = [
+  [/_SERVICE_HOST$/, /^[0-9a-f.:]+$/],
+  [/_SERVICE_PORT(_\w+)?$/, /^\d+$/],
+  [/_PORT(_\d+_(TCP|UDP|SCTP))?$/, /^(tcp|udp|sctp):\/\//],
+  [/_PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)$/, /^[0-9a-z.:]+$/],
+];
 
 export function tryParseNonEmpty(text: string): string | undefined {
   return text === '' ? undefined : text;

@@ -5,8 +5,8 @@ import type { ResourceProblem } from '#core/control.ts';
 import { resolve, type Bundle, type ProviderKeys } from '#core/policy/resolve.ts';
 import type { CredentialRef } from '#core/policy/resources.ts';
 import type { Address } from '../runtime/settings.ts';
-import { fetchKeys } from './issuer-keys.ts';
-import { KeyRefresh } from './key-refresh.ts';
+import { fetchKeys } from '../runtime/issuer-keys.ts';
+import { KeyRefresh } from '../runtime/key-refresh.ts';
 import { parseResourceFiles, readResourceFiles, type DirectoryContent } from './resource-files.ts';
 
 export interface BundleDirectoryOptions {

@@ -12,25 +12,48 @@ import {
 } from '../runtime/settings.ts';
 import { tryParseNetworks } from './interception/denied-addresses.ts';
 
-/** Everything that the sidecar is told by its environment; secrets come over the control pipe. */
+/** Where policy comes from, and with it everything else that changes while the sidecar runs. */
+export type BundleSource =
+  /** Watched files; a supervisor hands over what is secret. */
+  | { readonly kind: 'directory'; readonly directory: string }
+  /** A pod: the controller sends all of it. */
+  | {
+      readonly kind: 'controller';
+      readonly url: URL;
+      /** Certificates of its CA, PEM. */
+      readonly ca: string;
+      /** Holds the pod's token for it; replaced while the sidecar runs. */
+      readonly tokenFile: string;
+      /** Memory that outlives this process, and no other container sees. */
+      readonly memoryDirectory: string;
+      /** What agents are to trust is written here. */
+      readonly trustDirectory: string;
+    };
+
+/** Certificates in PEM, or a file of them. */
+export type Certificates = { readonly pem: string } | { readonly file: string };
+
+/** Everything that the sidecar is told by its environment; secrets come over the control pipe, or from the controller. */
 export interface SidecarConfig {
   /** How agents reach it: they dial a port of each backend, or dial what they like and are led here. */
   readonly mode: 'explicit' | 'transparent';
   /** Of transparent mode alone, as is all that begins so. */
   readonly transparentPort: number;
   readonly transparentDnsPort: number;
-  /** The only server that names are asked of; never none in transparent mode. */
+  /** The only server that names are asked of; none in explicit mode, and where the controller names it. */
   readonly transparentResolver: Address | 'none';
   /** What clients put behind short names, as the cluster's own resolvers have it. */
   readonly transparentSearchDomains: readonly string[];
   /** Addresses and networks that nothing is sent to unless a Backend names them. */
   readonly transparentDeniedAddresses: readonly string[];
   readonly workload: Workload;
-  readonly configDirectory: string;
+  readonly source: BundleSource;
   readonly spoolDirectory: string;
   readonly spoolMaxBytes: number;
   readonly collectorUrl: URL;
-  readonly collectorCaFile: string;
+  readonly collectorCa: Certificates;
+  /** Holds the pod's token for the collector; empty where a supervisor hands one over. */
+  readonly collectorTokenFile: string;
   /** Key with which the collector signs its acknowledgements; empty: they are not checked. */
   readonly collectorPublicKeyFile: string;
   /** Port of the first backend's listener; further backends take the next ones. 0: free ports. */
@@ -56,6 +79,10 @@ export interface SidecarConfig {
 export function readConfig(env: Environment): SidecarConfig {
   const read = new SettingsReader(env);
   const mode = read.value('CHAPERONE_MODE', '"explicit" or "transparent"', tryParseMode);
+  const inPod = (env['CHAPERONE_CONTROLLER_URL'] ?? '') !== '';
+  const file = (name: string): string => read.value(name, 'a file', tryParseNonEmpty);
+  const certificates = (name: string): string =>
+    read.value(name, 'certificates in PEM', tryParseCertificates);
   const config: SidecarConfig = {
     mode,
     transparentPort: read.integer('CHAPERONE_TRANSPARENT_PORT', 1, 65_535, listenerPorts.proxyPort),
@@ -68,7 +95,7 @@ export function readConfig(env: Environment): SidecarConfig {
     transparentResolver: read.value(
       'CHAPERONE_TRANSPARENT_RESOLVER',
       'address:port',
-      (text) => tryParseResolver(text, mode),
+      (text) => tryParseResolver(text, mode === 'transparent' && !inPod),
       '',
     ),
     transparentSearchDomains: read.value(
@@ -93,11 +120,19 @@ export function readConfig(env: Environment): SidecarConfig {
       ),
       labels: read.value('CHAPERONE_POD_LABELS', 'labels as "key=value,…"', tryParseLabels, ''),
     },
-    configDirectory: read.value('CHAPERONE_CONFIG_DIR', 'a directory', tryParseNonEmpty),
+    source: inPod
+      ? readController(read)
+      : {
+          kind: 'directory',
+          directory: read.value('CHAPERONE_CONFIG_DIR', 'a directory', tryParseNonEmpty),
+        },
     spoolDirectory: read.value('CHAPERONE_SPOOL_DIR', 'a directory', tryParseNonEmpty),
     spoolMaxBytes: read.integer('CHAPERONE_SPOOL_MAX_BYTES', 16 * 1024 ** 2, 2 ** 50, 1024 ** 3),
     collectorUrl: read.value('CHAPERONE_COLLECTOR_URL', 'an https URL', tryParseHttps),
-    collectorCaFile: read.value('CHAPERONE_COLLECTOR_CA_FILE', 'a file', tryParseNonEmpty),
+    collectorCa: inPod
+      ? { pem: certificates('CHAPERONE_COLLECTOR_CA') }
+      : { file: file('CHAPERONE_COLLECTOR_CA_FILE') },
+    collectorTokenFile: inPod ? file('CHAPERONE_COLLECTOR_TOKEN_FILE') : '',
     collectorPublicKeyFile: read.value(
       'CHAPERONE_COLLECTOR_PUBLIC_KEY_FILE',
       'a file',
@@ -123,6 +158,20 @@ export function readConfig(env: Environment): SidecarConfig {
   return config;
 }
 
+function readController(read: SettingsReader): BundleSource {
+  const directory = (name: string): string => read.value(name, 'a directory', tryParseNonEmpty);
+  // Which pod this is the controller knows from the token; the variable is for whoever looks at the pod.
+  read.value('CHAPERONE_POD_UID', "a pod's uid", tryParseNonEmpty);
+  return {
+    kind: 'controller',
+    url: read.value('CHAPERONE_CONTROLLER_URL', 'an https URL', tryParseHttps),
+    ca: read.value('CHAPERONE_CONTROLLER_CA', 'certificates in PEM', tryParseCertificates),
+    tokenFile: read.value('CHAPERONE_CONTROLLER_TOKEN_FILE', 'a file', tryParseNonEmpty),
+    memoryDirectory: directory('CHAPERONE_MEMORY_DIR'),
+    trustDirectory: directory('CHAPERONE_TRUST_DIR'),
+  };
+}
+
 // Link-local addresses with the metadata of most clouds, and those of AWS, Google, Alibaba and Azure beside them.
 const metadataAddresses =
   '169.254.0.0/16,fe80::/10,fd00:ec2::254,fd20:ce::254,100.100.100.200,168.63.129.16';
@@ -131,10 +180,14 @@ function tryParseMode(text: string): SidecarConfig['mode'] | undefined {
   return text === 'explicit' || text === 'transparent' ? text : undefined;
 }
 
-function tryParseResolver(text: string, mode: SidecarConfig['mode']): Address | 'none' | undefined {
-  if (text === '' && mode !== 'transparent') return 'none';
+function tryParseResolver(text: string, isNeeded: boolean): Address | 'none' | undefined {
+  if (text === '' && !isNeeded) return 'none';
   const address = tryParseAddress(text);
   return address && isIP(address.host) !== 0 && address.port > 0 ? address : undefined;
+}
+
+function tryParseCertificates(text: string): string | undefined {
+  return /^\s*-----BEGIN CERTIFICATE-----\s/.test(text) ? text : undefined;
 }
 
 function tryParseDomains(text: string): readonly string[] | undefined {

@@ -98,7 +98,7 @@ export class Connections {
         onRefused();
         host.refused(target, reason);
       },
-      secure: (agent) => host.secure(agent),
+      secure: (agent, backend) => host.secure(agent, backend),
       cancels: host.cancels,
       grammar: host.grammar,
       databases: host.databases,

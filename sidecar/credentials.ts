@@ -4,9 +4,14 @@ import type { CredentialRef } from '#core/policy/resources.ts';
 
 /** The only keeper of backend credentials: in memory, handed out by name to the login that needs one. */
 export class Credentials {
-  readonly #byName: ReadonlyMap<string, BackendCredential>;
+  #byName: ReadonlyMap<string, BackendCredential>;
 
   constructor(credentials: SidecarSecrets['credentials']) {
+    this.#byName = new Map(Object.entries(credentials));
+  }
+
+  /** Logins from now on use these, and no others. */
+  replace(credentials: SidecarSecrets['credentials']): void {
     this.#byName = new Map(Object.entries(credentials));
   }
 

@@ -1,7 +1,7 @@
-import { createSecureContext, TLSSocket } from 'node:tls';
+import { TLSSocket } from 'node:tls';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
-import type { BackendCredential, ServerKeyPair } from '#core/control.ts';
+import type { BackendCredential } from '#core/control.ts';
 import { verifyToken, type TokenFault } from '#core/identity/token.ts';
 import { workloadUser, type Principal, type Workload } from '#core/identity/principal.ts';
 import { isRefusal, type Content, type Refusal } from '#core/operation.ts';
@@ -25,6 +25,7 @@ import { LiveSession } from './session.ts';
 import type { SpoolWriter } from './spool/writer.ts';
 import { LookupLog } from './dns/lookup-log.ts';
 import type { Lookup } from './dns/name-service.ts';
+import type { AgentTls } from './trust/agent-tls.ts';
 import { dial, type Routes } from './upstream.ts';
 import { limitsOf, unlimited, Usage, type LimitsInForce } from './usage.ts';
 
@@ -34,7 +35,7 @@ export interface HostOptions {
   readonly commits: Commits;
   readonly credentials: Credentials;
   readonly grammar: Grammar;
-  readonly tls: ServerKeyPair;
+  readonly tls: AgentTls;
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly routes: Routes;
@@ -65,7 +66,6 @@ export class Host implements LaneHost {
   readonly cancels = new CancelRegistry();
   readonly databases = new Databases();
   readonly #options: HostOptions;
-  readonly #secureContext;
   readonly #clearance: Clearance;
   readonly #sessions = new Set<LiveSession>();
   readonly #failures = new LoginFailures();
@@ -91,7 +91,6 @@ export class Host implements LaneHost {
       this.#recordFailures(this.#failures.due(Date.now()));
       this.#lookups.endMinute();
     }, failuresMs);
-    this.#secureContext = createSecureContext({ ...options.tls, minVersion: 'TLSv1.2' });
   }
 
   get loginTimeoutMs(): number {
@@ -232,10 +231,14 @@ export class Host implements LaneHost {
     this.#recordFailures(this.#failures.note(failure, Date.now()));
   }
 
-  secure(agent: Socket): TLSSocket {
+  async secure(agent: Socket, backend: ResolvedBackend): Promise<TLSSocket> {
+    const { tls } = this.#options;
     return new TLSSocket(agent, {
       isServer: true,
-      secureContext: this.#secureContext,
+      secureContext: await tls.contextFor(backend),
+      SNICallback: (name, done) => {
+        tls.contextForName(name).then((context) => done(null, context), done);
+      },
       ALPNProtocols: alpnProtocols,
     });
   }

@@ -84,8 +84,8 @@ export interface LaneHost {
   warn(target: Target, error: Error): void;
   /** Counts, records and logs a login that has come to nothing; `identify` and `open` do so for what they refuse. */
   refused(target: Target, reason: LoginFailureReason): void;
-  /** TLS for agents: replaces the plain socket by the encrypted one. */
-  secure(agent: Socket): TLSSocket;
+  /** TLS for agents of a backend: replaces the plain socket by the encrypted one. Rejects where there is no certificate. */
+  secure(agent: Socket, backend: ResolvedBackend): Promise<TLSSocket>;
   readonly cancels: CancelRegistry;
   /** Reads SQL, for all sessions. */
   readonly grammar: Pick<Grammar, 'read'>;

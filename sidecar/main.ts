@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { ChaperoneError } from '#core/errors.ts';
 import { listenForOperators } from './admin-socket.ts';
-import { BundleDirectory } from './bundle-directory.ts';
+import { followBundles, type BundleSource } from './bundle-source.ts';
 import { readConfig, type SidecarConfig } from './config.ts';
 import type { SidecarReport, SidecarSecrets } from '#core/control.ts';
 import { stopRequest, type ControlPipe } from '../runtime/control-pipe.ts';
@@ -18,6 +19,9 @@ import { Grammar } from './postgres/grammar/grammar.ts';
 import { postgresLane } from './postgres/lane.ts';
 import { openSpool } from './spool/open.ts';
 import { tcpLane } from './tcp/lane.ts';
+import { oneCertificate, PodTls, type AgentTls } from './trust/agent-tls.ts';
+import { CertificateWorker } from './trust/certificate-worker.ts';
+import { providePodAuthority, writeTrust } from './trust/pod-authority.ts';
 import type { Routes } from './upstream.ts';
 
 const drainMs = 7_000; // running statements have 5 s of it, and their cancels 1.5 s
@@ -40,12 +44,13 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
   });
   const spool = await openSpool({
     config,
-    token: secrets.ingestToken,
+    token: config.collectorTokenFile === '' ? { value: secrets.ingestToken } : { file: config.collectorTokenFile }, // prettier-ignore
     waitMs: () => host.bundle?.policy?.waitMs ?? 10_000,
     metrics,
     log,
   });
   const { writer } = spool;
+  const tls = await provideAgentTls(config, secrets);
   const grammar = new Grammar();
   const transparent = config.mode === 'transparent' ? new TransparentMode(config) : undefined;
 
@@ -55,7 +60,7 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     commits: spool.committed,
     credentials,
     grammar,
-    tls: secrets.tls,
+    tls,
     metrics,
     log,
     routes: transparent?.routes ?? asThisMachine(config),
@@ -101,15 +106,17 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
           explainer,
         });
   const ending = new AbortController();
-  const bundles: BundleDirectory = new BundleDirectory({
-    directory: config.configDirectory,
-    workload: config.workload,
-    connectTo: config.connectTo,
-    credentials: credentials.types,
+  const bundles: BundleSource = followBundles({
+    config,
+    host,
+    credentials,
+    transparent,
+    spool,
+    metrics,
+    log,
     signal: ending.signal,
-    onBundle: (bundle) => {
-      metrics.bundles.inc({ outcome: 'accepted' });
-      host.apply(bundle);
+    report: (report) => control.report(report),
+    onApplied: (bundle) => {
       control.report({ type: 'bundle-accepted', revision: bundle.revision });
       listener.apply(bundle).then(
         () => control.report({ type: 'ready', metricsUrl: health.url }),
@@ -121,12 +128,6 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
           });
         },
       );
-    },
-    onKeysFailed: (provider, err) =>
-      log.warn({ provider, err }, "an issuer's keys cannot be fetched"),
-    onRefused: (problems) => {
-      metrics.bundles.inc({ outcome: 'refused' });
-      control.report({ type: 'bundle-refused', problems });
     },
   });
 
@@ -150,4 +151,27 @@ function asThisMachine({ connectTo }: SidecarConfig): Routes {
   return { connectTo, lookup: undefined, isDenied: () => false };
 }
 
-void runService({ name: 'sidecar', readConfig, run }, process.env);
+/** What agents are shown that speak TLS, and in a pod what they are to trust. @throws ChaperoneError `config-invalid`. */
+async function provideAgentTls(
+  { source }: SidecarConfig,
+  secrets: SidecarSecrets,
+): Promise<AgentTls> {
+  if (source.kind === 'directory') return oneCertificate(secrets.tls);
+  const worker = new CertificateWorker();
+  try {
+    const authority = await providePodAuthority(source.memoryDirectory, worker, Date.now());
+    await writeTrust(source.trustDirectory, authority, worker);
+    return new PodTls(authority, worker);
+  } catch (cause) {
+    const message = `what agents trust cannot be written to ${source.memoryDirectory} and ${source.trustDirectory}`;
+    throw new ChaperoneError('config-invalid', message, { cause });
+  }
+}
+
+/** In a pod nobody hands secrets over: the controller sends them, and what else there is comes from files. */
+function readSecrets({ source }: SidecarConfig): SidecarSecrets | undefined {
+  if (source.kind === 'directory') return undefined;
+  return { type: 'secrets', tls: { key: '', cert: '' }, ingestToken: '', credentials: {} };
+}
+
+void runService({ name: 'sidecar', readConfig, readSecrets, run }, process.env);

@@ -4,12 +4,18 @@ import { build } from 'esbuild';
 
 /** Threads that a service starts: each is a bundle of its own, which lies beside the service's. */
 export const workers: Readonly<Record<string, readonly string[]>> = {
-  'sidecar/main.ts': ['sidecar/spool/worker.ts', 'sidecar/postgres/grammar/worker.ts'],
+  'sidecar/main.ts': [
+    'sidecar/spool/worker.ts',
+    'sidecar/postgres/grammar/worker.ts',
+    'sidecar/trust/worker.ts',
+  ],
+  'collector/main.ts': ['collector/shapes/worker.ts'],
 };
 
 /** What a bundle reads as a file of its own, from the directory in which it lies itself. */
 const files: Readonly<Record<string, readonly string[]>> = {
   'sidecar/postgres/grammar/worker.ts': ['node_modules/libpg-query/wasm/libpg-query.wasm'],
+  'collector/shapes/worker.ts': ['node_modules/libpg-query/wasm/libpg-query.wasm'],
 };
 
 /** Programs that have another name in the image than where their source is. */

@@ -117,7 +117,9 @@ async function ageStore(
   await database.transaction(async (client) => {
     const { rows } = await client.query<{ suffix: string }>('SELECT suffix FROM partitions');
     for (const { suffix } of rows)
-      await client.query(`DROP TABLE records_${suffix}, texts_${suffix}, statements_${suffix}`);
+      await client.query(
+        `DROP TABLE records_${suffix}, texts_${suffix}, statements_${suffix}, operations_${suffix}, shapes_${suffix}`,
+      );
     await client.query('DELETE FROM partitions');
     const firstUntil = new Date((now - day) * 1_000);
     const ahead = seconds - day;

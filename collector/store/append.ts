@@ -14,9 +14,10 @@ import { appendLedger, type Head } from './ledger.ts';
 import { setAside } from './quarantine.ts';
 import { compareKnown, copyRecords } from './records.ts';
 import { mergeSessions } from './sessions.ts';
+import { addOperations } from './operations.ts';
 import { lockStream, saveStream, type LockedStream } from './stream-row.ts';
 import { summarize } from './summary.ts';
-import { addTexts } from './texts.ts';
+import { addTexts, type Text } from './texts.ts';
 
 /** What became of a batch. */
 export interface Receipt {
@@ -29,6 +30,8 @@ export interface Receipt {
   readonly added: number;
   readonly quarantined: boolean;
   readonly findings: readonly Finding[];
+  /** Texts that the store did not have yet. */
+  readonly texts: readonly Text[];
   /** Whether the ledger has grown. */
   readonly ledgered: boolean;
 }
@@ -63,10 +66,11 @@ export async function takeBatch(client: PoolClient, sent: Sent, store: Store): P
   const { accepted, fault, state } = judged;
   const findings: Finding[] = findingsOf(row.state, judged, batch);
   const entries: LedgerFields[] = [];
+  let texts: readonly Text[] = [];
   if (accepted.length > 0) {
     const clock = judgeClock(row, accepted.at(-1)?.frame.header.time ?? '', batch.bytes.length);
     findings.push(...(clock.skewed ? [skewFinding(stream, clock.lagMs, state.ackedSeq)] : []));
-    await storeRecords(client, { stream, row, judged, store });
+    texts = await storeRecords(client, { stream, row, judged, store });
     const change = changeOf(row, judged);
     await saveStream(client, stream, { ...change, ...clock });
     if (row.silent) await resolveUnfinished(client, stream);
@@ -101,6 +105,7 @@ export async function takeBatch(client: PoolClient, sent: Sent, store: Store): P
     head: headOf(stream, state, writer),
     quarantined: fault !== undefined,
     findings: fresh,
+    texts,
     ledgered: entries.length > 0,
   };
 }
@@ -115,13 +120,16 @@ interface Storing {
 async function storeRecords(
   client: PoolClient,
   { stream, row: { receivedUs }, judged: { accepted, signed }, store }: Storing,
-): Promise<void> {
+): Promise<Text[]> {
   const partition = store.partitionAt(receivedUs);
   if (!partition) throw new HttpProblem('store-unavailable', 'the store has no partition for now');
   await copyRecords(client, { stream, receivedUs, signed }, accepted);
   const { sessions, statements } = summarize(accepted);
   const startedAt = await mergeSessions(client, stream, sessions);
-  await addTexts(client, { stream, period: partition.period, startedAt }, statements);
+  const { period } = partition;
+  const texts = await addTexts(client, { stream, period, startedAt }, statements);
+  await addOperations(client, { stream, period }, accepted);
+  return texts;
 }
 
 function changeOf(

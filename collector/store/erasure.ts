@@ -135,13 +135,25 @@ async function eraseDerived(client: PoolClient, stream: string, session: string)
       stream,
       session,
     ]);
-  await client.query(
+  const kept = [...texts];
+  const deleted = await client.query<{ id: string }>(
     `WITH unused AS (DELETE FROM statements WHERE session = $2 AND stream = $1 AND text <> ALL($3::uuid[])
                      RETURNING period, text, session, stream)
      DELETE FROM texts t USING unused u WHERE t.period = u.period AND t.id = u.text
        AND NOT EXISTS (SELECT FROM statements x WHERE x.period = u.period AND x.text = u.text
-                         AND (x.session, x.stream) <> (u.session, u.stream))`,
-    [stream, session, [...texts]],
+                         AND (x.session, x.stream) <> (u.session, u.stream))
+     RETURNING t.id`,
+    [stream, session, kept],
+  );
+  await client.query(
+    'UPDATE operations SET text = NULL WHERE stream = $1 AND session = $2 AND text <> ALL($3::uuid[])',
+    [stream, session, kept],
+  );
+  // By a statement of its own, which sees what was being made of these texts as they were deleted.
+  await client.query(
+    `DELETE FROM shapes h WHERE id = ANY($1::uuid[])
+       AND NOT EXISTS (SELECT FROM texts t WHERE t.period = h.period AND t.id = h.id)`,
+    [deleted.rows.map(({ id }) => id)],
   );
 }
 

@@ -1,6 +1,7 @@
 import type { PoolClient } from 'pg';
 import { locks } from './locks.ts';
 import { schema2 } from './schema-2.ts';
+import { schema4 } from './schema-4.ts';
 
 /** Schema 1: everything in one table each. */
 export const schema1 = `
@@ -69,7 +70,7 @@ const schema3 = `
 `;
 
 /** Steps of the schema, in order; a step that has been released is never changed. */
-const migrations: readonly string[] = [schema1, schema2, schema3];
+const migrations: readonly string[] = [schema1, schema2, schema3, schema4];
 
 /** The schema is newer than this version knows: nothing that is tried again helps. */
 export class SchemaTooNew extends Error {

@@ -206,6 +206,8 @@ const lockTimeouts = [
   ['records', '1s'],
   ['texts', '200ms'],
   ['statements', '200ms'],
+  ['operations', '200ms'],
+  ['shapes', '200ms'],
 ] as const;
 
 async function drop(client: PoolClient, partition: Partition): Promise<Left | undefined> {

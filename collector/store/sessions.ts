@@ -10,13 +10,13 @@ export async function mergeSessions(
   if (sessions.length === 0) return new Map();
   const { rows } = await client.query<{ id: string; started_at: string | null }>({
     name: 'merge-sessions',
-    text: `INSERT INTO sessions AS s (stream, id, protocol, backend, database, principal, groups, started_at, ended_at,
+    text: `INSERT INTO sessions AS s (stream, id, protocol, backend, database, principal, groups, attachment, started_at, ended_at,
                                 end_reason, requests, denied, errors, rows, last_seq)
      SELECT $1, id, protocol, backend, database, principal,
             CASE WHEN groups IS NULL THEN NULL ELSE ARRAY(SELECT json_array_elements_text(groups)) END,
-            "startedAt", "endedAt", "endReason", requests, denied, errors, rows, "lastSeq"
+            attachment, "startedAt", "endedAt", "endReason", requests, denied, errors, rows, "lastSeq"
      FROM json_to_recordset($2::json) AS batch (
-       id uuid, protocol text, backend text, database text, principal text, groups json,
+       id uuid, protocol text, backend text, database text, principal text, groups json, attachment text,
        "startedAt" timestamptz, "endedAt" timestamptz, "endReason" text,
        requests bigint, denied bigint, errors bigint, rows bigint, "lastSeq" bigint)
      ON CONFLICT (stream, id) DO UPDATE SET
@@ -25,6 +25,7 @@ export async function mergeSessions(
        database = coalesce(s.database, excluded.database),
        principal = coalesce(s.principal, excluded.principal),
        groups = coalesce(s.groups, excluded.groups),
+       attachment = coalesce(s.attachment, excluded.attachment),
        started_at = coalesce(s.started_at, excluded.started_at),
        ended_at = coalesce(s.ended_at, excluded.ended_at),
        end_reason = coalesce(s.end_reason, excluded.end_reason),

@@ -10,6 +10,8 @@ export interface SessionDelta {
   database?: string;
   principal?: string;
   groups?: readonly string[];
+  /** How its pod came to have the sidecar. */
+  attachment?: string;
   startedAt?: string;
   endedAt?: string;
   endReason?: string;
@@ -58,6 +60,7 @@ function add(summary: SessionDelta, { header, payload }: Frame): void {
   switch (header.kind) {
     case 'session.start': {
       const database = databaseOf(payload);
+      const attachment: unknown = Reflect.get(header, 'attachment');
       Object.assign(summary, {
         protocol: searchable(header.protocol),
         backend: searchable(header.backend),
@@ -65,6 +68,7 @@ function add(summary: SessionDelta, { header, payload }: Frame): void {
         groups: groupsOf(header.principal?.groups),
         startedAt: header.time,
         ...(database === undefined ? {} : { database }),
+        ...(attachment === undefined ? {} : { attachment: searchable(attachment) }),
       });
       break;
     }
@@ -78,7 +82,7 @@ function add(summary: SessionDelta, { header, payload }: Frame): void {
       break;
     case 'result':
       if (header.status === 'error') summary.errors += 1;
-      summary.rows += count(header['db.response.returned_rows']);
+      summary.rows += clamped(header['db.response.returned_rows']);
       break;
     default:
       break; // parts and the stream's own records say nothing about a session as a whole
@@ -88,12 +92,13 @@ function add(summary: SessionDelta, { header, payload }: Frame): void {
 // Headers come from a sidecar that may be hostile: the chain holds for them as they are, the derived columns stay sane.
 const maxCount = 1e12; // sums of these fit whatever a stream can hold
 
-function count(value: unknown): number {
+/** A count that every sum can take; 0 for what is none. */
+export function clamped(value: unknown): number {
   return typeof value === 'number' && value >= 0 && value <= maxCount ? Math.floor(value) : 0;
 }
 
 /** PostgreSQL's text takes no NUL, and no half of a surrogate pair, which a cut may leave as well. */
-function searchable(value: unknown): string {
+export function searchable(value: unknown): string {
   return typeof value === 'string' ? value.replaceAll('\0', '').slice(0, 1_024).toWellFormed() : '';
 }
 

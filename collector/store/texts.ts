@@ -15,15 +15,22 @@ export interface TextPlace {
   readonly startedAt: ReadonlyMap<string, string>;
 }
 
+/** A text of a period, by its id. */
+export interface Text {
+  readonly period: string;
+  readonly id: string;
+  readonly text: string;
+}
+
 /**
  * Makes texts findable: each once a period, and once for each session that used it. Sorted, so that transactions that
- * meet at the same texts wait for each other in one order.
+ * meet at the same texts wait for each other in one order. Returns those that are new in the period.
  */
 export async function addTexts(
   client: PoolClient,
   { stream, period, startedAt }: TextPlace,
   statements: readonly StatementText[],
-): Promise<void> {
+): Promise<Text[]> {
   const texts = new Map<string, string>();
   const ids = new Map<string, string>();
   const uses = new Map<string, { text: string; session: string; at: string }>();
@@ -35,12 +42,12 @@ export async function addTexts(
     texts.set(id, text);
     uses.set(`${id} ${session}`, { text: id, session, at });
   }
-  if (uses.size === 0) return;
+  if (uses.size === 0) return [];
   const sorted = [...texts.keys()].sort();
-  await client.query({
+  const added = await client.query<{ id: string }>({
     name: 'add-texts',
     text: `INSERT INTO texts (period, id, text) SELECT $1, id, text FROM unnest($2::uuid[], $3::text[]) AS new (id, text)
-           ON CONFLICT DO NOTHING`,
+           ON CONFLICT DO NOTHING RETURNING id`,
     values: [period, sorted, sorted.map((id) => texts.get(id))],
   });
   const rows = [...uses.keys()].sort().map((key) => uses.get(key));
@@ -57,4 +64,5 @@ export async function addTexts(
       rows.map((row) => row?.session),
     ],
   });
+  return added.rows.map(({ id }) => ({ period, id, text: texts.get(id) ?? '' }));
 }

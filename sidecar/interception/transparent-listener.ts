@@ -11,7 +11,6 @@ import type { Address } from '../../runtime/settings.ts';
 import type { Connections } from '../connections.ts';
 import type { Target } from '../lane.ts';
 import { redirectedTo } from '../loopback.ts';
-import type { DeniedAddresses } from './denied-addresses.ts';
 import type { OriginalDestination } from './original-destination.ts';
 
 export interface TransparentListenerOptions {
@@ -19,7 +18,7 @@ export interface TransparentListenerOptions {
   readonly connections: Connections;
   readonly originalDestination: OriginalDestination;
   readonly learned: LearnedNames;
-  readonly denied: DeniedAddresses;
+  readonly isDenied: (address: string) => boolean;
   /** The bundle in force; while there is none, nothing is accepted. */
   readonly bundle: () => Bundle | undefined;
   /** What the policies in force say of a host that no Backend has. */
@@ -84,7 +83,7 @@ export class TransparentListener {
   }
 
   #find(dialled: Address, bundle: Bundle): Pick<Target, 'backend' | 'undeclared'> {
-    const { learned, denied, unknownHost, nowMs } = this.#options;
+    const { learned, isDenied, unknownHost, nowMs } = this.#options;
     const { host: address, port } = dialled;
     const names = learned.namesOf(address, nowMs());
     const { revision } = bundle;
@@ -92,7 +91,7 @@ export class TransparentListener {
       backend: undeclaredBackend(dialled, names),
       undeclared: { names, verdict: () => ({ action: 'Deny', wouldBe: 'Deny', reason, revision }) as const }, // prettier-ignore
     });
-    if (denied.has(address)) return deny('denied-address');
+    if (isDenied(address)) return deny('denied-address');
     const found = findDestination({ address, port, names }, bundle.backends.values());
     if (found.kind === 'backend') return { backend: found.backend };
     // Recording alone must break nothing: then it passes as what it is, a connection to an address.

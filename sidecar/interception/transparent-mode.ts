@@ -1,8 +1,10 @@
 import type { Logger } from 'pino';
+import type { BundleNetwork } from '#core/bundle-message.ts';
 import { KnownNames } from '#core/dns/known-names.ts';
 import { LearnedNames } from '#core/dns/learned-names.ts';
 import { ChaperoneError } from '#core/errors.ts';
 import type { Bundle } from '#core/policy/resolve.ts';
+import { tryParseAddress, type Address } from '../../runtime/settings.ts';
 import type { SidecarConfig } from '../config.ts';
 import type { Connections } from '../connections.ts';
 import { NameService } from '../dns/name-service.ts';
@@ -21,6 +23,15 @@ export interface Served {
   readonly log: Logger;
 }
 
+/** What is known of the network that the pod is in. */
+interface Surroundings {
+  /** All of it, to see whether it changes. */
+  readonly said: string;
+  readonly resolver: NameResolver;
+  readonly searchDomains: readonly string[];
+  readonly denied: DeniedAddresses;
+}
+
 /** Everything that only a pod has whose rules lead its traffic here: names, where they lead, and what is dialled. */
 export class TransparentMode {
   /** How the sidecar itself reaches upstreams. */
@@ -28,32 +39,55 @@ export class TransparentMode {
   readonly #config: SidecarConfig;
   readonly #resolver: NameResolver;
   readonly #learned = new LearnedNames();
-  readonly #denied: DeniedAddresses;
+  #network: Surroundings | undefined;
   #known: KnownNames | undefined;
   #listener: TransparentListener | undefined;
   #names: DnsServer | undefined;
 
-  /** @throws ChaperoneError `config-invalid` without a resolver. */
   constructor(config: SidecarConfig) {
     const { transparentResolver: resolver, transparentSearchDomains: searchDomains } = config;
-    if (resolver === 'none')
-      throw new ChaperoneError('config-invalid', 'transparent mode needs a resolver');
     this.#config = config;
-    this.#resolver = createUpstreamResolver(resolver);
-    this.#denied = new DeniedAddresses(config.transparentDeniedAddresses);
-    const isDenied = (address: string): boolean => this.#denied.has(address);
+    if (resolver !== 'none') this.#surround(resolver, { searchDomains, deniedAddresses: [] });
+    this.#resolver = {
+      resolve: async (name, type) =>
+        this.#network?.resolver.resolve(name, type) ?? { code: 'SERVFAIL', records: [] },
+    };
     this.routes = {
       connectTo: config.connectTo,
-      isDenied,
+      isDenied: this.#isDenied,
       lookup: createUpstreamLookup({
         resolver: this.#resolver,
-        searchDomains,
+        searchDomains: () => this.#network?.searchDomains ?? [],
         learned: this.#learned,
-        isDenied,
+        isDenied: this.#isDenied,
         nowMs,
       }),
     };
   }
+
+  /** Takes what the controller says of the network around the pod. Nothing is looked up or dialled before. */
+  surroundedBy({ resolver, searchDomains, deniedAddresses }: BundleNetwork): void {
+    const address = tryParseAddress(resolver);
+    if (!address) throw new ChaperoneError('config-invalid', `"${resolver}" is no address:port`);
+    this.#surround(address, { searchDomains, deniedAddresses });
+  }
+
+  #surround(
+    resolver: Address,
+    { searchDomains, deniedAddresses }: Pick<BundleNetwork, 'searchDomains' | 'deniedAddresses'>,
+  ): void {
+    const said = JSON.stringify([resolver, searchDomains, deniedAddresses]);
+    if (said === this.#network?.said) return; // what is remembered and under way stays
+    const denied = [...this.#config.transparentDeniedAddresses, ...deniedAddresses];
+    this.#network = {
+      said,
+      resolver: createUpstreamResolver(resolver),
+      searchDomains,
+      denied: new DeniedAddresses(denied),
+    };
+  }
+
+  readonly #isDenied = (address: string): boolean => this.#network?.denied.has(address) ?? true;
 
   /** Opens the listeners; until the first bundle nothing is let through. @throws ChaperoneError `config-invalid`. */
   async start({ host, connections, log }: Served): Promise<void> {
@@ -77,7 +111,7 @@ export class TransparentMode {
       connections,
       originalDestination: await loadOriginalDestination(),
       learned: this.#learned,
-      denied: this.#denied,
+      isDenied: this.#isDenied,
       bundle: () => host.bundle,
       unknownHost,
       log,
@@ -88,8 +122,8 @@ export class TransparentMode {
 
   /** Takes note of the Backends of a bundle. */
   async apply({ backends }: Bundle): Promise<void> {
-    this.#denied.apply(backends.values());
-    this.#known = new KnownNames(backends.values(), this.#config.transparentSearchDomains);
+    this.#network?.denied.apply(backends.values());
+    this.#known = new KnownNames(backends.values(), this.#network?.searchDomains ?? []);
   }
 
   /** Takes no new connections, and waits for those that are open; until then names are answered. Never rejects. */

@@ -5,7 +5,7 @@ import type { NameResolver } from '../dns/upstream-resolver.ts';
 export interface UpstreamLookupOptions {
   readonly resolver: NameResolver;
   /** Tried behind a name that does not exist as it is written. */
-  readonly searchDomains: readonly string[];
+  readonly searchDomains: () => readonly string[];
   /** Takes note of where upstreams are, so that an agent which dials one by its address is recognised. */
   readonly learned: LearnedNames;
   readonly isDenied: (address: string) => boolean;
@@ -35,7 +35,7 @@ async function find(
   hostname: string,
   { resolver, searchDomains, learned, isDenied, nowMs }: UpstreamLookupOptions,
 ): Promise<readonly Found[]> {
-  const names = [hostname, ...searchDomains.map((domain) => `${hostname}.${domain}`)];
+  const names = [hostname, ...searchDomains().map((domain) => `${hostname}.${domain}`)];
   for (const name of names) {
     const answers = await Promise.all([
       resolver.resolve(name, 'A'),

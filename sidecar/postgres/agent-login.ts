@@ -50,7 +50,7 @@ export async function logInAgent(
   host: LaneHost,
   signal: AbortSignal,
 ): Promise<AgentLogin> {
-  const startup = await negotiate(agent, host, signal);
+  const startup = await negotiate(agent, target, host, signal);
   if (startup.kind === 'cancel-request') return { kind: 'cancel', key: startup };
   const { parameters } = startup;
   const refuse = (refusal: Refusal, reason: LoginFailureReason): AgentLogin => {
@@ -76,6 +76,7 @@ type Startup = Extract<StartupRequest, { kind: 'startup' | 'cancel-request' }>;
 
 async function negotiate(
   agent: AgentConnection,
+  target: Target,
   host: LaneHost,
   signal: AbortSignal,
 ): Promise<Startup> {
@@ -92,11 +93,11 @@ async function negotiate(
         // Bytes that came before TLS were not sent by the peer that TLS will authenticate (CVE-2021-23214).
         if (hasUnread(agent.raw)) throw violation('bytes between SSLRequest and the TLS handshake');
         agent.raw.write('S');
-        await startTls(agent, host, signal);
+        await startTls(agent, target, host, signal);
         break;
       case 'direct-tls': {
         if (round > 0) throw violation('a TLS handshake out of its turn');
-        const secure = await startTls(agent, host, signal);
+        const secure = await startTls(agent, target, host, signal);
         // What would make a peer of another protocol speak to us is stopped by ALPN (PostgreSQL 17, "SSL Session Encryption").
         if (secure.alpnProtocol !== 'postgresql')
           throw violation('a direct TLS handshake without ALPN');
@@ -113,10 +114,11 @@ async function negotiate(
 
 async function startTls(
   agent: AgentConnection,
+  { backend }: Target,
   host: LaneHost,
   signal: AbortSignal,
 ): Promise<TLSSocket> {
-  const secure = host.secure(agent.raw);
+  const secure = await host.secure(agent.raw, backend);
   secure.on('error', () => secure.destroy());
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const abandoned = (): void => reject(violation(tlsTrouble));

@@ -77,6 +77,11 @@ export class Background {
     if (yes) this.#post({ type: 'nudge' }); // it may be waiting for a batch to fill
   }
 
+  /** Knows the collector by the certificates of another CA, PEM, from now on. */
+  trust(ca: string): void {
+    this.#post({ type: 'trust', ca });
+  }
+
   /** Ships the rest of a closed stream, for at most `timeoutMs`. Returns the streams of which something is left. */
   async stop(timeoutMs: number): Promise<readonly string[]> {
     this.#post({ type: 'stop', timeoutMs });

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import { isHex } from '#core/record/checkpoint.ts';
 import type { Acknowledgement } from '#core/record/acknowledgement.ts';
@@ -27,8 +28,11 @@ export interface CollectorOptions {
   readonly url: string;
   /** PEM of the CA that signs its certificate. */
   readonly ca: string;
-  readonly token: string;
+  readonly token: TokenSource;
 }
+
+/** A bearer token, or the file that holds it now: the kubelet replaces a pod's tokens. */
+export type TokenSource = { readonly value: string } | { readonly file: string };
 
 const answerTimeoutMs = 30_000;
 const maxAnswerBytes = 65_536;
@@ -36,17 +40,22 @@ const maxAnswerBytes = 65_536;
 /** The way to the collector: one connection that is kept open. */
 export class Collector {
   readonly #options: CollectorOptions;
-  readonly #agent: Agent;
+  #agent: Agent;
   readonly #url: URL;
 
   constructor(options: CollectorOptions) {
     this.#options = options;
-    this.#agent = new Agent({ keepAlive: true, maxSockets: 1, ca: options.ca });
+    this.#agent = agentFor(options.ca);
     this.#url = new URL('/v1/records', options.url);
   }
 
   close(): void {
     this.#agent.destroy();
+  }
+
+  /** Knows the collector by these certificates from now on. What is under way goes to its end. */
+  trust(ca: string): void {
+    this.#agent = agentFor(ca); // the one before loses its connection once that is idle
   }
 
   /** Sends a batch, compressed with zstd. */
@@ -83,7 +92,7 @@ export class Collector {
           timeout: answerTimeoutMs,
           signal,
           headers: {
-            authorization: `Bearer ${this.#options.token}`,
+            authorization: `Bearer ${tokenOf(this.#options.token)}`,
             'content-type': 'application/vnd.chaperone.frames',
             'content-encoding': 'zstd',
             'content-length': body.length,
@@ -104,6 +113,14 @@ export class Collector {
       outgoing.end(body);
     });
   }
+}
+
+function agentFor(ca: string): Agent {
+  return new Agent({ keepAlive: true, maxSockets: 1, timeout: 60_000, ca });
+}
+
+function tokenOf(source: TokenSource): string {
+  return 'value' in source ? source.value : readFileSync(source.file, 'utf8').trim();
 }
 
 function parseAcknowledged(text: string): Acknowledged {

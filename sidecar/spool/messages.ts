@@ -31,6 +31,8 @@ export type ToWorker =
   | WorkerStart
   /** An earlier stream that could not be ended before; nothing of our own is written yet. */
   | { readonly type: 'leftover'; readonly leftover: Leftover }
+  /** Certificates of the collector's CA, PEM, in place of those before. */
+  | { readonly type: 'trust'; readonly ca: string }
   /** There is more, or somebody is in a hurry. */
   | { readonly type: 'nudge' }
   /** The stream is closed: ship the rest of it, for at most this long. */

@@ -2,11 +2,12 @@ import { readFile } from 'node:fs/promises';
 import type { Server } from 'node:net';
 import type { Logger } from 'pino';
 import type { StreamHead } from '#core/record/kinds.ts';
-import type { SidecarConfig } from '../config.ts';
+import type { Certificates, SidecarConfig } from '../config.ts';
 import type { Metrics } from '../metrics.ts';
 import { lockDirectory } from '../../runtime/directory-lock.ts';
 import { version } from '../../runtime/version.ts';
 import { Background } from './background.ts';
+import type { TokenSource } from './collector.ts';
 import { createClock, type Moment } from './clock.ts';
 import { Committed } from './committed.ts';
 import { limitsOf } from './limits.ts';
@@ -17,7 +18,7 @@ import { SpoolWriter } from './writer.ts';
 export interface OpenSpoolOptions {
   readonly config: SidecarConfig;
   /** Bearer token for the collector. */
-  readonly token: string;
+  readonly token: TokenSource;
   /** How long an operation waits for its record, in milliseconds; read at each wait. */
   readonly waitMs: () => number;
   readonly metrics: Metrics;
@@ -32,6 +33,8 @@ export interface Spool {
   readonly trouble: Error | undefined;
   /** Rejects when records are not signed and shipped any more. */
   readonly failed: Promise<never>;
+  /** Knows the collector by the certificates of another CA, PEM, from now on. */
+  trust(ca: string): void;
   /** Ends the stream and ships what is left, for at most so long. */
   close(shipMs: number): Promise<void>;
 }
@@ -86,7 +89,7 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
     shipped,
     collector: {
       url: config.collectorUrl.href,
-      ca: await readFile(config.collectorCaFile, 'utf8'),
+      ca: await readCertificates(config.collectorCa),
       token: options.token,
     },
     collectorKey:
@@ -101,6 +104,7 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
       return trouble;
     },
     failed: background.failed,
+    trust: (ca) => background.trust(ca),
     close: async (shipMs) => {
       committed.close();
       writer.append({
@@ -229,4 +233,8 @@ function tell(trouble: Trouble, { metrics, log }: OpenSpoolOptions): void {
       log.error(details, 'the spool cannot be read, or a checkpoint not be signed');
       break;
   }
+}
+
+async function readCertificates(certificates: Certificates): Promise<string> {
+  return 'pem' in certificates ? certificates.pem : readFile(certificates.file, 'utf8');
 }

@@ -62,6 +62,10 @@ class SpoolWork {
     this.#waiter.walked();
   }
 
+  trust(ca: string): void {
+    this.#collector.trust(ca);
+  }
+
   stop(timeoutMs: number): void {
     this.#stopping = true;
     this.#waiter.nudged();
@@ -119,6 +123,9 @@ port?.on('message', (message: ToWorker) => {
       break;
     case 'leftover':
       work?.add(message.leftover);
+      break;
+    case 'trust':
+      work?.trust(message.ca);
       break;
     case 'nudge':
       work?.nudge();

@@ -13,7 +13,7 @@ import { run } from '../../tools/run.ts';
 const suite = 'bookworm';
 const packages = [
   'ca-certificates', 'curl', 'dnsutils', 'iproute2', 'libnss-wrapper', 'musl', 'netcat-openbsd', 'postgresql', 'postgresql-client', 'procps',
-  'python3-minimal',
+  'python3',
 ]; // prettier-ignore
 /** What nobody needs there, a third of all: PostgreSQL does without its compiler for expressions. */
 const left = ['/usr/share/doc/*', '/usr/share/man/*', '/usr/share/locale/*', '/usr/lib/*/libLLVM*', '/usr/lib/llvm*', '/usr/lib/postgresql/*/lib/bitcode/*', '/usr/lib/postgresql/*/lib/llvmjit*']; // prettier-ignore

@@ -36,7 +36,7 @@ describe('an erasure', () => {
     frames: Buffer[];
   }> {
     const author = new StreamAuthor();
-    const [own, other, secret] = [randomUUID(), randomUUID(), `secret ${randomUUID()}`];
+    const [own, other, secret] = [randomUUID(), randomUUID(), `SELECT "secret ${randomUUID()}"`];
     const frames = [
       author.start(),
       ...author.session([secret, 'SELECT shared'], 'a', own),
@@ -49,6 +49,11 @@ describe('an erasure', () => {
 
   test('removes payloads, salts and what was derived from them, and leaves headers and chain', async () => {
     const { author, own, other, secret, frames } = await twoSessions();
+    const { db } = collectors;
+    const shown = async (): Promise<(string | null)[]> =>
+      (await db.query<{ shape: string | null }>('SELECT shape FROM operations o LEFT JOIN shapes h ON h.id = o.text WHERE o.stream = $1 ORDER BY seq', [author.stream])).rows.map(({ shape }) => shape); // prettier-ignore
+    await until('texts have shapes', async () => (await shown()).includes(secret));
+    assert.deepEqual(await shown(), [secret, 'SELECT shared', 'SELECT shared', null]);
     const before = await stored(author.stream);
     assert.deepEqual(await found(secret), [own, other].sort());
     const { status, body } = await erase({ session: own });
@@ -64,6 +69,9 @@ describe('an erasure', () => {
     assert.ok((await found('SELECT shared')).includes(other));
     const { rows } = await collectors.db.query('SELECT text FROM texts WHERE text = $1', [secret]);
     assert.deepEqual(rows, []);
+    assert.deepEqual(await shown(), [null, null, 'SELECT shared', null]);
+    const { rowCount } = await db.query('SELECT FROM shapes WHERE shape = $1', [secret]);
+    assert.equal(rowCount, 0);
     const summary = (await collectors.first.get(`/v1/sessions/${own}`)).body;
     assert.deepEqual([summary['database'], summary['user']], [null, 'a']);
     const kept = (await collectors.first.get(`/v1/sessions/${other}`)).body;

@@ -4,7 +4,7 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { loadCollectorKey } from '../../collector/key.ts';
+import { loadCollectorKey, makeCollectorKey } from '../../collector/key.ts';
 
 describe('the collector’s key', () => {
   let directory: string;
@@ -46,5 +46,16 @@ describe('the collector’s key', () => {
     write(generateKeyPairSync('ed25519').privateKey);
     refused(/not the private half/);
     assert.throws(() => loadCollectorKey(join(directory, 'no/such/place')), /cannot be used/);
+  });
+
+  test('that was given is used as it is, never made, and nothing is written beside it', () => {
+    const file = join(directory, 'given.pem');
+    assert.throws(
+      () => loadCollectorKey(file, 'given'),
+      /cannot be used: want an Ed25519 key in PKCS8 PEM$/,
+    );
+    writeFileSync(file, makeCollectorKey(), { mode: 0o440 });
+    assert.equal(loadCollectorKey(file, 'given').asymmetricKeyType, 'ed25519');
+    assert.throws(() => statSync(`${file}.pub`), /ENOENT/);
   });
 });

@@ -30,7 +30,7 @@ describe('retention', () => {
           const { rows } = await client.query<{ suffix: string }>('SELECT suffix FROM partitions');
           for (const { suffix } of rows)
             await client.query(
-              `DROP TABLE records_${suffix}, texts_${suffix}, statements_${suffix}`,
+              `DROP TABLE records_${suffix}, texts_${suffix}, statements_${suffix}, operations_${suffix}, shapes_${suffix}`,
             );
           await client.query('DELETE FROM partitions');
           await ensurePartitions(client, {
@@ -61,7 +61,9 @@ describe('retention', () => {
     await db.query(`UPDATE streams SET first_seen = first_seen - interval '2 hours' WHERE stream = $1`, [stream]); // prettier-ignore
     const old = `(SELECT low FROM partitions ORDER BY high LIMIT 1)`;
     await db.query(`UPDATE texts SET period = ${old}`);
-    await db.query(`UPDATE statements SET period = ${old} WHERE stream = $1`, [stream]);
+    await db.query(`UPDATE shapes SET period = ${old}`);
+    for (const table of ['statements', 'operations'])
+      await db.query(`UPDATE ${table} SET period = ${old} WHERE stream = $1`, [stream]);
   };
   const count = async (table: string): Promise<number> =>
     Number((await collectors.db.query<{ count: string }>(`SELECT count(*) FROM ${table}`)).rows[0]?.count); // prettier-ignore
@@ -81,8 +83,10 @@ describe('retention', () => {
     await first.put([unsigned.start({ publicKey: '' }), ...unsigned.records(4)]);
     const whole = unsigned.head;
     await first.put([...author.records(2), author.checkpoint()]);
+    await until('its text has a shape', async () => (await count('shapes')) === 1);
     await age(author, cut.seq);
     await age(unsigned);
+    assert.equal(await count('operations'), 1);
     assert.ok((await drop()).length > 0);
     assert.deepEqual(
       new Map((await cuts()).map((entry) => [entry.stream, entry.kind === 'cut' && [entry.seq, entry.link, entry.publicKey]])),
@@ -92,7 +96,8 @@ describe('retention', () => {
       ]),
     ); // prettier-ignore
     assert.equal(await count('records'), 3);
-    assert.deepEqual([await count('sessions'), await count('texts'), await count('statements')], [0, 0, 0]); // prettier-ignore
+    for (const table of ['sessions', 'texts', 'statements', 'operations', 'shapes'])
+      assert.equal(await count(table), 0, table);
     const { body } = await first.get(`/v1/streams/${author.stream}`);
     assert.deepEqual([body['cutSeq'], body['cutLink']], [cut.seq, cut.link]);
     // The stream goes on, and what is sent again of what was dropped is passed over.
@@ -210,7 +215,7 @@ describe('retention', () => {
     database.transaction = async (work) => {
       calls += 1;
       const isCut = calls === 2;
-      if (isCut) await db.query(`DROP TABLE records_${suffix}, texts_${suffix}, statements_${suffix}; DELETE FROM partitions WHERE suffix = '${suffix}'`); // prettier-ignore
+      if (isCut) await db.query(`DROP TABLE records_${suffix}, texts_${suffix}, statements_${suffix}, operations_${suffix}, shapes_${suffix}; DELETE FROM partitions WHERE suffix = '${suffix}'`); // prettier-ignore
       return transaction(work);
     };
     assert.deepEqual(await retain(), { dropped: [], left: 'taken' });

@@ -281,7 +281,7 @@ describe('a login', () => {
       const socket = await serve({
         loginTimeoutMs: 100,
         tokenPolicy: () => 'Required',
-        secure: (agent) => new TLSSocket(agent, { isServer: true }),
+        secure: async (agent) => new TLSSocket(agent, { isServer: true }),
       });
       let text = '';
       socket.setEncoding('latin1').on('data', (chunk: string) => (text += chunk));

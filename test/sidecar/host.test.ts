@@ -6,6 +6,7 @@ import { combine } from '#core/policy/combine.ts';
 import { parseResource } from '#core/policy/parse.ts';
 import { resolve } from '#core/policy/resolve.ts';
 import { noLimits } from '#core/policy/rules.ts';
+import { oneCertificate } from '../../sidecar/trust/agent-tls.ts';
 import { createLocalCa } from '../../cli/dev/certificates.ts';
 import type { SidecarConfig } from '../../sidecar/config.ts';
 import { Credentials } from '../../sidecar/credentials.ts';
@@ -32,7 +33,7 @@ async function startHost(spool: TestSpool, maxSessions: number) {
     commits: { ackedSeq: 0, committed: () => undefined },
     credentials: new Credentials({}),
     grammar: new Grammar(), // which starts no thread before it is asked
-    tls: await (await createLocalCa(Date.now())).issue('test'),
+    tls: oneCertificate(await (await createLocalCa(Date.now())).issue('test')),
     metrics,
     log: pino({}, { write: (line) => lines.push(line) }),
     routes: { connectTo: new Map(), lookup: undefined, isDenied: () => false },

@@ -65,7 +65,7 @@ export async function openLiveSpool(options: LiveSpoolOptions): Promise<LiveSpoo
   const lines = { write: (line: string) => void log.push(JSON.parse(line) as LogLine) };
   const spool: Spool = await openSpool({
     config,
-    token: 'a token',
+    token: { value: 'a token' },
     waitMs: () => options.waitMs ?? 0,
     metrics,
     log: pino({ level: 'debug' }, lines),

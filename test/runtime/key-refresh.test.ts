@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
 import type { JWK } from 'jose';
 import type { ResolvedProvider } from '#core/policy/resolve.ts';
-import { KeyRefresh } from '../../sidecar/key-refresh.ts';
+import { KeyRefresh } from '../../runtime/key-refresh.ts';
 
 const provider: ResolvedProvider = {
   name: 'idp',

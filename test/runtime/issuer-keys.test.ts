@@ -8,7 +8,7 @@ import type { JWK } from 'jose';
 import { ChaperoneError } from '#core/errors.ts';
 import type { ResolvedProvider } from '#core/policy/resolve.ts';
 import { createLocalCa } from '../../cli/dev/certificates.ts';
-import { fetchKeys } from '../../sidecar/issuer-keys.ts';
+import { fetchKeys } from '../../runtime/issuer-keys.ts';
 
 const servers: Server[] = [];
 after(() => {

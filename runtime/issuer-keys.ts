@@ -4,7 +4,7 @@ import { request as httpsRequest } from 'node:https';
 import type { JWK } from 'jose';
 import type { ResolvedProvider } from '#core/policy/resolve.ts';
 import { ChaperoneError } from '#core/errors.ts';
-import type { Address } from '../runtime/settings.ts';
+import type { Address } from './settings.ts';
 
 const timeoutMs = 5_000;
 const maxBytes = 262_144;

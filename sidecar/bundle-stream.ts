@@ -1,0 +1,238 @@
+import { readFile } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
+import { request } from 'node:https';
+import { setTimeout as delay } from 'node:timers/promises';
+import {
+  maxLineBytes,
+  readStreamLine,
+  silenceMs,
+  type BundleAck,
+  type BundleMessage,
+  type StreamMessage,
+} from '#core/bundle-message.ts';
+import { parseResource } from '#core/policy/parse.ts';
+import { resolve, type Bundle, type ProviderKeys } from '#core/policy/resolve.ts';
+import { nameOf, type Problem, type Resource } from '#core/policy/resources.ts';
+import { KeysAsked } from './keys-asked.ts';
+
+export interface BundleStreamOptions {
+  readonly url: URL;
+  /** Certificates of the controller's CA, PEM, until a bundle announces others. */
+  readonly ca: string;
+  /** Holds the pod's token, and is read at each request. */
+  readonly tokenFile: string;
+  /** A bundle that holds together, with all that comes with it. */
+  readonly onBundle: (bundle: Bundle, message: BundleMessage) => void;
+  /** What is wrong with one; the bundle before stays in force. */
+  readonly onRefused: (problems: readonly Problem[]) => void;
+  /** An operator asks to end the session whose id begins so. */
+  readonly onKill: (session: string) => void;
+  /** The stream was lost, or could not be had: `reason` holds nothing that is secret. */
+  readonly onLost: (reason: string) => void;
+  readonly signal: AbortSignal;
+}
+
+const answerMs = 10_000;
+const firstRetryMs = 250;
+const maxRetryMs = 30_000;
+const maxProblems = 100;
+const maxAnswerBytes = 4_096;
+
+/**
+ * Follows the controller: one long answer, from which every bundle comes whole. When it ends another is asked for at once,
+ * and after failures ever more rarely; until then the last bundle holds.
+ */
+export class BundleStream {
+  readonly #options: BundleStreamOptions;
+  readonly #keys: KeysAsked;
+  #ca: string;
+  #bundle: Bundle | undefined;
+
+  constructor(options: BundleStreamOptions) {
+    this.#options = options;
+    this.#ca = options.ca;
+    this.#keys = new KeysAsked({
+      ask: (provider) => this.#post('/v1/keys/refresh', { provider }),
+      nowMs: () => performance.now(),
+    });
+    void this.#run();
+  }
+
+  /** Has a provider's keys fetched anew, at most once a minute. Returns all providers, or undefined when it was too soon. */
+  async refreshKeys(provider: string): Promise<readonly ProviderKeys[] | undefined> {
+    return (await this.#keys.refresh(provider)) ? this.#bundle?.providers : undefined;
+  }
+
+  // Never rejects.
+  async #run(): Promise<void> {
+    const { signal, onLost } = this.#options;
+    for (let failures = 0; !signal.aborted;) {
+      const end = await this.#follow().catch((error: unknown) => ({
+        heard: false,
+        reason: error instanceof Error ? error.message : 'unknown',
+      }));
+      if (signal.aborted) return;
+      onLost(end.reason);
+      failures = end.heard ? 0 : failures + 1;
+      const most = Math.min(maxRetryMs, firstRetryMs * 2 ** failures);
+      await delay(most * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  /** Takes what comes until there is nothing more. Returns whether a bundle came, and why it is over. */
+  async #follow(): Promise<{ readonly heard: boolean; readonly reason: string }> {
+    const response = await this.#ask('GET', '/v1/bundle');
+    if (response.statusCode !== 200) throw new Error(await reasonOf(response));
+    const watchdog = new Watchdog(response);
+    let heard = false;
+    let rest: Buffer = Buffer.alloc(0);
+    try {
+      for await (const piece of response as AsyncIterable<Buffer>) {
+        watchdog.heard();
+        rest = rest.length === 0 ? piece : Buffer.concat([rest, piece]);
+        for (let end = rest.indexOf(0x0a); end >= 0; end = rest.indexOf(0x0a)) {
+          const line = rest.subarray(0, end).toString('utf8');
+          rest = rest.subarray(end + 1);
+          if (this.#read(line) === 'bundle') heard = true;
+        }
+        if (rest.length > maxLineBytes) throw new Error('the controller sent too long a line');
+      }
+      return { heard, reason: 'the controller ended the stream' };
+    } catch (error) {
+      const message = error instanceof Error ? error.message : 'unknown';
+      return { heard, reason: watchdog.silent ? 'the controller was silent' : message };
+    } finally {
+      watchdog.stop();
+      response.destroy();
+    }
+  }
+
+  #read(line: string): StreamMessage['type'] | undefined {
+    const read = readStreamLine(line);
+    if (read.kind === 'unknown') return undefined; // of a newer controller
+    if (read.kind === 'malformed') throw new Error('the controller sent a line that says nothing');
+    const { message } = read;
+    if (message.type === 'kill') this.#options.onKill(message.session);
+    if (message.type === 'bundle') this.#take(message);
+    return message.type;
+  }
+
+  #take(message: BundleMessage): void {
+    this.#ca = message.authorities.controller;
+    const judged = judge(message);
+    if (judged.bundle) {
+      this.#bundle = judged.bundle;
+      this.#keys.came();
+      this.#options.onBundle(judged.bundle, message);
+    } else this.#options.onRefused(judged.problems);
+    const ack: BundleAck = {
+      revision: message.revision,
+      accepted: judged.bundle !== undefined,
+      problems: judged.problems ?? [],
+    };
+    // That one of them is lost is seen at the next: it says nothing of what is in force here.
+    void this.#post('/v1/bundle/ack', ack).catch(() => undefined);
+  }
+
+  async #post(path: string, body: object): Promise<boolean> {
+    const response = await this.#ask('POST', path, JSON.stringify(body));
+    response.resume();
+    return response.statusCode !== undefined && response.statusCode < 300;
+  }
+
+  async #ask(method: 'GET' | 'POST', path: string, body?: string): Promise<IncomingMessage> {
+    const { url, tokenFile, signal } = this.#options;
+    const token = (await readFile(tokenFile, 'utf8')).trim();
+    const headers = {
+      authorization: `Bearer ${token}`,
+      ...(body !== undefined && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }), // prettier-ignore
+    };
+    return new Promise((done, fail) => {
+      const options = { method, headers, ca: this.#ca, agent: false, signal } as const;
+      const outgoing = request(new URL(path, url), options, (response) => {
+        clearTimeout(timer);
+        done(response);
+      });
+      const timer = setTimeout(() => outgoing.destroy(new Error('the controller did not answer in time')), answerMs); // prettier-ignore
+      outgoing.on('error', (error) => {
+        clearTimeout(timer);
+        fail(error);
+      });
+      outgoing.end(body);
+    });
+  }
+}
+
+/** Ends a response on which nothing comes any more. */
+class Watchdog {
+  readonly #response: IncomingMessage;
+  #timer: NodeJS.Timeout | undefined;
+  silent = false;
+
+  constructor(response: IncomingMessage) {
+    this.#response = response;
+    this.heard();
+  }
+
+  heard(): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.silent = true;
+      this.#response.destroy();
+    }, silenceMs);
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+type Judged =
+  | { readonly bundle: Bundle; readonly problems?: never }
+  | { readonly bundle?: never; readonly problems: readonly Problem[] };
+
+/** Makes a bundle of what was sent, with the same code as everybody who reads resources. */
+function judge(message: BundleMessage): Judged {
+  const parsed = message.resources.map(parseResource);
+  const wrong = parsed.flatMap(({ problems = [] }, index) =>
+    problems.map((problem) => at(problem, titleOf(message.resources[index]))),
+  );
+  if (wrong.length > 0) return { problems: wrong.slice(0, maxProblems) };
+  const resources = parsed.flatMap(({ resource }) => resource ?? []);
+  const { pod, namespace, serviceAccount, labels } = message.workload;
+  const workload = { pod, namespace, serviceAccount, labels: new Map(Object.entries(labels)) };
+  const types = Object.entries(message.credentials).map(
+    ([name, { type }]) => [name, type] as const,
+  );
+  const { bundle, problems = [] } = resolve(resources, workload, new Map(types));
+  if (!bundle) return { problems: problems.slice(0, maxProblems).map((problem) => at(problem, nameOfAt(resources, problem.resource))) }; // prettier-ignore
+  const providers = bundle.providers.map((provider) => ({
+    ...provider,
+    keys: message.keys[provider.name] ?? [],
+  }));
+  return { bundle: { ...bundle, providers } };
+}
+
+function at({ path, message }: Problem, resource: string): Problem {
+  return { path: `${resource}: ${path}`.slice(0, 1_024), message: message.slice(0, 1_024) };
+}
+
+function nameOfAt(resources: readonly Resource[], index: number): string {
+  const resource = resources[index];
+  return resource ? nameOf(resource) : 'a resource';
+}
+
+function titleOf(document: Readonly<Record<string, unknown>> | undefined): string {
+  const { kind } = document ?? {};
+  return typeof kind === 'string' ? kind : 'a resource';
+}
+
+/** What a controller that refuses says of it: its own words, as far as they are short. */
+async function reasonOf(response: IncomingMessage): Promise<string> {
+  let text = '';
+  for await (const piece of response as AsyncIterable<Buffer>) {
+    text += piece.toString('utf8');
+    if (text.length > maxAnswerBytes) break;
+  }
+  return `the controller answered ${response.statusCode}: ${text.slice(0, maxAnswerBytes)}`;
+}

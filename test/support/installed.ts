@@ -1,0 +1,55 @@
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { projectDirectory } from '../../cli/instance.ts';
+import { helm } from '../cluster/places.ts';
+import type { Cluster, Namespace } from './cluster.ts';
+
+/** Runs a program to its end, and gives back what it wrote. */
+const execute = promisify(execFile);
+
+const chart = join(projectDirectory, 'charts/chaperone');
+const releaseNamespace = 'chaperone-system';
+const helmMs = 300_000;
+
+/** The product in a cluster, from its chart. */
+export interface Installed extends AsyncDisposable {
+  /** Where its parts run. */
+  readonly system: Namespace;
+  /** Runs helm on this release's namespace. */
+  helm(args: readonly string[]): Promise<string>;
+}
+
+/** Values for a test cluster: images that are there already, and a database for trials. */
+export async function testValues(running: Cluster): Promise<readonly string[]> {
+  const [image, workloads] = await Promise.all([running.image(), running.workloads()]);
+  const values = {
+    'image.reference': image,
+    'image.pullPolicy': 'Never',
+    'postgres.bundled.enabled': 'true',
+    'postgres.bundled.image': workloads,
+  };
+  return Object.entries(values).map(([name, value]) => `--set=${name}=${value}`);
+}
+
+/** Installs the chart, and waits until all of it is ready. Removed at the end, with all that it brought. */
+export async function install(running: Cluster, more: readonly string[] = []): Promise<Installed> {
+  const system = await running.namespace(releaseNamespace);
+  const runHelm = async (args: readonly string[]): Promise<string> => {
+    const program = existsSync(helm) ? helm : 'helm';
+    const where = [`--namespace=${releaseNamespace}`, `--kubeconfig=${running.kubeconfig}`];
+    const { stdout } = await execute(program, [...args, ...where], { timeout: helmMs });
+    return stdout;
+  };
+  const values = await testValues(running);
+  await runHelm(['install', 'chaperone', chart, '--wait', '--timeout=4m', ...values, ...more]);
+  return {
+    system,
+    helm: runHelm,
+    [Symbol.asyncDispose]: async () => {
+      await runHelm(['uninstall', 'chaperone', '--wait', '--ignore-not-found']);
+      await system[Symbol.asyncDispose]();
+    },
+  };
+}
