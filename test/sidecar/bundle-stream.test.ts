@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { maxLineBytes, type BundleMessage } from '#core/bundle-message.ts';
+import type { Bundle } from '#core/policy/resolve.ts';
+import type { Problem } from '#core/policy/resources.ts';
+import { createLocalCa } from '../../cli/dev/certificates.ts';
+import { BundleStream } from '../../sidecar/bundle-stream.ts';
+import { bundleLine, startPeerController, type PeerController } from '../support/peer-controller.ts'; // prettier-ignore
+import { until } from '../support/until.ts';
+
+/** A stream that follows a peer, with all that came of it. */
+interface Followed extends Disposable {
+  readonly stream: BundleStream;
+  readonly bundles: { readonly bundle: Bundle; readonly message: BundleMessage }[];
+  readonly refused: (readonly Problem[])[];
+  readonly killed: string[];
+  readonly lost: string[];
+  readonly tokenFile: string;
+}
+
+function follow(peer: PeerController, ca = peer.ca): Followed {
+  const directory = mkdtempSync(join(tmpdir(), 'chaperone-stream-'));
+  const tokenFile = join(directory, 'token');
+  writeFileSync(tokenFile, 'first\n');
+  const stopping = new AbortController();
+  const bundles: Followed['bundles'] = [];
+  const refused: Followed['refused'] = [];
+  const killed: string[] = [];
+  const lost: string[] = [];
+  const stream = new BundleStream({
+    url: peer.url,
+    ca,
+    tokenFile,
+    onBundle: (bundle, message) => bundles.push({ bundle, message }),
+    onRefused: (problems) => refused.push(problems),
+    onKill: (session) => killed.push(session),
+    onLost: (reason) => lost.push(reason),
+    signal: stopping.signal,
+  });
+  const dispose = (): void => {
+    stopping.abort();
+    rmSync(directory, { recursive: true });
+  };
+  return { stream, bundles, refused, killed, lost, tokenFile, [Symbol.dispose]: dispose };
+}
+
+describe('the stream of a controller', () => {
+  test('brings a bundle with what belongs to it, and is told that it is in force', async () => {
+    await using peer = await startPeerController();
+    peer.write(bundleLine(peer, { credentials: { shop: { type: 'Password', username: 'u', password: 'p' } } })); // prettier-ignore
+    using followed = follow(peer);
+    await until('it is acknowledged', () => peer.acks.length === 1);
+    const [{ bundle, message } = assert.fail('there is none')] = followed.bundles;
+    assert.equal(bundle.policy?.enforcing, false);
+    assert.equal(bundle.workload.labels.get('app'), 'agent');
+    assert.equal(message.credentials['shop']?.username, 'u');
+    assert.deepEqual(peer.acks, [{ revision: 'one', accepted: true, problems: [] }]);
+    assert.deepEqual(peer.tokens, ['Bearer first']);
+  });
+
+  test('keeps the last bundle where one does not hold together, and says what is wrong with it', async () => {
+    await using peer = await startPeerController();
+    peer.write(bundleLine(peer));
+    using followed = follow(peer);
+    await until('the first is in force', () => followed.bundles.length === 1);
+    const resources = [{ apiVersion: 'chaperone.dev/v1alpha1', kind: 'AuditPolicy', metadata: { name: 'p', namespace: 'agents' }, spec: { podSelector: {}, later: true } }]; // prettier-ignore
+    peer.write(bundleLine(peer, { revision: 'two', resources }));
+    await until('the second is refused', () => peer.acks.length === 2);
+    assert.equal(followed.bundles.length, 1);
+    assert.match(JSON.stringify(followed.refused), /AuditPolicy: spec\.later/);
+    assert.equal(peer.acks[1]?.accepted, false);
+    assert.match(JSON.stringify(peer.acks[1]?.problems), /spec\.later/);
+  });
+
+  test('is asked for again when it ends, with the token that the file has then', async () => {
+    await using peer = await startPeerController();
+    peer.write(bundleLine(peer));
+    using followed = follow(peer);
+    await until('the first is in force', () => followed.bundles.length === 1);
+    writeFileSync(followed.tokenFile, 'second\n');
+    peer.end();
+    await until('it is there again', () => followed.bundles.length === 2);
+    assert.deepEqual(peer.tokens, ['Bearer first', 'Bearer second']);
+  });
+
+  test('is taken in pieces, passes over what a newer controller says, and kills', async () => {
+    await using peer = await startPeerController();
+    using followed = follow(peer);
+    await until('it is open', () => peer.tokens.length === 1);
+    const line = bundleLine(peer);
+    peer.write('{"type":"later","x":1}\n{"type":"ping"}\n');
+    peer.write(line.slice(0, 100));
+    peer.write(line.slice(100));
+    peer.write('{"type":"kill","session":"0199f0aa-0000-7000"}\n');
+    await until('it has killed', () => followed.killed.length === 1);
+    assert.deepEqual(followed.killed, ['0199f0aa-0000-7000']);
+    assert.equal(followed.bundles.length, 1);
+    assert.deepEqual(followed.lost, []);
+  });
+
+  for (const [what, text, reason] of [
+    ['says nothing', 'nonsense\n', /a line that says nothing/],
+    ['is longer than any', 'x'.repeat(maxLineBytes + 1), /too long a line/],
+  ] as const) {
+    test(`is given up at a line that ${what}, and asked for again`, async () => {
+      await using peer = await startPeerController();
+      using followed = follow(peer);
+      await until('it is open', () => peer.tokens.length === 1);
+      peer.write(text);
+      await until('it is lost', () => followed.lost.length > 0);
+      assert.match(followed.lost[0] ?? '', reason);
+      peer.write(bundleLine(peer));
+      await until('a bundle is there', () => followed.bundles.length > 0);
+    });
+  }
+
+  test('is not followed under a certificate of another authority', async () => {
+    await using peer = await startPeerController();
+    peer.write(bundleLine(peer));
+    const other = await createLocalCa(Date.now());
+    using followed = follow(peer, other.certificate);
+    await until('it is lost', () => followed.lost.length > 0);
+    assert.match(followed.lost[0] ?? '', /certificate/);
+    assert.deepEqual(peer.tokens, [], 'no token was sent');
+  });
+
+  test('is followed under the next authority once a bundle has announced it', async () => {
+    const next = await createLocalCa(Date.now());
+    const peer = await startPeerController();
+    const both = `${peer.ca}${next.certificate}`;
+    peer.write(bundleLine(peer, { authorities: { controller: both, collector: both } }));
+    using followed = follow(peer);
+    await until('the first is in force', () => followed.bundles.length === 1);
+    await peer[Symbol.asyncDispose]();
+    await using successor = await startPeerController(next, Number(peer.url.port));
+    successor.write(bundleLine(successor));
+    await until('it is there again', () => followed.bundles.length === 2);
+  });
+
+  test('says why it is refused, in the words of the controller', async () => {
+    await using peer = await startPeerController();
+    peer.status = 403;
+    using followed = follow(peer);
+    await until('it is refused', () => followed.lost.length > 0);
+    assert.match(followed.lost[0] ?? '', /answered 403: .*the pod is not ours/);
+  });
+
+  test('is asked for keys once, however many tokens name one that is not there', async () => {
+    await using peer = await startPeerController();
+    peer.write(bundleLine(peer));
+    using followed = follow(peer);
+    await until('the first is in force', () => followed.bundles.length === 1);
+    const asked = [1, 2, 3].map(() => followed.stream.refreshKeys('issuer'));
+    await until('keys are asked for', () => peer.keysAsked.length > 0);
+    peer.write(bundleLine(peer, { revision: 'two' }));
+    for (const providers of await Promise.all(asked)) assert.deepEqual(providers, []);
+    assert.deepEqual(peer.keysAsked, [{ provider: 'issuer' }]);
+  });
+});
