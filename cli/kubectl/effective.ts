@@ -1,7 +1,7 @@
 import type { Workload } from '#core/identity/principal.ts';
 import { isObject } from '#core/policy/fields.ts';
 import { parseResource } from '#core/policy/parse.ts';
-import { resolve, type Bundle } from '#core/policy/resolve.ts';
+import { mayUse, resolve, selecting, type Bundle } from '#core/policy/resolve.ts';
 import { nameOf, type Problem, type Resource } from '#core/policy/resources.ts';
 import { documentOf } from '../../webhook/document.ts';
 import { containerNames, keys } from '../../webhook/names.ts';
@@ -20,7 +20,7 @@ export interface Seen {
   readonly objects: readonly unknown[];
 }
 
-/** What is not in force, and why. */
+/** What keeps the pod at what was in force before, and why. */
 export interface LeftOut {
   /** Such as `Backend/shop`. */
   readonly name: string;
@@ -43,7 +43,12 @@ export interface Effective {
 /** Finds what applies to a pod, as the controller would. Credentials that are named are taken to be there. */
 export function effectiveOf({ namespace, pod, namespaceLabels, objects }: Seen): Effective {
   const { metadata, spec } = pod;
-  const attachment = attachmentOf(namespaceLabels);
+  const names = (spec.initContainers ?? []).map(({ name }) => name);
+  const hasSidecar = names.includes(containerNames.sidecar);
+  const isExplicit = hasSidecar
+    ? !names.includes(containerNames.nft)
+    : namespaceLabels[keys.mode] === 'explicit';
+  const attachment = attachmentOf(isExplicit, namespaceLabels);
   const workload: Workload = {
     pod: metadata.name ?? '',
     namespace,
@@ -53,6 +58,7 @@ export function effectiveOf({ namespace, pod, namespaceLabels, objects }: Seen):
   const parsed = objects.map((object) => ({ object, ...parseResource(documentOf(object)) }));
   const resources = parsed
     .flatMap(({ resource }) => resource ?? [])
+    .filter((resource) => concerns(resource, workload))
     .map((resource) => (attachment === 'Pod' ? withoutCredential(resource) : resource));
   const invalid = parsed.flatMap(({ object, problems }) =>
     problems ? [{ name: shownName(object), problems }] : [],
@@ -65,17 +71,22 @@ export function effectiveOf({ namespace, pod, namespaceLabels, objects }: Seen):
   return {
     workload,
     attachment,
-    hasSidecar: (spec.initContainers ?? []).some(({ name }) => name === containerNames.sidecar),
-    isSelected: attachment === 'Namespace' || namespaceLabels[keys.enforce] === 'true' || metadata.labels?.[keys.inject] === 'true',
+    hasSidecar,
+    isSelected: namespaceLabels[keys.enforce] === 'true' || metadata.labels?.[keys.inject] === 'true',
     bundle,
     leftOut: [...invalid, ...conflicts],
   }; // prettier-ignore
 }
 
-/** Under explicit mode an agent can dial past its sidecar, whatever else the namespace says. */
-function attachmentOf(labels: Seen['namespaceLabels']): Attachment {
-  if (labels[keys.mode] === 'explicit') return 'Explicit';
+/** Without the rules of nft an agent can dial past its sidecar, whatever else the namespace says. */
+function attachmentOf(isExplicit: boolean, labels: Seen['namespaceLabels']): Attachment {
+  if (isExplicit) return labels[keys.mode] === 'explicit' ? 'Explicit' : 'Pod';
   return labels[keys.enforce] === 'true' ? 'Namespace' : 'Pod';
+}
+
+function concerns(resource: Resource, workload: Workload): boolean {
+  if (resource.kind === 'Backend') return mayUse(resource, workload);
+  return resource.kind === 'IdentityProvider' || selecting([resource], workload).length > 0;
 }
 
 /** Who labels a single pod is not to be trusted with logins of others: the agent's own is relayed. */

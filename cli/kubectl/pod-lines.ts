@@ -20,8 +20,7 @@ export function podLines(effective: Effective): readonly string[] {
     `sidecar     ${sidecarText(effective)}`,
     `attachment  ${attachments[attachment]}`,
     ...(bundle ? bundleLines(bundle.policy, [...bundle.backends.values()]) : []),
-    ...(bundle ? [] : ['', 'Resources contradict each other; until they are mended the earlier ones hold:']),
-    ...(bundle && leftOut.length > 0 ? ['', 'Not in force:'] : []),
+    ...(leftOut.length > 0 ? ['', 'Until this is mended, what was in force before stays so for the pod:'] : []),
     ...leftOut.flatMap(({ name, problems }) =>
       problems.map(({ path, message }) => printable(`  ${name}: ${path === '' ? '' : `${path}: `}${message}`)),
     ),

@@ -103,6 +103,29 @@ describe('what applies to a pod', () => {
     ]);
   }); // prettier-ignore
 
+  test('goes by the containers of a pod that is there, whatever its namespace says since', () => {
+    const withParts = (...names: readonly string[]): Seen => {
+      const { pod: given, ...rest } = seen({ ...enforce, ...explicit });
+      const initContainers = names.map((name) => ({ name }));
+      return { ...rest, pod: { ...given, spec: { ...given.spec, initContainers } } };
+    };
+    assert.equal(effectiveOf(withParts('chaperone')).attachment, 'Explicit');
+    const transparent = effectiveOf(withParts('chaperone-nft', 'chaperone'));
+    assert.equal(transparent.attachment, 'Namespace');
+    assert.equal(transparent.hasSidecar, true);
+  });
+
+  test('does not mind what contradicts each other elsewhere', () => {
+    const spec = { ...Reflect.get(backend('elsewhere'), 'spec') };
+    const others = ['one', 'two'].map((name) => ({ ...backend('x'), metadata: { name }, spec }));
+    const { leftOut, bundle } = effectiveOf({
+      ...seen(enforce),
+      objects: [backend('shop'), ...others],
+    });
+    assert.deepEqual(leftOut, []);
+    assert.deepEqual([...(bundle?.backends.keys() ?? [])], ['chart-plugin-shop']);
+  });
+
   test('is nothing where resources contradict each other', () => {
     const double = { ...backend('shop'), metadata: { name: 'other' } };
     const { bundle, leftOut } = effectiveOf({ ...seen(enforce), objects: [backend('shop'), double] });
