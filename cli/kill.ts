@@ -4,7 +4,7 @@ import { SidecarClient } from './sidecar-client.ts';
 
 /** Ends a session that is open. Returns the exit code. @throws ChaperoneError `config-invalid`, UsageError. */
 export async function killSession(instance: Instance, id: string): Promise<number> {
-  if (!isSessionPrefix(id))
+  if (!/^[0-9a-f]{6}[0-9a-f-]{0,30}$/.test(id))
     throw new UsageError(`got "${id}", want the id of a session, or at least its first 6 digits`);
   const found = await new SidecarClient(instance.sidecar.adminSocket).kill(id);
   const [session, another] = found;
@@ -18,9 +18,4 @@ export async function killSession(instance: Instance, id: string): Promise<numbe
       : `more than one open session has an id that begins so, and none was ended: ${found.join(', ')}`;
   process.stderr.write(`chaperone: ${why}\n`);
   return 1;
-}
-
-/** Whether a text is the id of a session, or enough of its beginning. */
-export function isSessionPrefix(text: string): boolean {
-  return /^[0-9a-f]{6}[0-9a-f-]{0,30}$/.test(text);
 }

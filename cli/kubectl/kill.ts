@@ -1,6 +1,7 @@
+import { isSessionPrefix } from '#core/bundle-message.ts';
 import { readArguments, UsageError, type Command } from '../command.ts';
 import { Installation, installationOptions, installationUsage } from '../cluster/installation.ts';
-import { isSessionPrefix } from '../kill.ts';
+
 import { askServer, textOf } from '../server-access.ts';
 
 const timeoutMs = 30_000;
@@ -25,7 +26,7 @@ export const clusterKill: Command = {
     });
     const [session = '', ...more] = positionals;
     if (!isSessionPrefix(session) || more.length > 0)
-      throw new UsageError(`got "${positionals.join(' ')}", want the id of a session, or at least its first 6 digits`); // prettier-ignore
+      throw new UsageError(`got "${positionals.join(' ')}", want the id of a session, or its first 13 characters or more`); // prettier-ignore
     const { access, token } = await (await Installation.open(values)).controller();
     const asked = {
       method: 'POST',

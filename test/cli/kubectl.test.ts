@@ -292,7 +292,7 @@ describe('the plugin, in a cluster', { skip: withoutCluster }, () => {
 
   test('says who has to be named, and what is not ready', async () => {
     assert.equal((await kubectl('sessions', '--system-namespace', name)).code, 2);
-    const { code, error } = await kubectl('kill', 'abcdef', ...asAuditor);
+    const { code, error } = await kubectl('kill', '01a20f9b-9895', ...asAuditor);
     assert.equal(code, 1);
     assert.match(error, /has no authority of the controller yet|no pod of the controller/);
   });
