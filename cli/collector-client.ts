@@ -1,10 +1,8 @@
-import { readFileSync } from 'node:fs';
-import { request } from 'node:https';
 import type { IncomingMessage } from 'node:http';
 import { ChaperoneError } from '#core/errors.ts';
 import { tryParseFrame, type Frame } from '#core/record/frame.ts';
 import type { SessionSummary } from '#core/session-summary.ts';
-import type { Instance } from './instance.ts';
+import { askServer, textOf, type Asked, type CollectorAccess } from './server-access.ts';
 
 const maxPage = 1_000; // of the collector
 
@@ -13,35 +11,22 @@ interface ClientOptions {
   readonly timeoutMs?: number;
 }
 
-interface Asked {
-  readonly method: 'GET' | 'POST' | 'PUT';
-  readonly path: string;
-  readonly token: string;
-  readonly body?: object;
-}
-
 type Query = Readonly<Record<string, string | undefined>>;
 
 /** Reads from a collector over HTTPS with its CA pinned. */
 export class CollectorClient {
-  readonly #url: string;
-  readonly #ca: string;
-  readonly #token: string;
-  readonly #operatorTokenFile: string;
+  readonly #access: CollectorAccess;
   readonly #timeoutMs: number;
 
-  constructor({ collector }: Instance, { timeoutMs = 30_000 }: ClientOptions = {}) {
-    this.#url = collector.url;
-    this.#ca = readFileSync(collector.caFile, 'utf8');
-    this.#token = readFileSync(collector.readTokenFile, 'utf8').trim();
-    this.#operatorTokenFile = collector.operatorTokenFile;
+  constructor(access: CollectorAccess, { timeoutMs = 30_000 }: ClientOptions = {}) {
+    this.#access = access;
     this.#timeoutMs = timeoutMs;
   }
 
   /** @throws ChaperoneError `config-invalid` with what the collector says. */
   async json<T>(path: string): Promise<T> {
     return JSON.parse(
-      await textOf(await this.#ask({ method: 'GET', path, token: this.#token })),
+      await textOf(await this.#ask({ method: 'GET', path, token: this.#access.readToken })),
     ) as T; // this release's own collector answered
   }
 
@@ -107,7 +92,7 @@ export class CollectorClient {
 
   /** Yields what a path serves, piece by piece. @throws ChaperoneError `config-invalid`, also when it breaks off. */
   async *bytes(path: string): AsyncGenerator<Buffer> {
-    const response = await this.#ask({ method: 'GET', path, token: this.#token });
+    const response = await this.#ask({ method: 'GET', path, token: this.#access.readToken });
     try {
       for await (const piece of response) yield piece as Buffer; // no encoding is set
     } catch (cause) {
@@ -122,38 +107,12 @@ export class CollectorClient {
 
   /** Orders something as an operator, and waits for as long as it takes: it goes on whether or not anybody waits. */
   async order<T>(method: 'POST' | 'PUT', path: string, body: object): Promise<T> {
-    const token = readFileSync(this.#operatorTokenFile, 'utf8').trim();
+    const token = this.#access.operatorToken();
     return JSON.parse(await textOf(await this.#ask({ method, path, token, body }))) as T; // as for `json`
   }
 
-  async #ask({ method, path, token, body }: Asked): Promise<IncomingMessage> {
-    const options = {
-      method,
-      ca: this.#ca,
-      timeout: this.#timeoutMs,
-      headers: {
-        authorization: `Bearer ${token}`,
-        ...(body ? { 'content-type': 'application/json' } : {}),
-      },
-    };
-    const outgoing = request(new URL(path, this.#url), options);
-    const response = await new Promise<IncomingMessage>((resolve, reject) => {
-      outgoing.on('response', resolve);
-      outgoing.on('timeout', () => outgoing.destroy(timedOut()));
-      outgoing.on('error', reject);
-      if (body) outgoing.on('finish', () => outgoing.setTimeout(0));
-      outgoing.end(body ? JSON.stringify(body) : undefined);
-    }).catch((cause: unknown) => {
-      const what =
-        body && outgoing.writableFinished
-          ? 'has the order and broke off before it answered: it may be carried out all the same; give it again to see'
-          : 'does not answer';
-      throw new ChaperoneError('config-invalid', `the collector at ${this.#url} ${what}`, {
-        cause,
-      });
-    });
-    if (response.statusCode === 200) return response;
-    throw new ChaperoneError('config-invalid', detailOf(await textOf(response)));
+  async #ask(asked: Omit<Asked, 'timeoutMs'>): Promise<IncomingMessage> {
+    return askServer(this.#access, { ...asked, timeoutMs: this.#timeoutMs });
   }
 }
 
@@ -170,10 +129,6 @@ function withQuery(path: string, query: Query): string {
   return given.length === 0 ? path : `${path}?${new URLSearchParams(given).toString()}`;
 }
 
-function timedOut(): Error {
-  return Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' });
-}
-
 /** Splits pieces into lines; what comes behind the last end is no line. */
 export async function* linesOf(pieces: AsyncIterable<Buffer>): AsyncGenerator<string> {
   let held: Buffer = Buffer.alloc(0);
@@ -185,23 +140,5 @@ export async function* linesOf(pieces: AsyncIterable<Buffer>): AsyncGenerator<st
       at = end + 1;
     }
     held = bytes.subarray(at);
-  }
-}
-
-async function textOf(response: IncomingMessage): Promise<string> {
-  let text = '';
-  response.setEncoding('utf8');
-  for await (const piece of response) text += String(piece);
-  return text;
-}
-
-function detailOf(text: string): string {
-  try {
-    const problem: unknown = JSON.parse(text);
-    const detail: unknown =
-      typeof problem === 'object' && problem !== null ? Reflect.get(problem, 'detail') : undefined;
-    return `the collector says: ${String(detail)}`;
-  } catch {
-    return 'the collector gave an answer that cannot be read';
   }
 }

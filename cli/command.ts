@@ -8,6 +8,8 @@ export interface Command {
   readonly usage: string;
   /** Whether it goes on when nobody reads its output any more. */
   readonly outlivesOutput?: true;
+  /** Whether the chart runs it rather than people: the overview leaves it out. */
+  readonly forChart?: true;
   /** Returns the exit code. @throws UsageError, ChaperoneError. */
   run(args: readonly string[]): Promise<number>;
 }

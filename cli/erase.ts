@@ -1,5 +1,6 @@
 import { isUuid } from '#core/uuid.ts';
 import { CollectorClient } from './collector-client.ts';
+import { localCollector } from './server-access.ts';
 import { readArguments, UsageError, type Command } from './command.ts';
 import { findInstance } from './instance.ts';
 import { printable } from './terminal.ts';
@@ -33,7 +34,7 @@ export const erase: Command = {
     const isWhole: boolean = isUuid(session);
     if (!isWhole)
       throw new UsageError(`got "${session}", want the whole id of a session: it cannot be undone`);
-    const client = new CollectorClient(findInstance(values.data));
+    const client = new CollectorClient(localCollector(findInstance(values.data)));
     const { erased } = await client.order<{ erased: readonly { readonly records: number }[] }>(
       'POST',
       '/v1/erasures',

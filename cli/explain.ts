@@ -8,6 +8,7 @@ import {
 } from '#core/policy/question.ts';
 import { isSql } from '#core/postgres/request.ts';
 import { CollectorClient } from './collector-client.ts';
+import { localCollector } from './server-access.ts';
 import { readArguments, UsageError, type Command } from './command.ts';
 import { explanationLines } from './explanation.ts';
 import { findInstance } from './instance.ts';
@@ -108,7 +109,7 @@ async function explainRecorded(named: string, source: Source): Promise<number> {
   const [, id = '', seq] = /^([0-9a-f][0-9a-f-]{5,35})(?:#(\d{1,15}))?$/.exec(named) ?? [];
   if (id === '')
     throw new UsageError('without --as, explain takes the id of a session, or SESSION#SEQ');
-  const client = new CollectorClient(findInstance(source.data));
+  const client = new CollectorClient(localCollector(findInstance(source.data)));
   const session = await client.session(id);
   let found: RecordedRequest | undefined;
   for await (const request of requestsOf(client, session)) {

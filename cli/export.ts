@@ -3,6 +3,7 @@ import { transcribe } from '#core/postgres/transcript.ts';
 import { ChaperoneError } from '#core/errors.ts';
 import type { SessionSummary } from '#core/session-summary.ts';
 import { CollectorClient, type SessionPage } from './collector-client.ts';
+import { localCollector } from './server-access.ts';
 import { readArguments, UsageError } from './command.ts';
 import { findInstance } from './instance.ts';
 import { csvHeader, csvRow, jsonLine, statementRows, type StatementRow } from './statements.ts';
@@ -31,7 +32,7 @@ export async function exportSession(args: readonly string[]): Promise<number> {
   if (format === 'frames' && values.output === undefined && process.stdout.isTTY)
     throw new UsageError('an export is not text: name a file with --output, or pipe it on');
   const instance = findInstance(values.data);
-  const client = new CollectorClient(instance);
+  const client = new CollectorClient(localCollector(instance));
   const pieces = piecesOf(client, { id, format, ofStream: values.stream });
   const { output } = values;
   if (output === undefined) {

@@ -1,4 +1,5 @@
 import { CollectorClient } from './collector-client.ts';
+import { localCollector } from './server-access.ts';
 import { readArguments, UsageError, type Command } from './command.ts';
 import { findInstance } from './instance.ts';
 import { jsonLine } from './statements.ts';
@@ -35,7 +36,7 @@ export const findings: Command = {
       options: { json: { type: 'boolean', default: false }, data: { type: 'string' } },
     });
     if (positionals.length > 0) throw new UsageError('findings takes no argument');
-    const client = new CollectorClient(findInstance(values.data));
+    const client = new CollectorClient(localCollector(findInstance(values.data)));
     let found = 0;
     for await (const page of client.pages<{ findings: Finding[]; next: number | null }>('/v1/findings')) {
       for (const finding of page.findings) {

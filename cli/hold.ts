@@ -1,4 +1,5 @@
 import { CollectorClient } from './collector-client.ts';
+import { localCollector } from './server-access.ts';
 import { readArguments, UsageError, type Command } from './command.ts';
 import { findInstance } from './instance.ts';
 import { jsonLine } from './statements.ts';
@@ -45,7 +46,7 @@ export const hold: Command = {
       throw new UsageError('hold takes "on" or "off", or nothing to show whether it is on');
     if (order === undefined ? who !== undefined || why !== undefined : !who || !why)
       throw new UsageError('hold on and hold off need --who and --why, and go with no other');
-    const client = new CollectorClient(findInstance(values.data));
+    const client = new CollectorClient(localCollector(findInstance(values.data)));
     if (order !== undefined)
       await client.order<Hold>('PUT', '/v1/legal-hold', { held: order === 'on', who, why });
     const state = await client.json<Hold>('/v1/legal-hold');

@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 import { ChaperoneError } from '#core/errors.ts';
 import { UsageError, type Command } from './command.ts';
+import { baseline } from './baseline.ts';
+import { collectorKey } from './collector-key.ts';
 import { dev } from './dev.ts';
 import { erase } from './erase.ts';
 import { sentenceOf } from './error-sentence.ts';
@@ -12,6 +14,8 @@ import { sessions } from './sessions.ts';
 import { sql } from './sql.ts';
 import { suggest } from './suggest.ts';
 import { token } from './token.ts';
+import { trialDatabase } from './trial-database.ts';
+import { uninstallWebhooks } from './uninstall-webhooks.ts';
 import { verify } from './verify.ts';
 
 const commands: readonly Command[] = [
@@ -26,6 +30,10 @@ const commands: readonly Command[] = [
   hold,
   sql,
   token,
+  collectorKey,
+  baseline,
+  trialDatabase,
+  uninstallWebhooks,
 ];
 
 async function main(args: readonly string[]): Promise<number> {
@@ -48,7 +56,8 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 function overview(): string {
-  const lines = commands.map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`);
+  const ofPeople = commands.filter(({ forChart }) => forChart !== true);
+  const lines = ofPeople.map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`);
   return `usage: chaperone COMMAND [OPTIONS]\n\n${lines.join('\n')}\n\n"chaperone COMMAND --help" says more.\n`;
 }
 

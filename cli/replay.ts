@@ -1,5 +1,6 @@
 import { whoOfRecord } from '#core/policy/question.ts';
 import { CollectorClient } from './collector-client.ts';
+import { localCollector } from './server-access.ts';
 import { readArguments, UsageError, type Command } from './command.ts';
 import { checkExpectations, readExpectations } from './expectations.ts';
 import { findInstance, tryFindInstance } from './instance.ts';
@@ -69,7 +70,7 @@ export const replay: Command = {
     const instance = findInstance(data);
     await using reader = new TextReader(instance);
     const summary = await replayRecorded(
-      new CollectorClient(instance),
+      new CollectorClient(localCollector(instance)),
       filter,
       new PolicyTrial(policies, reader),
     );

@@ -1,5 +1,6 @@
 import type { SessionSummary } from '#core/session-summary.ts';
 import { CollectorClient } from './collector-client.ts';
+import { localCollector } from './server-access.ts';
 import { readArguments, UsageError, type Command } from './command.ts';
 import { exportSession } from './export.ts';
 import { findInstance } from './instance.ts';
@@ -8,6 +9,24 @@ import { printExpectations, printSession } from './show.ts';
 import { tailSessions } from './tail.ts';
 import { table } from './terminal.ts';
 import { parseTime } from './time-words.ts';
+
+/** Which sessions are listed, and how. */
+export const listOptions = {
+  who: { type: 'string' },
+  backend: { type: 'string' },
+  since: { type: 'string' },
+  text: { type: 'string' },
+  limit: { type: 'string', default: '100' },
+  json: { type: 'boolean', default: false },
+} as const;
+
+/** The same for people. */
+export const listUsage = `  --who USER      of this principal, such as analyst@example.com
+  --backend NAME  to this backend
+  --since WHEN    begun since: 15m, 2h, 7d, or a time such as 2026-01-31T12:00:00Z
+  --text PART     with a statement that holds this text, in any case
+  --limit N       the newest N (default 100); whether there are more is said on standard error
+  --json          as JSON`;
 
 const usage = `usage: chaperone sessions [--who USER] [--backend NAME] [--since WHEN] [--text PART] [--limit N] [--json]
                           [--data DIR]
@@ -19,12 +38,7 @@ const usage = `usage: chaperone sessions [--who USER] [--backend NAME] [--since 
 Lists recorded sessions, newest first, shows what happened in one, or ends one that is open; tells statements as they come,
 of one session or of all; or exports one, for "chaperone verify" or a table.
 
-  --who USER      of this principal, such as analyst@example.com
-  --backend NAME  to this backend
-  --since WHEN    begun since: 15m, 2h, 7d, or a time such as 2026-01-31T12:00:00Z
-  --text PART     with a statement that holds this text, in any case
-  --limit N       the newest N (default 100); whether there are more is said on standard error
-  --json          as JSON
+${listUsage}
   --as-expectation
                   its requests with what they got, for "chaperone replay --expect"
   --stream        ID is that of a stream, with all of its sessions
@@ -45,12 +59,7 @@ export const sessions: Command = {
       args: [...args],
       allowPositionals: true,
       options: {
-        who: { type: 'string' },
-        backend: { type: 'string' },
-        since: { type: 'string' },
-        text: { type: 'string' },
-        limit: { type: 'string', default: '100' },
-        json: { type: 'boolean', default: false },
+        ...listOptions,
         'as-expectation': { type: 'boolean', default: false },
         data: { type: 'string' },
       },
@@ -58,25 +67,43 @@ export const sessions: Command = {
     const [verb, id, ...more] = positionals;
     if (more.length > 0 || (verb !== undefined && verb !== 'show' && verb !== 'kill'))
       throw new UsageError(usage);
-    const { who, backend, text, since, 'as-expectation': asExpectation } = values;
+    const { 'as-expectation': asExpectation } = values;
     if (asExpectation && verb !== 'show')
       throw new UsageError('--as-expectation is for sessions show');
-    const client = (): CollectorClient => new CollectorClient(findInstance(values.data));
+    const client = (): CollectorClient =>
+      new CollectorClient(localCollector(findInstance(values.data)));
     if (verb !== undefined) {
       if (id === undefined) throw new UsageError(`sessions ${verb} needs the id of a session`);
       if (verb === 'kill') return killSession(findInstance(values.data), id);
       if (asExpectation) return printExpectations(client(), id);
       return printSession(client(), id, values.json);
     }
-    const limit = parseLimit(values.limit);
-    const begun = since === undefined ? undefined : parseTime(since, Date.now());
-    const query = { who, backend, text, since: begun };
-    const { sessions: found, hasMore } = await client().newestSessions(query, limit);
-    print(found, values.json);
-    if (hasMore) process.stderr.write(`more: ${howToSeeMore(limit)}\n`);
-    return 0;
+    return listSessions(client, values);
   },
 };
+
+interface ListValues {
+  readonly who?: string | undefined;
+  readonly backend?: string | undefined;
+  readonly since?: string | undefined;
+  readonly text?: string | undefined;
+  readonly limit: string;
+  readonly json: boolean;
+}
+
+/** Prints the sessions that are asked for, of a collector that is found once it is clear which. Returns the exit code. */
+export async function listSessions(
+  client: () => CollectorClient | Promise<CollectorClient>,
+  { who, backend, since, text, limit: most, json }: ListValues,
+): Promise<number> {
+  const limit = parseLimit(most);
+  const begun = since === undefined ? undefined : parseTime(since, Date.now());
+  const query = { who, backend, text, since: begun };
+  const { sessions: found, hasMore } = await (await client()).newestSessions(query, limit);
+  print(found, json);
+  if (hasMore) process.stderr.write(`more: ${howToSeeMore(limit)}\n`);
+  return 0;
+}
 
 const maxLimit = 999_999;
 

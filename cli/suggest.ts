@@ -6,6 +6,7 @@ import { suggest as suggestFor, Usage, type Seen } from '#core/policy/suggest.ts
 import { Recent } from '#core/record/recent.ts';
 import type { RecordedPrincipal } from '#core/record/kinds.ts';
 import { CollectorClient } from './collector-client.ts';
+import { localCollector } from './server-access.ts';
 import { readArguments, UsageError, type Command } from './command.ts';
 import { findInstance } from './instance.ts';
 import {
@@ -50,7 +51,7 @@ export const suggest: Command = {
     const instance = findInstance(data);
     await using reader = new TextReader(instance);
     const survey = new UsageSurvey(reader);
-    await survey.take(new CollectorClient(instance), { since, who, backend });
+    await survey.take(new CollectorClient(localCollector(instance)), { since, who, backend });
     process.stdout.write(survey.yaml());
     for (const line of survey.remarks()) process.stderr.write(`${line}\n`);
     return 0;

@@ -4,6 +4,7 @@ import { Transcriber } from '#core/postgres/transcript.ts';
 import type { Frame } from '#core/record/frame.ts';
 import type { TranscriptLine } from '#core/record/transcript.ts';
 import { CollectorClient } from './collector-client.ts';
+import { localCollector } from './server-access.ts';
 import { readArguments, UsageError } from './command.ts';
 import { sentenceOf } from './error-sentence.ts';
 import { findInstance } from './instance.ts';
@@ -33,7 +34,8 @@ export async function tailSessions(args: readonly string[]): Promise<number> {
   const [id, ...more] = positionals;
   if (!values.follow || more.length > 0)
     throw new UsageError('sessions tail follows all sessions, or one: sessions tail -f [ID]');
-  const find = (): CollectorClient => new CollectorClient(findInstance(values.data));
+  const find = (): CollectorClient =>
+    new CollectorClient(localCollector(findInstance(values.data)));
   const only = id === undefined ? undefined : await find().session(id);
   const tail = new Tail(only?.id, (line) => void process.stdout.write(`${line}\n`));
   if (only) await tail.beginAt(find(), only.stream);

@@ -3,6 +3,7 @@ import { ChaperoneError } from '#core/errors.ts';
 import { verifyExport, type Report, type Trust, type Verdict } from '#core/record/verify-export.ts';
 import { checkLedger, LedgerClaims, type LedgerVerdict } from '#core/record/verify-ledger.ts';
 import { CollectorClient } from './collector-client.ts';
+import { localCollector } from './server-access.ts';
 import { sentenceOf } from './error-sentence.ts';
 import type { Instance } from './instance.ts';
 import { printable } from './terminal.ts';
@@ -29,7 +30,7 @@ const retryMs = 1_000;
 
 /** Verifies the ledger, its copy outside the store, and every stream. Returns the exit code. */
 export async function verifyAll(instance: Instance, given: GivenTrust, say: Say): Promise<number> {
-  const client = new CollectorClient(instance);
+  const client = new CollectorClient(localCollector(instance));
   const trust = ofInstance(instance, given);
   const claims = new LedgerClaims();
   const codes = [await checkLedgers(client, instance, { trust, claims, say })];

@@ -2,6 +2,7 @@ import { createReadStream, existsSync, statSync } from 'node:fs';
 import { ChaperoneError } from '#core/errors.ts';
 import { verifyExport, type Trust } from '#core/record/verify-export.ts';
 import { CollectorClient } from './collector-client.ts';
+import { localCollector } from './server-access.ts';
 import { readArguments, UsageError, type Command } from './command.ts';
 import { findInstance } from './instance.ts';
 import { ofInstance, readKey, trustOf } from './trust.ts';
@@ -62,7 +63,7 @@ export const verify: Command = {
     }
     const instance = findInstance(values.data);
     const trust = await trustOf(ofInstance(instance, given));
-    const client = new CollectorClient(instance);
+    const client = new CollectorClient(localCollector(instance));
     return checked(client.bytes(await exportPath(client, what)), trust);
   },
 };

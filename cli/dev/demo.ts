@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { transcribe } from '#core/postgres/transcript.ts';
 import type { SessionSummary } from '#core/session-summary.ts';
 import { CollectorClient } from '../collector-client.ts';
+import { localCollector } from '../server-access.ts';
 import { projectDirectory, type Instance } from '../instance.ts';
 import { Printer } from '../show.ts';
 import { fetchToken } from '../token.ts';
@@ -33,7 +34,7 @@ export async function runDemo(options: DemoOptions): Promise<void> {
     const began = new Date();
     say('What the agent did, through the sidecar:');
     await runAgent(backend, options);
-    const client = new CollectorClient(instance);
+    const client = new CollectorClient(localCollector(instance));
     const session = await recordedSession(client, began, signal);
     if (!session)
       return say('\nThe session is not stored yet: "npx chaperone sessions" shows it later.');

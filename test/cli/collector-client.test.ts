@@ -9,6 +9,7 @@ import { promisify } from 'node:util';
 import { ChaperoneError } from '#core/errors.ts';
 import { createLocalCa } from '../../cli/dev/certificates.ts';
 import { CollectorClient } from '../../cli/collector-client.ts';
+import { localCollector } from '../../cli/server-access.ts';
 import { sentenceOf } from '../../cli/error-sentence.ts';
 import { instanceFile, projectDirectory, type Instance } from '../../cli/instance.ts';
 import { instanceOf, startCollectors, type Collectors } from '../support/collectors.ts';
@@ -86,7 +87,7 @@ describe('a collector, from the command line', () => {
 
   test('an order is waited for when a question would have been given up', async () => {
     const { db } = collectors;
-    const client = new CollectorClient(instance, { timeoutMs: 300 });
+    const client = new CollectorClient(localCollector(instance), { timeoutMs: 300 });
     await db.query('BEGIN; LOCK TABLE legal_holds');
     const body = { held: false, who: 'an officer', why: 'slowly' };
     const order = client.order('PUT', '/v1/legal-hold', body);
@@ -100,7 +101,11 @@ describe('a collector, from the command line', () => {
     const { db, first } = collectors;
     await db.query('BEGIN; LOCK TABLE legal_holds');
     const body = { held: false, who: 'an officer', why: 'in vain' };
-    const order = new CollectorClient(instance).order('PUT', '/v1/legal-hold', body);
+    const order = new CollectorClient(localCollector(instance)).order(
+      'PUT',
+      '/v1/legal-hold',
+      body,
+    );
     const settled = order.then(() => 'done', explained);
     await until('the order waits in the store', async () => {
       const { rows } = await db.query("SELECT FROM pg_locks WHERE relation = 'legal_holds'::regclass AND NOT granted"); // prettier-ignore
@@ -149,7 +154,7 @@ describe('a collector, from the command line', () => {
     ];
     for (const [changed, said] of cases) {
       const other = { ...instance, collector: { ...instance.collector, ...changed } };
-      const client = new CollectorClient(other, { timeoutMs: 300 });
+      const client = new CollectorClient(localCollector(other), { timeoutMs: 300 });
       assert.match(await client.json('/v1/findings').then(() => '', explained), said);
     }
     silent.close();

@@ -5,6 +5,7 @@ import type { Instance } from '../../cli/instance.ts';
 import { exitCodes } from '../../cli/verdict.ts';
 import { verifyAll } from '../../cli/verify-all.ts';
 import { CollectorClient } from '../../cli/collector-client.ts';
+import { localCollector } from '../../cli/server-access.ts';
 import { verifyExport } from '#core/record/verify-export.ts';
 import { instanceOf, startCollectors, type Collectors } from '../support/collectors.ts';
 import { honestLog, sessions, short, type BuiltLog } from '../support/logs.ts';
@@ -57,7 +58,7 @@ describe('a database that its owner changed', () => {
   }
 
   async function ofSession(session: string): Promise<string> {
-    const client = new CollectorClient(instance);
+    const client = new CollectorClient(localCollector(instance));
     const report = await verifyExport(client.bytes(`/v1/sessions/${session}/export`), {
       keys: [collectors.publicKey],
     });

@@ -8,6 +8,7 @@ import { Client, type ClientConfig } from 'pg';
 import { verifyExport } from '#core/record/verify-export.ts';
 import type { SessionSummary } from '#core/session-summary.ts';
 import { CollectorClient } from '../../cli/collector-client.ts';
+import { localCollector } from '../../cli/server-access.ts';
 import type { InstanceSecrets, SuperviseOptions } from '../../cli/dev/supervisor.ts';
 import { projectDirectory, type Instance } from '../../cli/instance.ts';
 import { fetchToken } from '../../cli/token.ts';
@@ -111,7 +112,7 @@ export async function startInstance({
     get output() {
       return output;
     },
-    collector: () => new CollectorClient(read()),
+    collector: () => new CollectorClient(localCollector(read())),
     token: (claims = {}) => fetchToken(read(), claims),
     login: async (settings = {}) => ({
       ...read().backends['shop'],
