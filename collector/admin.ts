@@ -1,11 +1,12 @@
 import type { KeyObject } from 'node:crypto';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { uuidPattern } from '#core/uuid.ts';
-import type { Identities, Right } from './identity/identities.ts';
+import type { Identities, Person, Right } from './identity/identities.ts';
 import { HttpProblem } from './problem.ts';
 import type { Database } from './store/database.ts';
 import { erase, type ErasureOrder } from './store/erasure.ts';
 import { orderHold, type LegalHold } from './store/legal-hold.ts';
+import { searchable } from './store/summary.ts';
 
 export interface AdminOptions {
   readonly database: Database;
@@ -50,16 +51,23 @@ export function registerAdmin(
   { database, identities, key, onLedgered }: AdminOptions,
 ): void {
   app.register((routes, _options, done) => {
+    const people = new WeakMap<FastifyRequest, Person>();
     const admit = (right: Right) => async (request: FastifyRequest) => {
-      await identities.person(request.headers.authorization, right);
+      people.set(request, await identities.person(request.headers.authorization, right));
       if (!database.ready) throw new HttpProblem('store-unavailable', 'the database is not ready');
       request.raw.socket.setTimeout(0); // an erasure takes as long as it takes
+    };
+    /** What somebody says of themselves, with what is known of them. */
+    const signed = (request: FastifyRequest, who: string): string => {
+      const person = people.get(request);
+      return person?.isOwn === true ? `${who} (${searchable(person.name)})` : who;
     };
     routes.post<{ Body: ErasureOrder }>(
       '/v1/erasures',
       { schema: { body: erasureBody }, onRequest: admit('delete') },
       async (request) => {
-        const erased = await database.transaction((client) => erase(client, key, request.body));
+        const order = { ...request.body, who: signed(request, request.body.who) };
+        const erased = await database.transaction((client) => erase(client, key, order));
         if (erased.length > 0) onLedgered();
         return { erased };
       },
@@ -68,7 +76,8 @@ export function registerAdmin(
       '/v1/legal-hold',
       { schema: { body: holdBody }, onRequest: admit('update') },
       async (request) => {
-        const { held, who, why } = request.body;
+        const { held, why } = request.body;
+        const who = signed(request, request.body.who);
         await database.transaction((client) => orderHold(client, { held, who, why }));
         return { held, who, why };
       },

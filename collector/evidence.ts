@@ -4,6 +4,7 @@ import { admitReaders, inPieces, type ReaderOptions } from './readers.ts';
 import { readLedger } from './store/ledger.ts';
 import { lastHold } from './store/legal-hold.ts';
 import { listFindings, listStreams } from './store/read.ts';
+import { listReads } from './store/reads.ts';
 
 const limit = { type: 'integer', minimum: 1, maximum: 1_000, default: 1_000 } as const;
 const number = { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER } as const;
@@ -11,7 +12,7 @@ const queryOf = (properties: object) => ({
   querystring: { type: 'object', additionalProperties: false, properties },
 });
 
-/** What readers may ask about the log as a whole: streams, findings, the ledger, and whether a legal hold is on. */
+/** What readers may ask about the log as a whole: streams, findings, who read what, the ledger, and whether a legal hold is on. */
 export function registerEvidence(app: FastifyInstance, options: ReaderOptions): void {
   const { database } = options;
   app.register((routes, _options, done) => {
@@ -35,6 +36,15 @@ export function registerEvidence(app: FastifyInstance, options: ReaderOptions): 
         const findings = await listFindings(database, query);
         const last = findings.at(-1);
         return { findings, next: findings.length === query.limit && last ? last.id : null };
+      },
+    );
+    routes.get<{ Querystring: { limit: number; before?: number } }>(
+      '/v1/reads',
+      { schema: queryOf({ limit, before: number }) },
+      async ({ query }) => {
+        const reads = await listReads(database, query);
+        const last = reads.at(-1);
+        return { reads, next: reads.length === query.limit && last ? last.id : null };
       },
     );
     routes.get<{ Querystring: { from: number } }>(

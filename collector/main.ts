@@ -4,6 +4,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { ChaperoneError } from '#core/errors.ts';
 import type { CollectorReport, CollectorSecrets } from '#core/control.ts';
+import { usableAddress } from '../runtime/usable-address.ts';
 import { stopRequest, type ControlPipe } from '../runtime/control-pipe.ts';
 import { startHealth } from '../runtime/health.ts';
 import { runService } from '../runtime/service.ts';
@@ -43,7 +44,7 @@ async function run(config: CollectorConfig, control: Control, log: Logger): Prom
     onTexts: tasks.onTexts,
   });
   const endRenewal = renew(server);
-  await server.listen(config.listen);
+  await server.listen(await usableAddress(config.listen));
   const { port } = server.server.address() as AddressInfo; // a TCP server's address is one
   const health = await startHealth({
     listen: config.metricsListen,

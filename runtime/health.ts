@@ -2,6 +2,7 @@ import { createServer, type Server } from 'node:http';
 import { once } from 'node:events';
 import type { Registry } from 'prom-client';
 import type { Address } from './settings.ts';
+import { usableAddress } from './usable-address.ts';
 
 export interface HealthOptions {
   readonly listen: Address;
@@ -35,22 +36,11 @@ export async function startHealth(
     },
   );
   server.maxConnections = 64;
-  await listen(server, options.listen);
+  const { host: listened, port: wanted } = await usableAddress(options.listen);
+  server.listen(wanted, listened);
+  await once(server, 'listening');
   const address = server.address();
   const port = typeof address === 'object' && address ? address.port : options.listen.port;
   const host = options.listen.host.includes(':') ? `[${options.listen.host}]` : options.listen.host;
   return { server, url: `http://${host}:${port}/metrics` };
-}
-
-/** All addresses of a pod are those of IPv4 where the kernel knows no other. */
-async function listen(server: Server, { host, port }: Address): Promise<void> {
-  try {
-    server.listen(port, host);
-    await once(server, 'listening');
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    if (host !== '::' || code !== 'EAFNOSUPPORT') throw error;
-    server.listen(port, '0.0.0.0');
-    await once(server, 'listening');
-  }
 }

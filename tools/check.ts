@@ -30,6 +30,16 @@ const deployables = [
     ],
   },
   {
+    entry: 'controller/main.ts',
+    never: [
+      /^sidecar\//,
+      /^collector\//,
+      /^cli\//,
+      /^core\/(postgres|record)\/(?!sql\/)/,
+      /node_modules\/(pg|libpg-query)\//,
+    ],
+  },
+  {
     entry: 'collector/main.ts',
     never: [
       /^sidecar\//,

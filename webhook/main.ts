@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { KubeConfig } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
 import { ChaperoneError } from '#core/errors.ts';
+import { usableAddress } from '../runtime/usable-address.ts';
 import { startHealth } from '../runtime/health.ts';
 import { createLog } from '../runtime/log.ts';
 import { TlsFiles } from '../runtime/tls-files.ts';
@@ -54,7 +55,7 @@ async function run(config: WebhookConfig, log: Logger): Promise<void> {
     },
   ];
   const endWatch = watchFiles(watches, log);
-  await server.listen(config.listen);
+  await server.listen(await usableAddress(config.listen));
   const health = await startHealth({
     listen: config.metricsListen,
     registry: metrics.registry,

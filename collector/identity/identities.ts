@@ -13,6 +13,8 @@ export type Right =
 export interface Person {
   /** As whoever vouches for the token names them, such as `system:serviceaccount:ops:auditor`. */
   readonly name: string;
+  /** Whether the name is one person's, rather than of all who have the token. */
+  readonly isOwn: boolean;
 }
 
 /** Who may write, who may read and who may order, by the `Authorization` of a request. No kind of token does for another. */

@@ -5,7 +5,7 @@ import { openCluster } from '../../runtime/cluster-connection.ts';
 import { HttpProblem } from '../problem.ts';
 import { bearerToken, type Identities, type Right } from './identities.ts';
 import { Remembered } from './remembered.ts';
-import { audiences, lifetimeMs, reviewToken, tryParseBoundPod, type User } from './token-review.ts';
+import { audiences, lifetimeMs, reviewToken, tryParseBoundPod, type User } from '../../runtime/token-review.ts';
 
 const deadlineMs = 3_000;
 /** A token of a pod that was deleted, or whose right was taken away, is taken that much longer. */
@@ -53,7 +53,7 @@ export function createKubernetesIdentities(log: Logger): Identities {
           'forbidden',
           `the right to ${right} sessions.chaperone.dev is needed`,
         );
-      return { name: user.username };
+      return { name: user.username, isOwn: true };
     },
   };
 }

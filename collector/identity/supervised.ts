@@ -24,7 +24,7 @@ export function createSupervisedIdentities({
       const wanted = right === 'get' ? reader : operator;
       if (!timingSafeEqual(wanted.digest, digest(bearerToken(authorization))))
         throw new HttpProblem('unauthorized', `the bearer token of ${wanted.whose} is needed`);
-      return { name: wanted.name };
+      return { name: wanted.name, isOwn: false };
     },
   };
 }

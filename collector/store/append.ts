@@ -128,7 +128,7 @@ async function storeRecords(
   const startedAt = await mergeSessions(client, stream, sessions);
   const { period } = partition;
   const texts = await addTexts(client, { stream, period, startedAt }, statements);
-  await addOperations(client, { stream, period }, accepted);
+  await addOperations(client, { stream, periodUs: partition.lowUs }, accepted, statements);
   return texts;
 }
 

@@ -92,7 +92,10 @@ export function booleanCell(value: boolean): Buffer {
 
 const epochUs = 946_684_800_000_000; // 2000-01-01, from which PostgreSQL counts
 
-/** A timestamp of microseconds since 1970. */
+const minusInfinity = Buffer.from('8000000000000000', 'hex');
+
+/** A timestamp of microseconds since 1970; -Infinity is one as well. */
 export function timeCell(us: number): Buffer {
+  if (us === Number.NEGATIVE_INFINITY) return minusInfinity;
   return bigintCell(us - epochUs);
 }

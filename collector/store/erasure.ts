@@ -6,7 +6,6 @@ import { HttpProblem } from '../problem.ts';
 import { appendLedger } from './ledger.ts';
 import { isHeld } from './legal-hold.ts';
 import { summarize } from './summary.ts';
-import { textId } from './texts.ts';
 
 /** An entry of the ledger is one item of an export, which has a bound. */
 const maxRangesOfEntry = 1_000;
@@ -124,7 +123,7 @@ async function eraseDerived(client: PoolClient, stream: string, session: string)
       return frame ? [{ frame, headerHash: hashHeader(header) }] : [];
     });
     const { sessions, statements } = summarize(records);
-    for (const { text } of statements) texts.add(textId(text));
+    for (const { id } of statements) texts.add(id);
     database ??= sessions[0]?.database;
     const last = rows.at(-1);
     if (!last || rows.length < recordsAtOnce) break;

@@ -1,7 +1,8 @@
 import type { PoolClient } from 'pg';
+import type { RecordedVerdict } from '#core/record/kinds.ts';
 import type { ReceivedRecord } from '../batch.ts';
-import { clamped, searchable, statementText } from './summary.ts';
-import { textId } from './texts.ts';
+import { bigintCell, booleanCell, copyRows, timeCell, uuidCell, type Cell } from './copy.ts';
+import { clamped, searchable, type StatementText } from './summary.ts';
 
 /** A row of an operation: what a request, or the text of a Parse, was. */
 interface Operation {
@@ -12,10 +13,7 @@ interface Operation {
   text: string | undefined;
   /** Seq of the record with its text, where that is another. */
   readonly statement: number | undefined;
-  readonly verdict: string;
-  readonly reason: string;
-  readonly policy: string | undefined;
-  readonly rule: string | undefined;
+  readonly verdict: RecordedVerdict | undefined;
   ending?: Ending;
 }
 
@@ -29,7 +27,8 @@ interface Ending {
 
 export interface OperationPlace {
   readonly stream: string;
-  readonly period: string;
+  /** Low end of the partition, in microseconds since 1970. */
+  readonly periodUs: number;
 }
 
 /**
@@ -38,67 +37,110 @@ export interface OperationPlace {
  */
 export async function addOperations(
   client: PoolClient,
-  { stream, period }: OperationPlace,
+  { stream, periodUs }: OperationPlace,
   records: readonly ReceivedRecord[],
+  statements: readonly StatementText[],
 ): Promise<void> {
-  const { begun, ended } = operationsOf(records);
+  const { begun, ended } = operationsOf(records, statements);
   if (begun.size > 0) {
     await findTexts(client, stream, begun);
-    await client.query({
-      name: 'add-operations',
-      text: `INSERT INTO operations (period, stream, seq, session, time, request, text, verdict, reason, policy, rule,
-                                     status, error, rows, duration_us)
-             SELECT $1::timestamptz, $2::uuid, * FROM json_to_recordset($3::json) AS new (
-               seq bigint, session uuid, time timestamptz, request boolean, text uuid, verdict text, reason text,
-               policy text, rule text, status text, error text, rows bigint, "durationUs" bigint)`,
-      values: [
-        period,
-        stream,
-        JSON.stringify([...begun.values()].map(({ ending, ...rest }) => ({ ...rest, ...ending }))),
-      ],
-    });
+    const cells = new Cells();
+    const place = [timeCell(periodUs), uuidCell(stream)];
+    const rows = [...begun.values()].map((operation) => cells.rowOf(place, operation));
+    await copyRows(client, `operations (${columns})`, rows);
   }
-  if (ended.size > 0) {
-    await client.query({
-      name: 'end-operations',
-      text: `UPDATE operations o SET status = e.status, error = e.error, rows = e.rows, duration_us = e."durationUs"
-             FROM json_to_recordset($2::json) AS e (seq bigint, status text, error text, rows bigint, "durationUs" bigint)
-             WHERE o.stream = $1 AND o.seq = e.seq`,
-      values: [stream, JSON.stringify([...ended].map(([seq, ending]) => ({ seq, ...ending })))],
-    });
+  if (ended.size === 0) return;
+  await client.query({
+    name: 'end-operations',
+    text: `UPDATE operations o SET status = e.status, error = e.error, rows = e.rows, duration_us = e."durationUs"
+           FROM json_to_recordset($2::json) AS e (seq bigint, status text, error text, rows bigint, "durationUs" bigint)
+           WHERE o.stream = $1 AND o.seq = e.seq`,
+    values: [
+      stream,
+      JSON.stringify([...ended].map(([seq, { status, error, ...counts }]) => ({ seq, status: searchable(status), error: optional(error), ...counts }))),
+    ],
+  }); // prettier-ignore
+}
+
+const columns =
+  'period, stream, seq, session, time, request, text, verdict, reason, policy, rule, status, error, rows, duration_us';
+
+/** Makes cells, those that come again and again once. */
+class Cells {
+  readonly #texts = new Map<unknown, Cell>();
+  readonly #uuids = new Map<string, Cell>();
+
+  rowOf(place: readonly Cell[], operation: Operation): readonly Cell[] {
+    const { seq, session, time, request, text, verdict, ending } = operation;
+    return [
+      ...place,
+      bigintCell(seq),
+      this.#uuid(session),
+      timeCell(microseconds(time)),
+      booleanCell(request),
+      text === undefined ? undefined : this.#uuid(text),
+      this.#text(verdict?.action ?? ''),
+      this.#text(verdict?.reason ?? ''),
+      this.#text(verdict?.policy),
+      this.#text(verdict?.rule),
+      this.#text(ending?.status),
+      this.#text(ending?.error),
+      ending && bigintCell(ending.rows),
+      ending && bigintCell(ending.durationUs),
+    ];
+  }
+
+  #text(value: unknown): Cell {
+    if (value === undefined) return undefined;
+    let cell = this.#texts.get(value);
+    if (!cell) this.#texts.set(value, (cell = Buffer.from(searchable(value))));
+    return cell;
+  }
+
+  #uuid(uuid: string): Cell {
+    let cell = this.#uuids.get(uuid);
+    if (!cell) this.#uuids.set(uuid, (cell = uuidCell(uuid)));
+    return cell;
   }
 }
 
-function operationsOf(records: readonly ReceivedRecord[]): {
+/** Of a time as records have it, since 1970; what is finer is left out. */
+function microseconds(time: string): number {
+  const fraction = time.slice(20, -1); // behind seconds and point
+  return Date.parse(`${time.slice(0, 19)}Z`) * 1_000 + Number(fraction.slice(0, 6).padEnd(6, '0'));
+}
+
+function operationsOf(
+  records: readonly ReceivedRecord[],
+  statements: readonly StatementText[],
+): {
   readonly begun: ReadonlyMap<number, Operation>;
   /** Of earlier batches, by seq. */
   readonly ended: ReadonlyMap<number, Ending>;
 } {
+  const texts = new Map(statements.map(({ seq, id }) => [seq, id]));
   const begun = new Map<number, Operation>();
   const ended = new Map<number, Ending>();
-  for (const { frame } of records) {
-    const { header } = frame;
+  for (const {
+    frame: { header },
+  } of records) {
     const { session, seq, time } = header;
     if (session === undefined) continue;
     if (header.kind === 'statement' || header.kind === 'request') {
-      const text = statementText(frame);
       const of = header.kind === 'request' ? header.statement : undefined;
       begun.set(seq, {
         seq,
         session,
         time,
         request: header.kind === 'request',
-        text: text === undefined ? undefined : textId(text),
+        text: texts.get(seq),
         statement: isSeq(of) ? of : undefined,
-        verdict: searchable(header.verdict?.action),
-        reason: searchable(header.verdict?.reason),
-        policy: optional(header.verdict?.policy),
-        rule: optional(header.verdict?.rule),
+        verdict: header.verdict,
       });
     } else if (header.kind === 'result' && isSeq(header.request)) {
       const ending = {
-        status: searchable(header.status),
-        error: optional(header['db.response.status_code']),
+        status: header.status,
+        error: header['db.response.status_code'],
         rows: clamped(header['db.response.returned_rows']),
         durationUs: clamped(header.durationUs),
       };

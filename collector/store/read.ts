@@ -144,7 +144,8 @@ export interface StreamRow {
   readonly lastReceivedAt: string;
 }
 
-const rfc3339 = (column: string): string =>
+/** SQL that writes a time as records have it. */
+export const rfc3339 = (column: string): string =>
   `to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
 
 const streamColumns = `

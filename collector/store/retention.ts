@@ -53,7 +53,7 @@ export async function dropExpired(
     try {
       if (dropped.length > 0) await dropSessions(database);
     } finally {
-      await emptyQuarantine(database, keepSeconds);
+      await forgetAside(database, keepSeconds);
     }
   }
   return { dropped, left };
@@ -247,13 +247,17 @@ async function dropSessions(database: Database): Promise<void> {
   }
 }
 
-/** What was set aside holds content as well; its hash and size stay. */
-async function emptyQuarantine(database: Database, keepSeconds: number): Promise<void> {
+/** What was set aside holds content as well; its hash and size stay. Who read what is kept as long as records are. */
+async function forgetAside(database: Database, keepSeconds: number): Promise<void> {
   await database.transaction(async (client) => {
     if (await isHeld(client)) return;
     await client.query(
       `UPDATE quarantine SET bytes = NULL
        WHERE bytes IS NOT NULL AND received_at < clock_timestamp() - make_interval(secs => $1)`,
+      [keepSeconds],
+    );
+    await client.query(
+      'DELETE FROM reads WHERE minute < clock_timestamp() - make_interval(secs => $1)',
       [keepSeconds],
     );
   });

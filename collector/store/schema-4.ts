@@ -1,5 +1,5 @@
 /**
- * Schema 4: operations have a narrow row each, and texts a shape without constants, for those who look at sessions
+ * Schema 4: who reads is on record; operations have a narrow row each, and texts a shape without constants, for those who look at sessions
  * without the right to see what is in them. They read views in the schema `grafana`, which show each login the
  * namespaces that `grafana.access` gives it.
  */
@@ -42,6 +42,18 @@ export const schema4 = `
     PERFORM add_records(suffix, low, high);
     PERFORM add_operations(suffix, low, high);
   END $$;
+
+  -- Who read what through the collector.
+  CREATE TABLE reads (
+    id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    minute   timestamptz NOT NULL,
+    who      text NOT NULL,
+    what     text NOT NULL,
+    first_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    last_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    times    bigint NOT NULL DEFAULT 1,
+    UNIQUE (minute, who, what)
+  );
 
   CREATE SCHEMA grafana;
   CREATE TABLE grafana.access (

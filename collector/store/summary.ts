@@ -1,6 +1,7 @@
 import type { Frame } from '#core/record/frame.ts';
 import { parseParse } from '#core/postgres/frontend.ts';
 import type { ReceivedRecord } from '../batch.ts';
+import { TextIds } from './text-ids.ts';
 
 /** What a batch adds to one session. */
 export interface SessionDelta {
@@ -26,7 +27,11 @@ export interface SessionDelta {
 /** Text that can be searched for. */
 export interface StatementText {
   readonly session: string | undefined;
+  /** Of its record. */
+  readonly seq: number;
   readonly text: string;
+  /** What stands for it. */
+  readonly id: string;
 }
 
 /** Derives from records what lists and searches need; the records stay the truth. */
@@ -36,10 +41,11 @@ export function summarize(records: readonly ReceivedRecord[]): {
 } {
   const sessions = new Map<string, SessionDelta>();
   const statements: StatementText[] = [];
+  const ids = new TextIds();
   for (const { frame } of records) {
     const { session, seq } = frame.header;
     const text = statementText(frame);
-    if (text !== undefined) statements.push({ session, text });
+    if (text !== undefined) statements.push({ session, seq, text, id: ids.of(text) });
     if (session === undefined) continue;
     const summary = sessions.get(session) ?? {
       id: session,

@@ -1,12 +1,5 @@
-import { hash } from 'node:crypto';
 import type { PoolClient } from 'pg';
 import type { StatementText } from './summary.ts';
-
-/** What stands for a text: the first 16 bytes of its SHA-256, as a UUID. */
-export function textId(text: string): string {
-  const hex = hash('sha256', text, 'hex').slice(0, 32);
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
-}
 
 export interface TextPlace {
   readonly stream: string;
@@ -32,13 +25,10 @@ export async function addTexts(
   statements: readonly StatementText[],
 ): Promise<Text[]> {
   const texts = new Map<string, string>();
-  const ids = new Map<string, string>();
   const uses = new Map<string, { text: string; session: string; at: string }>();
-  for (const { session, text } of statements) {
+  for (const { session, text, id } of statements) {
     const at = session === undefined ? undefined : startedAt.get(session);
     if (session === undefined || at === undefined) continue;
-    const id = ids.get(text) ?? textId(text);
-    ids.set(text, id);
     texts.set(id, text);
     uses.set(`${id} ${session}`, { text: id, session, at });
   }

@@ -61,6 +61,35 @@ describe('two collectors on one database', () => {
     }
   });
 
+  test('give each text one shape, also those that one of them left as it was killed', async () => {
+    await using collectors = await startCollectors({ count: 2 });
+    const [one, two] = collectors.all;
+    assert.ok(one && two);
+    const shapes = async (): Promise<number> =>
+      Number((await collectors.db.query<{ n: string }>('SELECT count(shape) AS n FROM shapes')).rows[0]?.n); // prettier-ignore
+    const texts = Array.from({ length: 300 }, (_, n) => `SELECT ${n} AS c${n}, '${n}'`);
+    const sent = [one, two, one, two].map(async (collector) => {
+      const author = new StreamAuthor();
+      const { status } = await collector.put([author.start(), ...author.session(texts)]);
+      assert.equal(status, 200);
+    });
+    await Promise.all(sent);
+    await until('all texts have shapes', async () => (await shapes()) === texts.length);
+    const author = new StreamAuthor();
+    const late = Array.from({ length: 2_000 }, (_, n) => `SELECT ${n} AS d${n}, '${n}'`);
+    await collectors.db.query('BEGIN; LOCK TABLE shapes IN EXCLUSIVE MODE');
+    await one.put([author.start(), ...author.session(late)]);
+    await one.kill();
+    await collectors.db.query('COMMIT');
+    assert.ok((await shapes()) < texts.length + late.length);
+    await one.start();
+    await until(
+      'those have shapes too',
+      async () => (await shapes()) === texts.length + late.length,
+    );
+    assert.ok(!`${one.log}${two.log}`.includes('a task failed'));
+  });
+
   test('lose nothing that was acknowledged when one of them is killed', async () => {
     await using collectors = await startCollectors({ count: 2 });
     const author = new StreamAuthor();

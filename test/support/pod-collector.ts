@@ -54,6 +54,7 @@ export interface PodAnswer {
   /** Of a problem: its code. */
   readonly title: unknown;
   readonly body: Readonly<Record<string, unknown>>;
+  readonly text: string;
   /** Serial number of the certificate that was shown. */
   readonly serial: string;
 }
@@ -144,6 +145,7 @@ export class PodCollector implements AsyncDisposable {
             status: response.statusCode ?? 0,
             title: parsed['title'],
             body: parsed,
+            text,
             serial,
           });
         }, reject);

@@ -198,6 +198,28 @@ describe('a collector in a cluster', { skip: withoutCluster }, () => {
     assert.equal((await collector.send('GET', '/v1/sessions', ofPod)).status, 401);
   });
 
+  test('puts on record by name who reads and who orders', async () => {
+    const author = authorOf('agent-0');
+    const session = '00000000-0000-4000-8000-000000000001';
+    await collector.put(await token('agent', write, 'agent-0'), [author.start(), ...author.session(['SELECT 1'], 'u', session)]); // prettier-ignore
+    const reader = await token('reader', read);
+    await collector.send('GET', `/v1/sessions/${session}/frames`, reader);
+    const { body } = await collector.send('GET', '/v1/reads', reader);
+    const who = `system:serviceaccount:${name}:reader`;
+    const found = body['reads'] as { who: string; what: string }[];
+    assert.equal(found.find(({ what }) => what.includes(session))?.who, who);
+    const order = { session, who: 'privacy office', why: 'request 42' };
+    const erased = await collector.order(
+      'POST',
+      '/v1/erasures',
+      await token('eraser', read),
+      order,
+    );
+    assert.equal(erased.status, 200);
+    const { text } = await collector.send('GET', '/v1/ledger', reader);
+    assert.ok(text.includes(`"who":"privacy office (system:serviceaccount:${name}:eraser)"`), text);
+  });
+
   test('asks a right anew each time: one that is taken away is gone', async () => {
     const given = await token('reader', read);
     assert.equal((await collector.send('GET', '/v1/sessions', given)).status, 200);

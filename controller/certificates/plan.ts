@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import type { KeyPair } from '../runtime/tls-files.ts';
+import type { KeyPair } from '../../runtime/tls-files.ts';
 
 /** How long certificates live, and when they are replaced, in milliseconds. */
 export const lifetimes = {
@@ -11,9 +11,14 @@ export const lifetimes = {
   leafRest: 10 * 86_400_000,
   /** How long the next authority is announced before anything is signed with it, and the last one trusted afterwards. */
   announcement: 86_400_000,
+  /**
+   * For how long what is trusted and shown has to have stood where clients find it before the next change: after a
+   * time without a controller nobody has heard of what it had begun.
+   */
+  settling: 10 * 60_000,
 } as const;
 
-/** Everything that is kept, in a Secret that the controller alone reads; the leaf is copied into the webhook's. */
+/** What is kept of one server, in a Secret that the controller alone reads; the leaf is copied into the server's. */
 export interface Certificates {
   /** Signs the leaf. */
   readonly authority: KeyPair | undefined;
@@ -37,10 +42,14 @@ export type RotationStep =
   | { readonly kind: 'forget-previous' }
   | { readonly kind: 'wait'; readonly untilMs: number };
 
-/** Says what to do with certificates. `names` are those by which the API server dials the webhook. */
+/**
+ * Says what to do with certificates. `names` are those by which the server is dialled. All of it stands where clients
+ * and servers find it since `publishedMs`, with a controller there to put it back.
+ */
 export function planRotation(
   certificates: Certificates,
   names: readonly string[],
+  publishedMs: number,
   nowMs: number,
 ): RotationStep {
   const authority = read(certificates.authority, nowMs);
@@ -48,15 +57,18 @@ export function planRotation(
   if (!authority) return { kind: next ? 'promote-next' : 'create-authority' };
   const announceMs = authority.endMs - lifetimes.authorityOverlap;
   if (!next && nowMs >= announceMs) return { kind: 'announce-next' };
-  const promoteMs = next && next.beginMs + lifetimes.announcement;
+  const settledMs = publishedMs + lifetimes.settling;
+  const promoteMs = next && Math.max(next.beginMs + lifetimes.announcement, settledMs);
   if (promoteMs !== undefined && nowMs >= promoteMs) return { kind: 'promote-next' };
   const leaf = read(certificates.leaf, nowMs);
   const leafMs = leaf && leaf.endMs - lifetimes.leafRest;
   if (leafMs === undefined || nowMs >= leafMs || !isFor(leaf, authority, names))
     return { kind: 'issue-leaf' };
-  const forgetMs = certificates.previous && (certificates.promotedMs ?? 0) + lifetimes.announcement;
-  if (forgetMs !== undefined && forgetMs !== '' && nowMs >= forgetMs)
-    return { kind: 'forget-previous' };
+  const forgetMs =
+    certificates.previous === undefined
+      ? undefined
+      : Math.max((certificates.promotedMs ?? 0) + lifetimes.announcement, settledMs);
+  if (forgetMs !== undefined && nowMs >= forgetMs) return { kind: 'forget-previous' };
   const times = [announceMs, promoteMs, leafMs, forgetMs].filter(
     (time) => typeof time === 'number',
   );

@@ -13,39 +13,47 @@ import {
   X509Certificate,
   X509CertificateGenerator,
 } from '@peculiar/x509';
-import { lifetimes, type Certificates, type RotationStep } from './certificates.ts';
-import type { KeyPair } from '../runtime/tls-files.ts';
+import { lifetimes, type Certificates, type RotationStep } from './plan.ts';
+import type { KeyPair } from '../../runtime/tls-files.ts';
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const clockSkewMs = 5 * 60_000;
 
+/** Whom certificates are made for. */
+export interface Subject {
+  /** The server's common name, of which its authority has its own. */
+  readonly name: string;
+  /** Those by which it is dialled. */
+  readonly names: readonly string[];
+}
+
 /**
- * Takes one step of a plan; `wait` changes nothing. `names` are those by which the API server dials the webhook.
- * Whoever calls it stores what it returns before the next step, and has clients trust it before servers show it.
+ * Takes one step of a plan; `wait` changes nothing. Whoever calls it stores what it returns before the next step, and
+ * has clients trust it before servers show it.
  */
 export async function takeStep(
   certificates: Certificates,
   step: RotationStep,
-  names: readonly string[],
+  subject: Subject,
   nowMs: number,
 ): Promise<Certificates> {
   switch (step.kind) {
     case 'create-authority': {
-      const authority = await createAuthority(nowMs);
-      const leaf = await issueLeaf(authority, names, nowMs);
+      const authority = await createAuthority(subject, nowMs);
+      const leaf = await issueLeaf(authority, subject, nowMs);
       return { authority, leaf, next: undefined, previous: undefined, promotedMs: undefined };
     }
     case 'announce-next':
-      return { ...certificates, next: await createAuthority(nowMs) };
+      return { ...certificates, next: await createAuthority(subject, nowMs) };
     case 'promote-next': {
       const { authority: last, next: authority } = certificates;
       if (!authority) throw new TypeError('there is no next authority');
-      const leaf = await issueLeaf(authority, names, nowMs);
+      const leaf = await issueLeaf(authority, subject, nowMs);
       return { authority, leaf, next: undefined, previous: last?.cert, promotedMs: nowMs };
     }
     case 'issue-leaf': {
       if (!certificates.authority) throw new TypeError('there is no authority');
-      return { ...certificates, leaf: await issueLeaf(certificates.authority, names, nowMs) };
+      return { ...certificates, leaf: await issueLeaf(certificates.authority, subject, nowMs) };
     }
     case 'forget-previous':
       return { ...certificates, previous: undefined, promotedMs: undefined };
@@ -54,11 +62,11 @@ export async function takeStep(
   }
 }
 
-async function createAuthority(nowMs: number): Promise<KeyPair> {
+async function createAuthority({ name }: Subject, nowMs: number): Promise<KeyPair> {
   const keys = await generateKeys();
   const certificate = await X509CertificateGenerator.createSelfSigned({
     // Each has a name of its own: two with one name, and clients may try the wrong one alone.
-    name: `CN=Chaperone webhook CA ${new Date(nowMs).toISOString()}`,
+    name: `CN=${name} CA ${new Date(nowMs).toISOString()}`,
     keys,
     notBefore: new Date(nowMs - clockSkewMs),
     notAfter: new Date(nowMs + lifetimes.authority),
@@ -74,7 +82,7 @@ async function createAuthority(nowMs: number): Promise<KeyPair> {
 
 async function issueLeaf(
   authority: KeyPair,
-  names: readonly string[],
+  { name, names }: Subject,
   nowMs: number,
 ): Promise<KeyPair> {
   const issuer = new X509Certificate(authority.cert);
@@ -82,7 +90,7 @@ async function issueLeaf(
   const keys = await generateKeys();
   const end = Math.min(nowMs + lifetimes.leaf, issuer.notAfter.getTime());
   const certificate = await X509CertificateGenerator.create({
-    subject: 'CN=chaperone-webhook',
+    subject: `CN=${name}`,
     issuer: issuer.subject,
     publicKey: keys.publicKey,
     signingKey,

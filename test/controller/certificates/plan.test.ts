@@ -7,8 +7,8 @@ import {
   trustedAuthorities,
   type Certificates,
   type RotationStep,
-} from '../../webhook/certificates.ts';
-import { takeStep } from '../../webhook/rotation.ts';
+} from '../../../controller/certificates/plan.ts';
+import { takeStep } from '../../../controller/certificates/steps.ts';
 
 const names = ['chaperone-webhook.chaperone.svc', 'chaperone-webhook.chaperone.svc.cluster.local'];
 const nothing: Certificates = {
@@ -21,12 +21,18 @@ const day = 86_400_000;
 async function settle(given: Certificates, nowMs: number, wanted = names) {
   const steps: RotationStep['kind'][] = [];
   let certificates = given;
-  let step = planRotation(certificates, wanted, nowMs);
+  const publishedMs = nowMs - lifetimes.settling;
+  let step = planRotation(certificates, wanted, publishedMs, nowMs);
   while (step.kind !== 'wait') {
     steps.push(step.kind);
     assert.ok(steps.length < 8, steps.join());
-    certificates = await takeStep(certificates, step, wanted, nowMs);
-    step = planRotation(certificates, wanted, nowMs);
+    certificates = await takeStep(
+      certificates,
+      step,
+      { name: 'chaperone-webhook', names: wanted },
+      nowMs,
+    );
+    step = planRotation(certificates, wanted, publishedMs, nowMs);
   }
   return { certificates, steps, untilMs: step.untilMs };
 }

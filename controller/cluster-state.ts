@@ -1,0 +1,189 @@
+import { randomBytes } from 'node:crypto';
+import type { KubeConfig } from '@kubernetes/client-node';
+import type { Logger } from 'pino';
+import type { BackendCredential } from '#core/control.ts';
+import { isObject } from '#core/policy/fields.ts';
+import { parseResource } from '#core/policy/parse.ts';
+import type { BundleNetwork } from '#core/bundle-message.ts';
+import { documentOf } from '../webhook/document.ts';
+import { containerNames } from '../webhook/names.ts';
+import { tryParsePod, type Pod } from '../webhook/pod.ts';
+import type { KeptCredential, KeptResource } from './bundles.ts';
+import type { ControllerConfig } from './config.ts';
+import { KubeApi, type KubeObject } from './watch/kube-api.ts';
+import { Reflector } from './watch/reflector.ts';
+
+/** A pod of which some part has one of our names. */
+export interface WatchedPod {
+  readonly pod: Pod;
+  readonly uid: string;
+  /** Whether it has ended, or is being removed. */
+  readonly over: boolean;
+}
+
+export interface ClusterStateOptions {
+  readonly kubeConfig: KubeConfig;
+  readonly config: ControllerConfig;
+  /** Anything that bundles are made of has changed. */
+  readonly onChange: () => void;
+  /** Sessions to end, by what their ids begin with. */
+  readonly onKill: (session: string) => void;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+}
+
+const group = '/apis/chaperone.dev/v1alpha1';
+const kinds = ['backends', 'identityproviders', 'auditpolicies', 'clusterauditpolicies'] as const;
+const killsName = 'chaperone-kills';
+/** What was asked before this process looked is done. */
+const killMs = 120_000;
+
+/** What the controller knows of the cluster. */
+export class ClusterState {
+  /** Of this process alone. */
+  readonly secret = randomBytes(32);
+  readonly #config: ControllerConfig;
+  readonly #resources: readonly Reflector<KeptResource>[];
+  readonly #pods: Reflector<WatchedPod>;
+  readonly #namespaces: Reflector<Readonly<Record<string, string>>>;
+  readonly #credentials: Reflector<KeptCredential>;
+  readonly #nodes: Reflector<readonly string[]>;
+  readonly #apiServers: Reflector<readonly string[]>;
+  readonly #kills: Reflector<true>;
+  readonly #killed = new Set<string>();
+
+  /** @throws ChaperoneError `config-invalid` where the configuration names no cluster. */
+  constructor({ kubeConfig, config, onChange, onKill, log, signal }: ClusterStateOptions) {
+    this.#config = config;
+    const api = new KubeApi(kubeConfig);
+    const reflect = <T>(path: string, keep: (object: KubeObject) => T | undefined): Reflector<T> =>
+      new Reflector({ api, path, keep, onChange, log, signal });
+    this.#resources = kinds.map((kind) => reflect(`${group}/${kind}`, keepResource));
+    this.#pods = reflect('/api/v1/pods', keepPod);
+    this.#namespaces = reflect('/api/v1/namespaces', labelsOf);
+    this.#credentials = reflect(`/api/v1/namespaces/${config.credentialsNamespace}/secrets`, keepCredential); // prettier-ignore
+    this.#nodes = reflect('/api/v1/nodes', addressesOfNode);
+    const slices = '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices';
+    this.#apiServers = reflect(slices, addressesOfApiServer);
+    const kills = `/api/v1/namespaces/${config.namespace}/configmaps`;
+    const only = `${kills}?fieldSelector=metadata.name%3D${killsName}`;
+    this.#kills = reflect(only, (object) => this.#takeKills(object, onKill));
+  }
+
+  /** What is not known yet; undefined where everything was listed once. */
+  get missing(): string | undefined {
+    const all = [...this.#resources, this.#pods, this.#namespaces, this.#credentials, this.#nodes, this.#apiServers, this.#kills]; // prettier-ignore
+    const left = all.filter(({ synced }) => !synced).length;
+    return left > 0 ? `${left} of ${all.length} kinds are not listed yet` : undefined;
+  }
+
+  get resources(): readonly KeptResource[] {
+    return this.#resources.flatMap((reflector) => [...reflector.values()]);
+  }
+
+  get podCount(): number {
+    return this.#pods.size;
+  }
+
+  pod(namespace: string, name: string): WatchedPod | undefined {
+    return this.#pods.get(`${namespace}/${name}`);
+  }
+
+  namespaceLabels(name: string): Readonly<Record<string, string>> {
+    return this.#namespaces.get(`/${name}`) ?? {};
+  }
+
+  credential(name: string): KeptCredential | undefined {
+    return this.#credentials.get(`${this.#config.credentialsNamespace}/${name}`);
+  }
+
+  networkOf(namespace: string): BundleNetwork {
+    const { resolver, clusterDomain, deniedAddresses } = this.#config;
+    const service = process.env['KUBERNETES_SERVICE_HOST'] ?? '';
+    const denied = new Set([
+      ...deniedAddresses,
+      ...(service === '' ? [] : [service]),
+      ...Array.from(this.#nodes.values()).flat(),
+      ...Array.from(this.#apiServers.values()).flat(),
+    ]);
+    return {
+      resolver,
+      searchDomains: [`${namespace}.svc.${clusterDomain}`, `svc.${clusterDomain}`, clusterDomain],
+      deniedAddresses: [...denied].sort(),
+    };
+  }
+
+  #takeKills(object: KubeObject, onKill: (session: string) => void): true {
+    const data = isObject(object['data']) ? object['data'] : {};
+    for (const [session, time] of Object.entries(data)) {
+      if (this.#killed.has(session)) continue;
+      this.#killed.add(session);
+      if (Date.now() - Date.parse(String(time)) < killMs) onKill(session);
+    }
+    return true;
+  }
+}
+
+function keepResource(object: KubeObject): KeptResource {
+  const document = documentOf(object);
+  const metadata = isObject(document['metadata']) ? document['metadata'] : {};
+  const namespace = typeof metadata['namespace'] === 'string' ? metadata['namespace'] : undefined;
+  const name = [document['kind'], namespace, metadata['name']].filter((part) => part !== undefined).join('/'); // prettier-ignore
+  return { document, name, namespace, parsed: parseResource(document) };
+}
+
+function keepPod(object: KubeObject): WatchedPod | undefined {
+  const pod = tryParsePod(object);
+  const ours = pod?.spec.initContainers?.some(({ name }) => name === containerNames.sidecar);
+  if (!pod || ours !== true) return undefined;
+  const { metadata, status } = object;
+  const { uid, deletionTimestamp } = isObject(metadata) ? metadata : {};
+  const { phase } = isObject(status) ? status : {};
+  const over = phase === 'Succeeded' || phase === 'Failed';
+  // A pod that is being removed has its grace period, and its sessions with it.
+  return { pod, uid: typeof uid === 'string' ? uid : '', over: over && deletionTimestamp !== null };
+}
+
+function labelsOf(object: KubeObject): Readonly<Record<string, string>> {
+  const { labels } = isObject(object['metadata']) ? object['metadata'] : {};
+  return isObject(labels)
+    ? Object.fromEntries(Object.entries(labels).map(([key, value]) => [key, String(value)]))
+    : {};
+}
+
+function keepCredential(object: KubeObject): KeptCredential | undefined {
+  const { metadata, data } = object;
+  const { name, annotations } = isObject(metadata) ? metadata : {};
+  if (typeof name !== 'string') return undefined;
+  const hosts = isObject(annotations) ? String(annotations['chaperone.dev/hosts'] ?? '') : '';
+  const decode = (key: string): string | undefined => {
+    const value = isObject(data) ? data[key] : undefined;
+    return typeof value === 'string' ? Buffer.from(value, 'base64').toString('utf8') : undefined;
+  };
+  const [username, password, certificate, key] = ['username', 'password', 'tls.crt', 'tls.key'].map(decode); // prettier-ignore
+  const byType = new Map<BackendCredential['type'], BackendCredential>();
+  if (username !== undefined && password !== undefined)
+    byType.set('Password', { type: 'Password', username, password });
+  if (username !== undefined && certificate !== undefined && key !== undefined)
+    byType.set('ClientCertificate', { type: 'ClientCertificate', username, certificate, key });
+  const listed = hosts.split(',').map((host) => host.trim().toLowerCase());
+  return { name, hosts: listed.filter((host) => host !== ''), byType };
+}
+
+function addressesOfNode({ status }: KubeObject): readonly string[] {
+  const addresses = isObject(status) ? status['addresses'] : [];
+  return (Array.isArray(addresses) ? addresses : []).flatMap((entry: unknown) => {
+    if (!isObject(entry) || !String(entry['type']).endsWith('IP')) return [];
+    return typeof entry['address'] === 'string' ? [entry['address']] : [];
+  });
+}
+
+function addressesOfApiServer(object: KubeObject): readonly string[] | undefined {
+  const { labels } = isObject(object['metadata']) ? object['metadata'] : {};
+  if (!isObject(labels) || labels['kubernetes.io/service-name'] !== 'kubernetes') return undefined;
+  const { endpoints } = object;
+  return (Array.isArray(endpoints) ? endpoints : []).flatMap((endpoint: unknown) => {
+    const addresses = isObject(endpoint) ? endpoint['addresses'] : [];
+    return (Array.isArray(addresses) ? addresses : []).filter((each) => typeof each === 'string');
+  });
+}

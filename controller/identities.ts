@@ -1,0 +1,80 @@
+import {
+  AuthenticationV1Api,
+  AuthorizationV1Api,
+  CoreV1Api,
+  PatchStrategy,
+  setHeaderOptions,
+} from '@kubernetes/client-node';
+import type { ClusterConnection } from '../runtime/cluster-connection.ts';
+import { lifetimeMs, reviewToken, tryParseBoundPod } from '../runtime/token-review.ts';
+
+/** Audiences of the tokens that are taken: of sidecars, and of people with their tools. */
+const audiences = { sidecar: 'chaperone-controller', person: 'chaperone-read' } as const;
+
+/** A pod that a token proves. */
+export interface ProvenPod {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  /** How long the token still holds. */
+  readonly forMs: number;
+}
+
+const killsName = 'chaperone-kills';
+/** Older entries have reached every replica, or found none. */
+const keepKillsMs = 10 * 60_000;
+
+/** What is asked of the API about whoever asks us. All of it rejects where the API server does not answer. */
+export class Identities {
+  readonly #authentication: AuthenticationV1Api;
+  readonly #authorization: AuthorizationV1Api;
+  readonly #core: CoreV1Api;
+  readonly #namespace: string;
+
+  constructor(connection: ClusterConnection, namespace: string) {
+    this.#authentication = new AuthenticationV1Api(connection);
+    this.#authorization = new AuthorizationV1Api(connection);
+    this.#core = new CoreV1Api(connection);
+    this.#namespace = namespace;
+  }
+
+  /** Undefined for a token that is not a living pod's. */
+  async pod(token: string): Promise<ProvenPod | undefined> {
+    const user = await reviewToken(this.#authentication, token, audiences.sidecar);
+    const bound = user && tryParseBoundPod(user);
+    if (!bound) return undefined;
+    const { namespace, pod: name, uid } = bound;
+    return { namespace, name, uid, forMs: lifetimeMs(token, Date.now()) };
+  }
+
+  /** Whether a token is somebody's who may end sessions; undefined where it is nobody's. */
+  async mayKill(token: string): Promise<boolean | undefined> {
+    const user = await reviewToken(this.#authentication, token, audiences.person);
+    if (!user) return undefined;
+    const { username, uid, groups, extra } = user;
+    const { status } = await this.#authorization.createSubjectAccessReview({
+      body: {
+        spec: {
+          user: username,
+          ...(uid === undefined ? {} : { uid }),
+          groups: [...groups],
+          extra: Object.fromEntries(Object.entries(extra).map(([key, values]) => [key, [...values]])), // prettier-ignore
+          resourceAttributes: { group: 'chaperone.dev', resource: 'sessions', verb: 'delete' },
+        },
+      },
+    });
+    return status?.allowed === true;
+  }
+
+  /** Leaves an order to end a session where every replica sees it. */
+  async orderKill(session: string): Promise<void> {
+    const place = { namespace: this.#namespace, name: killsName };
+    const { data = {} } = await this.#core.readNamespacedConfigMap(place);
+    const now = Date.now();
+    const old = Object.entries(data).filter(([, time]) => !(now - Date.parse(time) < keepKillsMs));
+    const entries: [string, string | null][] = old.map(([name]) => [name, null]);
+    const body = { data: Object.fromEntries([...entries, [session, new Date(now).toISOString()]]) };
+    const options = setHeaderOptions('Content-Type', PatchStrategy.MergePatch);
+    await this.#core.patchNamespacedConfigMap({ ...place, body }, options);
+  }
+}

@@ -1,0 +1,204 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { KubeConfig } from '@kubernetes/client-node';
+import type { Logger } from 'pino';
+import { ChaperoneError } from '#core/errors.ts';
+import { openCluster } from '../runtime/cluster-connection.ts';
+import { startHealth } from '../runtime/health.ts';
+import { createLog } from '../runtime/log.ts';
+import { buildBundle, type Built } from './bundles.ts';
+import { IssuedCertificates } from './certificates/issued.ts';
+import { CertificateObjects } from './certificates/objects.ts';
+import { rotateCertificates } from './certificates/rotate.ts';
+import { ClusterState } from './cluster-state.ts';
+import { readConfig, type ControllerConfig } from './config.ts';
+import { Identities, type ProvenPod } from './identities.ts';
+import { Leader } from './leader.ts';
+import { LeaseObject } from './lease.ts';
+import { createMetrics } from './metrics.ts';
+import { checkPod, type Accepted, type Checked } from './pod-check.ts';
+import { ProviderKeyStore } from './provider-keys.ts';
+import { buildServer } from './server.ts';
+import { Streams, type PodKey } from './streams.ts';
+
+const deadlineMs = 5_000;
+const requestGraceMs = 5_000;
+/** A sidecar can be faster than the watch that tells of its pod. */
+const podMs = 5_000;
+const podStepMs = 100;
+
+/** Starts the parts in the order in which they need each other, and stops them in the opposite one. */
+async function run(config: ControllerConfig, log: Logger): Promise<void> {
+  const stopping = new AbortController();
+  for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stopping.abort());
+  const { signal } = stopping;
+  const kubeConfig = new KubeConfig();
+  kubeConfig.loadFromDefault();
+  const connection = openCluster(kubeConfig, deadlineMs);
+  const { namespace, clusterDomain, podName } = config;
+  const objects = new CertificateObjects(connection, { namespace, webhookConfiguration: 'chaperone' }); // prettier-ignore
+  // On a new installation the leader makes what all replicas wait for below.
+  const leader = Leader.start({
+    lease: new LeaseObject(connection, { namespace, name: 'chaperone-controller' }),
+    identity: `${podName}_${randomUUID()}`,
+    lead: (term) => rotateCertificates({ objects, clusterDomain, log }, term),
+    log,
+  });
+  const metrics = createMetrics({
+    streams: () => streams.size,
+    pods: () => state.podCount,
+    certificateExpiresMs: () => certificates?.expiresMs ?? 0,
+    leading: () => leader.leading,
+  });
+  let certificates: IssuedCertificates | undefined;
+  const ending = new AbortController();
+  const changed = (): void => {
+    keys.track(state.resources.flatMap(({ parsed }) => parsed.resource?.kind === 'IdentityProvider' ? parsed.resource : [])); // prettier-ignore
+    streams.changed();
+  };
+  const state: ClusterState = new ClusterState({
+    kubeConfig,
+    config,
+    onChange: () => changed(),
+    onKill: (session) => streams.kill(session),
+    log,
+    signal: ending.signal,
+  });
+  const keys: ProviderKeyStore = new ProviderKeyStore(() => streams.changed(), log, ending.signal);
+  const notReady = (): string | undefined => {
+    if (signal.aborted) return 'it is stopping';
+    return certificates ? state.missing : 'there are no certificates yet';
+  };
+  const check = (pod: PodKey): Checked => checkWatched(pod, state, acceptedBy(config, certificates)); // prettier-ignore
+  const streams: Streams = new Streams(
+    (pod) => bundleFor(pod, check(pod), { state, keys, certificates }),
+    metrics,
+    log,
+  );
+  const health = await startHealth({
+    listen: config.metricsListen,
+    registry: metrics.registry,
+    notReady,
+  });
+  certificates = await IssuedCertificates.open({ objects, log }, signal).catch(() => undefined); // asked to stop
+  if (!certificates) return leader.stop();
+  const issued = certificates;
+  const server = buildServer({
+    tls: issued.pair,
+    identities: new Identities(connection, namespace),
+    streams,
+    check: (pod) => waitForPod(pod, check, () => state.pod(pod.namespace, pod.name) !== undefined),
+    refreshKeys: (provider) => keys.refresh(provider),
+    notReady,
+    metrics,
+    log,
+  });
+  issued.onChange(() => {
+    server.server.setSecureContext(issued.pair);
+    streams.changed();
+  });
+  await server.listen(config.listen);
+  log.info({ metricsUrl: health.url, address: server.server.address() }, 'ready');
+
+  await asked(signal);
+  log.info('stopping');
+  streams.close(config.drainMs);
+  await delay(config.drainMs);
+  const cut = setTimeout(() => server.server.closeAllConnections(), requestGraceMs);
+  await server.close();
+  clearTimeout(cut);
+  ending.abort();
+  issued.close();
+  await leader.stop();
+  health.server.close();
+  health.server.closeAllConnections();
+}
+
+function acceptedBy(
+  { images, controllerUrl, collectorUrl }: ControllerConfig,
+  certificates: IssuedCertificates | undefined,
+): Accepted {
+  const isIssued: Accepted['isIssued'] = (server, pem) =>
+    certificates?.isIssued(server, pem) === true;
+  return { images, controllerUrl, collectorUrl, isIssued };
+}
+
+function checkWatched(
+  { namespace, name, uid }: PodKey,
+  state: ClusterState,
+  accepted: Accepted,
+): Checked {
+  // prettier-ignore
+  const watched = state.pod(namespace, name);
+  if (!watched || watched.uid !== uid || watched.over)
+    return { kind: 'other', reason: 'there is no such pod with a sidecar of ours' };
+  return checkPod(watched.pod, state.namespaceLabels(namespace), accepted);
+}
+
+async function waitForPod(
+  pod: ProvenPod,
+  check: (pod: PodKey) => Checked,
+  isThere: () => boolean,
+): Promise<Checked> {
+  const deadline = performance.now() + podMs;
+  while (!isThere() && performance.now() < deadline) await delay(podStepMs);
+  return check(pod);
+}
+
+interface Known {
+  readonly state: ClusterState;
+  readonly keys: ProviderKeyStore;
+  readonly certificates: IssuedCertificates | undefined;
+}
+
+function bundleFor(
+  key: PodKey,
+  checked: Checked,
+  { state, keys, certificates }: Known,
+): Built | undefined {
+  // prettier-ignore
+  const watched = state.pod(key.namespace, key.name);
+  if (checked.kind === 'other' || !watched || !certificates) return undefined;
+  const { metadata, spec } = watched.pod;
+  const { controller, collector } = certificates.authorities;
+  return buildBundle(
+    {
+      pod: key.name,
+      namespace: key.namespace,
+      serviceAccount: spec.serviceAccountName ?? 'default',
+      uid: key.uid,
+      labels: new Map(Object.entries(metadata.labels ?? {})),
+      attachment: checked.attachment,
+    },
+    {
+      resources: state.resources,
+      credential: (name) => state.credential(name),
+      keysOf: (provider) => keys.keysOf(provider),
+      networkOf: (name) => state.networkOf(name),
+      authorities: { controller, collector },
+      secret: state.secret,
+    },
+  );
+}
+
+async function asked(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  signal.addEventListener('abort', () => resolve(), { once: true });
+  await promise;
+}
+
+async function main(): Promise<never> {
+  try {
+    const config = readConfig(process.env);
+    await run(config, createLog('controller', config.logLevel));
+    process.exit(0);
+  } catch (error) {
+    const known = error instanceof ChaperoneError;
+    const text = known ? error.message : error instanceof Error ? error.stack : 'unknown';
+    process.stderr.write(`chaperone controller: ${text}\n`);
+    process.exit(1);
+  }
+}
+
+void main();

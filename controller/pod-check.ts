@@ -1,0 +1,120 @@
+import type { Attachment } from '#core/bundle-message.ts';
+import { isObject } from '#core/policy/fields.ts';
+import { findOwn } from '../webhook/find-own.ts';
+import { injectPod, type InjectOptions } from '../webhook/inject.ts';
+import { containerNames, keys } from '../webhook/names.ts';
+import type { Mode, PartOptions, Resources } from '../webhook/own-parts.ts';
+import type { Container, Pod } from '../webhook/pod.ts';
+
+/** What sidecars may be made of. */
+export interface Accepted {
+  readonly images: readonly string[];
+  readonly controllerUrl: string;
+  readonly collectorUrl: string;
+  /** Whether a text is PEM of authorities that this installation made, also earlier, and nothing else. */
+  readonly isIssued: (server: 'controller' | 'collector', pem: string) => boolean;
+}
+
+/** What became of a pod's sidecar. */
+export type Checked =
+  | { readonly kind: 'ours'; readonly attachment: Attachment }
+  /** In words for whoever looks into the sidecar's log. */
+  | { readonly kind: 'other'; readonly reason: string };
+
+/**
+ * Says whether a pod's own parts are what the webhook injects, with its own code: a token proves a pod, and anybody who
+ * may make pods could have one that sends the token elsewhere. Amounts of resources, the level of the log and the like may
+ * differ, as they do after an upgrade; what runs, under which user, where it turns to and whom it trusts may not.
+ */
+export function checkPod(
+  pod: Pod,
+  labels: Readonly<Record<string, string>>,
+  accepted: Accepted,
+): Checked {
+  const own = pod.spec.initContainers ?? [];
+  const sidecar = own.find(({ name }) => name === containerNames.sidecar);
+  if (!sidecar) return other('the pod has no sidecar of ours');
+  const transparent = own.some(({ name }) => name === containerNames.nft);
+  const mode: Mode = transparent ? 'transparent' : 'explicit';
+  const options = optionsFrom(sidecar, own, accepted);
+  if (typeof options === 'string') return other(options);
+  const found = findOwn(pod, options, mode);
+  if (found.kind === 'nothing') return other('the pod has no sidecar of ours');
+  if (found.kind === 'other')
+    return other(`it is not what would be injected: ${found.paths.join(', ')}`);
+  const { uid, openPorts } = found.parameters;
+  const facts = { mode, runtimeHandler: undefined, kubeApiToken: false, inboundPorts: openPorts };
+  const injected = injectPod(pod, facts, options, { draw: () => uid, keeps: () => true });
+  if (injected.kind === 'refused')
+    return other(injected.refusals.map(({ message }) => message).join('; '));
+  const missing = injected.patch.find(({ path }) => isGuarded(path));
+  if (missing) return other(`${missing.path} is not as it would be injected`);
+  return { kind: 'ours', attachment: attachmentOf(mode, labels) };
+}
+
+function other(reason: string): Checked {
+  return { kind: 'other', reason };
+}
+
+/** Labels, annotations and variables of the agent's containers are for convenience; the rest keeps the agent in. */
+function isGuarded(path: string): boolean {
+  return !path.startsWith('/metadata/') && !/^\/spec\/(initC|c)ontainers\/\d+\/env\b/.test(path);
+}
+
+function attachmentOf(mode: Mode, labels: Readonly<Record<string, string>>): Attachment {
+  if (mode === 'explicit') return labels[keys.mode] === 'explicit' ? 'Explicit' : 'Pod';
+  return labels[keys.enforce] === 'true' ? 'Namespace' : 'Pod';
+}
+
+/** Takes from the pod what may differ, and returns a reason where what may not does. */
+function optionsFrom(
+  sidecar: Container,
+  own: readonly Container[],
+  { images, controllerUrl, collectorUrl, isIssued }: Accepted,
+): InjectOptions | string {
+  const env = new Map((sidecar.env ?? []).map(({ name, value }) => [name, value ?? '']));
+  const image = textOf(sidecar, 'image');
+  if (!images.includes(image)) return `the sidecar's image ${image} is none that is served`;
+  const controllerCa = env.get('CHAPERONE_CONTROLLER_CA') ?? '';
+  const collectorCa = env.get('CHAPERONE_COLLECTOR_CA') ?? '';
+  if (!isIssued('controller', controllerCa) || !isIssued('collector', collectorCa))
+    return 'the sidecar trusts an authority that is not of this installation';
+  const parts: PartOptions = {
+    image,
+    imagePullPolicy: pullPolicyOf(sidecar),
+    controller: { url: controllerUrl, ca: controllerCa },
+    collector: { url: collectorUrl, ca: collectorCa },
+    sidecarResources: resourcesOf(sidecar),
+    initResources: resourcesOf(own.find(({ name }) => name === containerNames.proof)),
+    spoolMaxBytes: Number(env.get('CHAPERONE_SPOOL_MAX_BYTES') ?? 0),
+    logLevel: env.get('CHAPERONE_LOG_LEVEL') ?? '',
+  };
+  return { ...parts, allowedCapabilities: allCapabilities, trustVariables: [] };
+}
+
+/** Which of the harmless ones are allowed differs with the release's values. */
+const allCapabilities = ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID', 'KILL', 'NET_BIND_SERVICE'];
+
+function fieldOf(container: Container | undefined, field: string): unknown {
+  return isObject(container) ? container[field] : undefined; // of fields that the webhook only writes
+}
+
+function textOf(container: Container, field: string): string {
+  const value = fieldOf(container, field);
+  return typeof value === 'string' ? value : '';
+}
+
+function pullPolicyOf(container: Container): PartOptions['imagePullPolicy'] {
+  const policy = textOf(container, 'imagePullPolicy');
+  return policy === 'Always' || policy === 'Never' ? policy : 'IfNotPresent';
+}
+
+function resourcesOf(container: Container | undefined): Resources {
+  const resources = fieldOf(container, 'resources');
+  const amounts = (field: string): Readonly<Record<string, string>> => {
+    const given = isObject(resources) ? resources[field] : undefined;
+    const entries = Object.entries(isObject(given) ? given : {});
+    return Object.fromEntries(entries.map(([name, amount]) => [name, String(amount)]));
+  };
+  return { requests: amounts('requests'), limits: amounts('limits') };
+}
