@@ -17,6 +17,7 @@ import { takeBatch } from './store/append.ts';
 import type { Database } from './store/database.ts';
 import { recordFindings, type Finding } from './store/findings.ts';
 import type { Heads } from './store/ledger.ts';
+import { KnownStatements } from './store/operations.ts';
 import { setAside, TooMuchAside } from './store/quarantine.ts';
 import type { Text } from './store/texts.ts';
 import { inTurns } from './turns.ts';
@@ -52,6 +53,7 @@ export function registerIngest(app: FastifyInstance, options: IngestOptions): vo
   const { database, identities, metrics } = options;
   const admission = new Admission();
   const floods = new Floods();
+  const known = new KnownStatements();
   const writers = new WeakMap<FastifyRequest, WriterIdentity>();
   app.addContentTypeParser(
     framesType,
@@ -76,7 +78,7 @@ export function registerIngest(app: FastifyInstance, options: IngestOptions): vo
       if (!writer) throw new Error('a batch of nobody was let in');
       if (!database.ready) throw new HttpProblem('store-unavailable', 'the database is not ready');
       return admission.work(writer, async () => {
-        const { status, answer } = await take(options, writer, request).catch(
+        const { status, answer } = await take({ ...options, known }, writer, request).catch(
           async (error: unknown) => {
             if (error instanceof TooMuchAside)
               await noteFlood(options, floods.find(writer)).catch(() => floods.forget(writer));
@@ -100,9 +102,13 @@ async function noteFlood(
   announceFindings(findings, { log, metrics });
 }
 
+interface TakeOptions extends IngestOptions {
+  readonly known: KnownStatements;
+}
+
 /** Takes one batch; what it returns is committed. */
 async function take(
-  { database, metrics, log, key, limits, heads, onLedgered, onTexts }: IngestOptions,
+  { database, metrics, log, key, limits, known, heads, onLedgered, onTexts }: TakeOptions,
   writer: WriterIdentity,
   request: FastifyRequest,
 ): Promise<{ status: number; answer: object }> {
@@ -120,7 +126,7 @@ async function take(
     throw new HttpProblem('batch-invalid', reason);
   }
   const stopTimer = metrics.commitSeconds.startTimer();
-  const store = { key, limits, partitionAt: (us: number) => database.partitionAt(us) };
+  const store = { key, limits, known, partitionAt: (us: number) => database.partitionAt(us) };
   const receipt = await database.transaction((client) =>
     takeBatch(client, { batch, body, writer }, store),
   );

@@ -14,7 +14,7 @@ import { appendLedger, type Head } from './ledger.ts';
 import { setAside } from './quarantine.ts';
 import { compareKnown, copyRecords } from './records.ts';
 import { mergeSessions } from './sessions.ts';
-import { addOperations } from './operations.ts';
+import { addOperations, type KnownStatements } from './operations.ts';
 import { lockStream, saveStream, type LockedStream } from './stream-row.ts';
 import { summarize } from './summary.ts';
 import { addTexts, type Text } from './texts.ts';
@@ -46,6 +46,7 @@ export interface Sent {
 export interface Store {
   readonly key: KeyObject;
   readonly limits: QuarantineLimits;
+  readonly known: KnownStatements;
   partitionAt(receivedUs: number): Partition | undefined;
 }
 
@@ -128,7 +129,12 @@ async function storeRecords(
   const startedAt = await mergeSessions(client, stream, sessions);
   const { period } = partition;
   const texts = await addTexts(client, { stream, period, startedAt }, statements);
-  await addOperations(client, { stream, periodUs: partition.lowUs }, accepted, statements);
+  await addOperations(
+    client,
+    { stream, period, periodUs: partition.lowUs, known: store.known },
+    accepted,
+    statements,
+  );
   return texts;
 }
 

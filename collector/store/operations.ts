@@ -27,8 +27,10 @@ interface Ending {
 
 export interface OperationPlace {
   readonly stream: string;
-  /** Low end of the partition, in microseconds since 1970. */
+  /** Low end of the partition, as PostgreSQL writes it, and in microseconds since 1970. */
+  readonly period: string;
   readonly periodUs: number;
+  readonly known: KnownStatements;
 }
 
 /**
@@ -37,29 +39,19 @@ export interface OperationPlace {
  */
 export async function addOperations(
   client: PoolClient,
-  { stream, periodUs }: OperationPlace,
+  place: OperationPlace,
   records: readonly ReceivedRecord[],
   statements: readonly StatementText[],
 ): Promise<void> {
   const { begun, ended } = operationsOf(records, statements);
   if (begun.size > 0) {
-    await findTexts(client, stream, begun);
+    await findTexts(client, place, begun);
     const cells = new Cells();
-    const place = [timeCell(periodUs), uuidCell(stream)];
-    const rows = [...begun.values()].map((operation) => cells.rowOf(place, operation));
+    const first = [timeCell(place.periodUs), uuidCell(place.stream)];
+    const rows = [...begun.values()].map((operation) => cells.rowOf(first, operation));
     await copyRows(client, `operations (${columns})`, rows);
   }
-  if (ended.size === 0) return;
-  await client.query({
-    name: 'end-operations',
-    text: `UPDATE operations o SET status = e.status, error = e.error, rows = e.rows, duration_us = e."durationUs"
-           FROM json_to_recordset($2::json) AS e (seq bigint, status text, error text, rows bigint, "durationUs" bigint)
-           WHERE o.stream = $1 AND o.seq = e.seq`,
-    values: [
-      stream,
-      JSON.stringify([...ended].map(([seq, { status, error, ...counts }]) => ({ seq, status: searchable(status), error: optional(error), ...counts }))),
-    ],
-  }); // prettier-ignore
+  await endOperations(client, place, ended);
 }
 
 const columns =
@@ -155,33 +147,89 @@ function operationsOf(
 /** Gives operations the texts of the statements that they name. */
 async function findTexts(
   client: PoolClient,
-  stream: string,
+  { stream, period, known }: OperationPlace,
   begun: ReadonlyMap<number, Operation>,
 ): Promise<void> {
-  const earlier = new Set<number>();
-  const unnamed = [...begun.values()].filter(({ text }) => text === undefined);
-  for (const operation of unnamed) {
-    if (operation.statement === undefined) continue;
-    const statement = begun.get(operation.statement);
-    if (statement) operation.text = statement.text;
-    else earlier.add(operation.statement);
+  const unknown = new Set<number>();
+  const naming: Operation[] = [];
+  for (const operation of begun.values()) {
+    const { seq, statement, text } = operation;
+    if (!operation.request) known.note(stream, seq, text);
+    if (text !== undefined || statement === undefined) continue;
+    naming.push(operation);
+    if (!known.has(stream, statement)) unknown.add(statement);
   }
-  if (earlier.size === 0) return;
-  const { rows } = await client.query<{ seq: number; text: string | null }>({
-    name: 'texts-of-operations',
-    text: 'SELECT seq::float8, text FROM operations WHERE stream = $1 AND seq = ANY($2::bigint[])',
-    values: [stream, [...earlier]],
-  });
-  const texts = new Map(rows.map(({ seq, text }) => [seq, text ?? undefined]));
-  for (const operation of unnamed)
-    if (operation.statement !== undefined) operation.text ??= texts.get(operation.statement);
+  const inPeriod = 'stream = $1 AND seq = ANY($2::bigint[]) AND period = $3';
+  for (const where of [inPeriod, 'stream = $1 AND seq = ANY($2::bigint[]) AND period < $3']) {
+    if (unknown.size === 0) break;
+    // Not prepared under a name: each time it is planned for the partitions that there are to look into.
+    const { rows } = await client.query<{ seq: number; text: string | null }>(
+      `SELECT seq::float8, text FROM operations WHERE ${where}`,
+      [stream, [...unknown], period],
+    );
+    for (const { seq, text } of rows) {
+      known.note(stream, seq, text ?? undefined);
+      unknown.delete(seq);
+    }
+  }
+  for (const seq of unknown) known.note(stream, seq, undefined); // nothing of that place will come any more
+  for (const operation of naming)
+    if (operation.statement !== undefined) operation.text = known.of(stream, operation.statement);
+}
+
+/** Writes how operations of earlier batches ended: most are of the same day, and few days are looked into for long. */
+async function endOperations(
+  client: PoolClient,
+  { stream, period }: OperationPlace,
+  ended: ReadonlyMap<number, Ending>,
+): Promise<void> {
+  const left = new Map(ended);
+  for (const when of ['period = $4', 'period < $4']) {
+    if (left.size === 0) return;
+    const endings = [...left].map(([seq, { status, error, rows, durationUs }]) => ({
+      seq,
+      status: searchable(status),
+      error: error === undefined ? undefined : searchable(error),
+      rows,
+      durationUs,
+    }));
+    const { rows } = await client.query<{ seq: number }>(
+      `UPDATE operations o SET status = e.status, error = e.error, rows = e.rows, duration_us = e."durationUs"
+       FROM json_to_recordset($2::json) AS e (seq bigint, status text, error text, rows bigint, "durationUs" bigint)
+       WHERE o.stream = $1 AND o.seq = ANY($3::bigint[]) AND o.seq = e.seq AND o.${when} RETURNING o.seq::float8`,
+      [stream, JSON.stringify(endings), [...left.keys()], period],
+    );
+    for (const { seq } of rows) left.delete(seq);
+  }
+}
+
+const maxKnown = 20_000;
+
+/** Ids of the texts of statements, by their records, so that requests that name them need not be looked up: the newest. */
+export class KnownStatements {
+  readonly #texts = new Map<string, string | undefined>();
+
+  has(stream: string, seq: number): boolean {
+    return this.#texts.has(`${stream} ${seq}`);
+  }
+
+  of(stream: string, seq: number): string | undefined {
+    return this.#texts.get(`${stream} ${seq}`);
+  }
+
+  /** `text` is undefined for a statement that has none. */
+  note(stream: string, seq: number, text: string | undefined): void {
+    const key = `${stream} ${seq}`;
+    this.#texts.delete(key);
+    this.#texts.set(key, text);
+    for (const oldest of this.#texts.keys()) {
+      if (this.#texts.size <= maxKnown) break;
+      this.#texts.delete(oldest);
+    }
+  }
 }
 
 // Headers come from a sidecar that may be hostile.
 function isSeq(value: unknown): value is number {
   return Number.isSafeInteger(value) && Number(value) > 0;
-}
-
-function optional(value: unknown): string | undefined {
-  return value === undefined ? undefined : searchable(value);
 }
