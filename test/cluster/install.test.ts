@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { SessionSummary } from '#core/session-summary.ts';
 import { projectDirectory } from '../../cli/instance.ts';
-import { cluster, withoutCluster, type Cluster, type Namespace } from '../support/cluster.ts';
+import { cluster, withoutCluster, type Cluster } from '../support/cluster.ts';
 import { readerOf, type Reader } from '../support/collector-in-cluster.ts';
 import { install, type Installed } from '../support/installed.ts';
 import { until } from '../support/until.ts';
 
 const examples = join(projectDirectory, 'examples/kubernetes');
+const password = 'of-the-shop-7c1f';
 
 /** What a failed command of kubectl said. */
 async function failureOf(command: Promise<string>): Promise<string> {
@@ -24,51 +25,103 @@ describe('the chart with its examples', { skip: withoutCluster, timeout: 900_000
   let running: Cluster;
   let installed: Installed;
   let reader: Reader;
-  let agents: Namespace;
+  let image: string;
+
+  const apply = async (name: string): Promise<void> => {
+    const text = readFileSync(join(examples, `${name}.yaml`), 'utf8');
+    const input = text.replaceAll('POSTGRES_IMAGE', image).replaceAll('SHOP_PASSWORD', password);
+    await running.kubectl(['apply', '--filename=-'], { input });
+  };
+  const shop = (...args: readonly string[]): Promise<string> =>
+    running.kubectl(['--namespace=shop', ...args]);
+  const exec = (workload: string, ...command: readonly string[]): Promise<string> =>
+    shop('exec', workload, '--', ...command);
+  const psql = (sql: string, workload = 'deployment/analyst'): Promise<string> =>
+    exec(workload, 'psql', '--no-psqlrc', '--tuples-only', '--no-align', '--command', sql);
+  const sessionWith = (sql: string): Promise<SessionSummary> =>
+    until(`a session with ${sql}`, async () => (await reader.sessions({ text: sql }))[0], 60_000);
+  const podOf = (app: string): Promise<string> =>
+    shop('get', 'pods', `--selector=app=${app}`, '--output=jsonpath={.items[0].metadata.name}');
 
   before(async () => {
     running = stack.use(await cluster());
+    image = await running.workloads();
     installed = stack.use(await install(running));
     reader = await readerOf(installed);
-    agents = stack.use(await running.namespace('agents'));
-    stack.use(await running.namespace('shop'));
-    const image = await running.workloads();
-    for (const file of readdirSync(examples)
-      .filter((name) => name.endsWith('.yaml'))
-      .sort()) {
-      const text = readFileSync(join(examples, file), 'utf8');
-      const input = text.replaceAll(/^(\s*(?:- )?image:) .*postgres.*$/gm, `$1 ${image}`);
-      await running.kubectl(['apply', '--filename=-'], { input });
-    }
-    await agents.waitFor('deployment/analyst', 'condition=Available', 180_000);
+    stack.defer(async () => {
+      await running.kubectl(['delete', 'backend', 'shop', '--ignore-not-found']);
+      await running.kubectl(['delete', 'namespace', 'shop', 'shop-data', 'labelled', '--ignore-not-found', '--wait=false']); // prettier-ignore
+    });
+    for (const name of ['namespaces', 'database', 'credential', 'backend', 'policy-observe', 'agent']) await apply(name); // prettier-ignore
+    await shop('wait', '--for=condition=Available', 'deployment/analyst', '--timeout=120s');
   });
   after(() => stack.disposeAsync());
 
-  const psql = (sql: string, workload = 'deployment/analyst'): Promise<string> =>
-    agents.kubectl(['exec', workload, '--', 'psql', '--no-psqlrc', '--tuples-only', '--no-align', '--command', sql]); // prettier-ignore
-  const sessionWith = (sql: string): Promise<SessionSummary> =>
-    until(`a session with ${sql}`, async () => (await reader.sessions({ text: sql }))[0], 60_000);
-
   test('an agent asks its database with no password, and its manifest says nothing of Chaperone', async () => {
-    const manifest = await agents.kubectl(['get', 'deployment/analyst', '--output=yaml', '--show-managed-fields=false']); // prettier-ignore
-    assert.doesNotMatch(manifest, /chaperone|password/i);
+    const manifest = await shop('get', 'deployment/analyst', '--output=yaml');
+    assert.doesNotMatch(manifest, new RegExp(`chaperone|${password}|PGPASSWORD`, 'i'));
+    const environment = await exec('deployment/analyst', 'env');
+    assert.doesNotMatch(environment, new RegExp(password));
     assert.equal(await psql("SELECT 6 * 7, 'first question'"), '42|first question\n');
   });
 
   test('what it asked is recorded with its pod, service account and namespace', async () => {
     await psql("SELECT 1, 'recorded question'");
     const session = await sessionWith('recorded question');
-    const pod = await agents.kubectl(['get', 'pods', '--selector=app=analyst', '--output=jsonpath={.items[0].metadata.name}']); // prettier-ignore
-    assert.equal(session.namespace, 'agents');
-    assert.equal(session.pod, pod);
-    assert.equal(session.backend, 'orders');
+    assert.equal(session.namespace, 'shop');
+    assert.equal(session.pod, await podOf('analyst'));
+    assert.equal(session.user, 'system:serviceaccount:shop:analyst');
+    assert.equal(session.backend, 'shop');
   });
 
-  test('a DROP is refused in words, and the refusal is recorded', async () => {
-    const said = await failureOf(psql('DROP TABLE orders'));
-    assert.match(said, /ERROR: .*no-definitions/);
-    const session = await sessionWith('DROP TABLE orders');
-    assert.equal(session.denied, 1);
-    assert.notEqual(await psql('SELECT count(*) FROM orders'), '0\n');
+  test('a DROP passes while the policy observes, and is refused in words once it enforces', async () => {
+    await psql('CREATE TABLE dropped (id int)');
+    await psql('DROP TABLE dropped');
+    await psql('CREATE TABLE kept (id int)');
+    await apply('policy-enforce');
+    const said = await until('the policy is in force', () =>
+      psql('DROP TABLE IF EXISTS no_such_table').then(() => undefined, (error: unknown) => String(error))); // prettier-ignore
+    assert.match(said, /denied by AuditPolicy\/shop\/analysts, rule no-drop .*analysts do not remove tables/); // prettier-ignore
+    await failureOf(psql('DROP TABLE kept'));
+    assert.equal((await sessionWith('DROP TABLE kept')).denied, 1);
+    assert.equal(await psql('SELECT count(*) FROM kept'), '0\n');
+  });
+
+  test('an agent verifies the database by the name it dials, with what its container was given', async () => {
+    const url = 'postgresql://analyst@shop-db/shop?sslmode=verify-full';
+    const out = await exec('deployment/analyst', 'psql', url, '-Atc', "SELECT 'verified'");
+    assert.equal(out, 'verified\n');
+  });
+
+  test('nothing else is reached under a policy that denies unknown hosts', async () => {
+    const said = await failureOf(exec('deployment/analyst', 'curl', '--silent', '--show-error', '--max-time', '10', 'http://10.250.0.254:9/')); // prettier-ignore
+    assert.match(said, /curl: \(\d+\)/);
+    const resolved = await failureOf(exec('deployment/analyst', 'getent', 'hosts', 'example.com'));
+    assert.match(resolved, /exit code/);
+  });
+
+  test('a changed credential is used by the next login, with no pod restarted', async () => {
+    const before = await shop('get', 'pods', '--selector=app=analyst', '--output=jsonpath={.items[*].metadata.uid}'); // prettier-ignore
+    const database = ['--namespace=shop-data', 'exec', 'deployment/shop-db', '--'];
+    const next = 'another-2b9e';
+    await running.kubectl([...database, 'psql', '--host=127.0.0.1', '--username=shop', `postgresql://shop:${password}@127.0.0.1/shop`, '--command', `ALTER ROLE shop PASSWORD '${next}'`]); // prettier-ignore
+    const patch = JSON.stringify({ stringData: { password: next } });
+    await running.kubectl(['--namespace=chaperone-credentials', 'patch', 'secret', 'shop-login', '--patch', patch]); // prettier-ignore
+    await until('the login works again', () =>
+      psql('SELECT 1').then(
+        () => true,
+        () => false,
+      ),
+    );
+    const now = await shop('get', 'pods', '--selector=app=analyst', '--output=jsonpath={.items[*].metadata.uid}'); // prettier-ignore
+    assert.equal(now, before);
+    await running.kubectl([...database, 'psql', `postgresql://shop:${next}@127.0.0.1/shop`, '--command', `ALTER ROLE shop PASSWORD '${password}'`]); // prettier-ignore
+    await apply('credential');
+    await until('the login works again', () =>
+      psql('SELECT 1').then(
+        () => true,
+        () => false,
+      ),
+    );
   });
 });

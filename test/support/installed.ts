@@ -24,11 +24,14 @@ export interface Installed extends AsyncDisposable {
 /** Values for a test cluster: images that are there already, and a database for trials. */
 export async function testValues(running: Cluster): Promise<readonly string[]> {
   const [image, workloads] = await Promise.all([running.image(), running.workloads()]);
+  const [, repository = '', tag = ''] = /^(.*):([^:/]+)$/.exec(image) ?? [];
   const values = {
-    'image.reference': image,
-    'image.pullPolicy': 'Never',
+    'image.repository': repository,
+    'image.tag': tag,
+    'image.pullPolicy': 'IfNotPresent',
     'postgres.bundled.enabled': 'true',
     'postgres.bundled.image': workloads,
+    'postgres.bundled.storage.ephemeral': 'true',
   };
   return Object.entries(values).map(([name, value]) => `--set=${name}=${value}`);
 }
