@@ -10,9 +10,12 @@ import type { TransparentMode } from './interception/transparent-mode.ts';
 import type { Metrics } from './metrics.ts';
 import type { Spool } from './spool/open.ts';
 
+/** How long a bundle holds without the controller: a weekend's outage stops no agent at once, a pod cut off does end. */
+const holdMs = 24 * 3_600_000;
+
 export interface BundleSourceOptions {
   readonly config: SidecarConfig;
-  readonly host: Pick<Host, 'apply' | 'kill'>;
+  readonly host: Pick<Host, 'apply' | 'kill' | 'lapse'>;
   readonly credentials: Credentials;
   readonly transparent: Pick<TransparentMode, 'surroundedBy'> | undefined;
   readonly spool: Pick<Spool, 'trust'>;
@@ -66,18 +69,21 @@ function followController(
 ): BundleSource {
   const { host, credentials, transparent, spool, onApplied, metrics, log, signal } = options;
   let collectorCa = '';
+  let lapsing: NodeJS.Timeout | undefined;
   return new BundleStream({
     url,
     ca,
     tokenFile,
     signal,
     onBundle: (bundle, { credentials: given, network, authorities, attachment, revision }) => {
+      clearTimeout(lapsing);
+      lapsing = undefined;
       transparent?.surroundedBy(network);
       credentials.replace(given); // before the bundle that names them
       if (authorities.collector !== collectorCa) spool.trust(authorities.collector);
       collectorCa = authorities.collector;
       metrics.bundles.inc({ outcome: 'accepted' });
-      host.apply(bundle);
+      host.apply(bundle, attachment);
       log.info({ revision, attachment }, 'a bundle is in force');
       onApplied(bundle);
     },
@@ -86,6 +92,12 @@ function followController(
       log.error({ problems }, 'a bundle was refused: the one before stays in force');
     },
     onKill: (session) => void host.kill(session),
-    onLost: (reason) => log.warn({ reason }, 'the controller is not followed now'),
+    onLost: (reason) => {
+      log.warn({ reason }, 'the controller is not followed now');
+      lapsing ??= setTimeout(() => {
+        log.error('the last bundle is out of force, since the controller was away for too long');
+        host.lapse();
+      }, holdMs).unref();
+    },
   });
 }

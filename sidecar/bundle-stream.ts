@@ -10,10 +10,11 @@ import {
   type BundleMessage,
   type StreamMessage,
 } from '#core/bundle-message.ts';
-import { parseResource } from '#core/policy/parse.ts';
-import { resolve, type Bundle, type ProviderKeys } from '#core/policy/resolve.ts';
-import { nameOf, type Problem, type Resource } from '#core/policy/resources.ts';
+import type { Bundle, ProviderKeys } from '#core/policy/resolve.ts';
+import type { Problem } from '#core/policy/resources.ts';
+import { BoundedLines } from './bounded-lines.ts';
 import { KeysAsked } from './keys-asked.ts';
+import { judgeBundle } from './received-bundle.ts';
 
 export interface BundleStreamOptions {
   readonly url: URL;
@@ -35,7 +36,6 @@ export interface BundleStreamOptions {
 const answerMs = 10_000;
 const firstRetryMs = 250;
 const maxRetryMs = 30_000;
-const maxProblems = 100;
 const maxAnswerBytes = 4_096;
 
 /**
@@ -85,17 +85,11 @@ export class BundleStream {
     if (response.statusCode !== 200) throw new Error(await reasonOf(response));
     const watchdog = new Watchdog(response);
     let heard = false;
-    let rest: Buffer = Buffer.alloc(0);
+    const lines = new BoundedLines(maxLineBytes);
     try {
       for await (const piece of response as AsyncIterable<Buffer>) {
         watchdog.heard();
-        rest = rest.length === 0 ? piece : Buffer.concat([rest, piece]);
-        for (let end = rest.indexOf(0x0a); end >= 0; end = rest.indexOf(0x0a)) {
-          const line = rest.subarray(0, end).toString('utf8');
-          rest = rest.subarray(end + 1);
-          if (this.#read(line) === 'bundle') heard = true;
-        }
-        if (rest.length > maxLineBytes) throw new Error('the controller sent too long a line');
+        for (const line of lines.take(piece)) if (this.#read(line) === 'bundle') heard = true;
       }
       return { heard, reason: 'the controller ended the stream' };
     } catch (error) {
@@ -118,9 +112,9 @@ export class BundleStream {
   }
 
   #take(message: BundleMessage): void {
-    this.#ca = message.authorities.controller;
-    const judged = judge(message);
+    const judged = judgeBundle(message);
     if (judged.bundle) {
+      this.#ca = message.authorities.controller;
       this.#bundle = judged.bundle;
       this.#keys.came();
       this.#options.onBundle(judged.bundle, message);
@@ -179,7 +173,7 @@ class Watchdog {
     this.#timer = setTimeout(() => {
       this.silent = true;
       this.#response.destroy();
-    }, silenceMs);
+    }, silenceMs).unref(); // the connection keeps the process, as long as there is one
   }
 
   stop(): void {
@@ -187,49 +181,11 @@ class Watchdog {
   }
 }
 
-type Judged =
-  | { readonly bundle: Bundle; readonly problems?: never }
-  | { readonly bundle?: never; readonly problems: readonly Problem[] };
-
-/** Makes a bundle of what was sent, with the same code as everybody who reads resources. */
-function judge(message: BundleMessage): Judged {
-  const parsed = message.resources.map(parseResource);
-  const wrong = parsed.flatMap(({ problems = [] }, index) =>
-    problems.map((problem) => at(problem, titleOf(message.resources[index]))),
-  );
-  if (wrong.length > 0) return { problems: wrong.slice(0, maxProblems) };
-  const resources = parsed.flatMap(({ resource }) => resource ?? []);
-  const { pod, namespace, serviceAccount, labels } = message.workload;
-  const workload = { pod, namespace, serviceAccount, labels: new Map(Object.entries(labels)) };
-  const types = Object.entries(message.credentials).map(
-    ([name, { type }]) => [name, type] as const,
-  );
-  const { bundle, problems = [] } = resolve(resources, workload, new Map(types));
-  if (!bundle) return { problems: problems.slice(0, maxProblems).map((problem) => at(problem, nameOfAt(resources, problem.resource))) }; // prettier-ignore
-  const providers = bundle.providers.map((provider) => ({
-    ...provider,
-    keys: message.keys[provider.name] ?? [],
-  }));
-  return { bundle: { ...bundle, providers } };
-}
-
-function at({ path, message }: Problem, resource: string): Problem {
-  return { path: `${resource}: ${path}`.slice(0, 1_024), message: message.slice(0, 1_024) };
-}
-
-function nameOfAt(resources: readonly Resource[], index: number): string {
-  const resource = resources[index];
-  return resource ? nameOf(resource) : 'a resource';
-}
-
-function titleOf(document: Readonly<Record<string, unknown>> | undefined): string {
-  const { kind } = document ?? {};
-  return typeof kind === 'string' ? kind : 'a resource';
-}
-
-/** What a controller that refuses says of it: its own words, as far as they are short. */
+/** What a controller that refuses says of it: its own words, as far as they are short and come in time. */
 async function reasonOf(response: IncomingMessage): Promise<string> {
   let text = '';
+  const timer = setTimeout(() => response.destroy(), answerMs);
+  response.once('close', () => clearTimeout(timer));
   for await (const piece of response as AsyncIterable<Buffer>) {
     text += piece.toString('utf8');
     if (text.length > maxAnswerBytes) break;

@@ -2,6 +2,7 @@ import { TLSSocket } from 'node:tls';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { BackendCredential } from '#core/control.ts';
+import type { Attachment } from '#core/bundle-message.ts';
 import { verifyToken, type TokenFault } from '#core/identity/token.ts';
 import { workloadUser, type Principal, type Workload } from '#core/identity/principal.ts';
 import { isRefusal, type Content, type Refusal } from '#core/operation.ts';
@@ -59,6 +60,13 @@ const loginFailed: Refusal = {
   hint: 'Present a current token of a trusted issuer as the password.',
 };
 
+// The policies of a pod whose controller is away may have been withdrawn long ago.
+const outdated: Refusal = {
+  code: 'no-policy',
+  message: 'the gateway has not heard of its policies for too long, so nothing is allowed',
+  hint: 'Ask the platform team why the sidecar does not reach its controller.',
+};
+
 const noPolicies: CompiledPolicies = { revision: '', policies: [], backends: new Map() };
 
 /** What lanes may do: identify, open sessions, dial. Keeps the sessions that are open and the policies in force. */
@@ -76,6 +84,8 @@ export class Host implements LaneHost {
   #bundle: Bundle | undefined;
   #limits: LimitsInForce = unlimited;
   #compiled: CompiledPolicies = noPolicies;
+  #attachment: Attachment | undefined;
+  #without: Refusal = noPolicy;
   #draining = false;
 
   constructor(options: HostOptions) {
@@ -114,9 +124,13 @@ export class Host implements LaneHost {
     return this.#bundle && { bundle: this.#bundle, compiled: this.#compiled };
   }
 
-  /** Puts a bundle in force: from the next operation on, and at once for sessions that lost their access. */
-  apply(bundle: Bundle): void {
+  /**
+   * Puts a bundle in force: from the next operation on, and at once for sessions that lost their access. Sessions that begin
+   * under it are recorded with how far the pod is held to the sidecar, where that is known.
+   */
+  apply(bundle: Bundle, attachment?: Attachment): void {
     const { revision } = bundle;
+    this.#attachment = attachment;
     if (revision !== this.#bundle?.revision) {
       const fields = { kind: 'policy.changed', revision } as const;
       this.#options.writer.append({ ending: false, seal: () => ({ fields }) });
@@ -132,6 +146,13 @@ export class Host implements LaneHost {
     }
   }
 
+  /** Puts the bundle out of force, since nobody knows any more whether it is right: until the next one nothing passes. */
+  lapse(): void {
+    this.#bundle = undefined;
+    this.#without = outdated;
+    for (const session of this.#sessions) session.stop(lapsed);
+  }
+
   /** What becomes of a name or an address that no Backend has. */
   unknownHost(): RecordedVerdict {
     return decideUnknownHost(this.#bundle?.policy, this.#bundle?.revision ?? '');
@@ -143,7 +164,7 @@ export class Host implements LaneHost {
   }
 
   tokenPolicy(): 'None' | 'Optional' | 'Required' | Refusal {
-    return this.#bundle?.policy?.identity ?? noPolicy;
+    return this.#bundle?.policy?.identity ?? this.#refusal();
   }
 
   async identify(target: Target, presented: string | undefined): Promise<Principal | Refusal> {
@@ -169,7 +190,7 @@ export class Host implements LaneHost {
     const bundle = this.#bundle;
     if (!bundle?.policy) {
       this.refused(target, 'no policy');
-      return noPolicy;
+      return this.#refusal();
     }
     if (this.#draining) return draining.refusal;
     if (this.#sessions.size >= this.#options.config.maxSessions) {
@@ -190,6 +211,7 @@ export class Host implements LaneHost {
       clearance: this.#clearance,
       bundle: () => this.#bundle ?? bundle,
       compiled: () => this.#compiled,
+      attachment: this.#attachment,
       who,
       target,
       login,
@@ -260,6 +282,11 @@ export class Host implements LaneHost {
     this.#lookups.endMinute();
   }
 
+  /** Why nothing passes while no policy selects the pod. */
+  #refusal(): Refusal {
+    return this.#bundle ? noPolicy : this.#without;
+  }
+
   async #verify(token: string): Promise<Principal | TokenFault> {
     const first = await verifyToken(token, this.#bundle?.providers ?? [], Date.now() / 1000);
     if (first.ok) return first.principal;
@@ -292,6 +319,7 @@ const withdrawn = stop(
   'access to this backend was withdrawn',
   'Ask the owner of the policy.',
 );
+const lapsed = { refusal: outdated, reason: 'access-withdrawn' } as const;
 const tooMany: Refusal = {
   code: 'too-many-connections',
   message: 'the gateway serves as many sessions as it may',

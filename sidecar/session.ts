@@ -1,5 +1,6 @@
 import { randomFillSync } from 'node:crypto';
 import type { ErrorCode } from '#core/errors.ts';
+import type { Attachment } from '#core/bundle-message.ts';
 import type { Content, Operation, RecordRef, Refusal } from '#core/operation.ts';
 import type { Principal } from '#core/identity/principal.ts';
 import type { SessionUse } from '#core/policy/budget.ts';
@@ -21,6 +22,8 @@ export interface SessionOptions {
   readonly bundle: () => Bundle;
   /** The same, compiled. */
   readonly compiled: () => CompiledPolicies;
+  /** How far the pod is held to the sidecar; undefined where nobody has said it. */
+  readonly attachment?: Attachment | undefined;
   readonly who: Principal;
   readonly target: Target;
   readonly login: Content | undefined;
@@ -217,7 +220,7 @@ export class LiveSession implements Session {
   }
 
   #recordStart(): void {
-    const { target, who, login, bundle, writer } = this.#options;
+    const { target, who, login, bundle, attachment, writer } = this.#options;
     const { revision } = bundle();
     writer.append({
       session: this.#log,
@@ -233,6 +236,7 @@ export class LiveSession implements Session {
           'client.address': target.client.address,
           'client.port': target.client.port,
           revision,
+          attachment,
           ...(login ? { payloadType: login.type } : {}),
         },
         ...(login ? { payload: [login.bytes] } : {}),

@@ -1,3 +1,4 @@
+import type { Attachment } from '../bundle-message.ts';
 import type { ErrorCode } from '../errors.ts';
 
 /**
@@ -145,6 +146,8 @@ export type RecordFields =
       /** Of the payload: what the agent asked for at login. */
       readonly payloadType?: PayloadType;
       readonly revision: string;
+      /** How far the pod is held to the sidecar: absent where no controller said it. */
+      readonly attachment?: Attachment | undefined;
     }
   | {
       readonly kind: 'session.end';

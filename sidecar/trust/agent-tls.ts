@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { ServerKeyPair } from '#core/control.ts';
 import type { ResolvedBackend } from '#core/policy/resolve.ts';
@@ -21,6 +22,8 @@ export function oneCertificate(pair: ServerKeyPair): AgentTls {
 
 const maxContexts = 256;
 const maxNames = 64; // of one certificate
+/** Under these agents dial in explicit mode. */
+const ownNames = ['localhost', '127.0.0.1', '::1'];
 const renewMs = 15 * 86_400_000; // half of what a leaf lives
 const dnsName = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$/; // prettier-ignore
 
@@ -40,14 +43,14 @@ export class PodTls implements AgentTls {
     this.#worker = worker;
   }
 
-  contextFor({ name, hosts }: ResolvedBackend): Promise<SecureContext> {
-    const names = hosts.map((host) => host.toLowerCase()).filter((host) => dnsName.test(host));
-    return this.#context(names.length > 0 ? names.slice(0, maxNames) : [`${name}.invalid`]);
+  contextFor({ hosts }: ResolvedBackend): Promise<SecureContext> {
+    const names = hosts.map((host) => host.toLowerCase()).filter(isName);
+    return this.#context([...names.slice(0, maxNames), ...ownNames]);
   }
 
   async contextForName(name: string): Promise<SecureContext | undefined> {
     const asked = name.toLowerCase();
-    return dnsName.test(asked) ? this.#context([asked]) : undefined;
+    return isName(asked) ? this.#context([asked]) : undefined;
   }
 
   #context(names: readonly string[]): Promise<SecureContext> {
@@ -75,4 +78,8 @@ export class PodTls implements AgentTls {
     });
     return createSecureContext({ ...leaf, minVersion });
   }
+}
+
+function isName(text: string): boolean {
+  return isIP(text) !== 0 || dnsName.test(text);
 }

@@ -1,5 +1,6 @@
 import 'reflect-metadata'; // @peculiar/x509 wires its parts with it
 import { webcrypto } from 'node:crypto';
+import { isIP } from 'node:net';
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
@@ -42,7 +43,7 @@ export async function createAuthority(nowMs: number): Promise<ServerKeyPair> {
   return pairOf(certificate, keys);
 }
 
-/** Makes a server's certificate for DNS names, of which there is at least one. */
+/** Makes a server's certificate for names and IP addresses, of which there is at least one. */
 export async function createLeaf(
   authority: ServerKeyPair,
   names: readonly string[],
@@ -64,7 +65,9 @@ export async function createLeaf(
       new BasicConstraintsExtension(false, undefined, true),
       new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
       new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth]),
-      new SubjectAlternativeNameExtension(names.map((value) => ({ type: 'dns', value }))),
+      new SubjectAlternativeNameExtension(
+        names.map((value) => ({ type: isIP(value) === 0 ? 'dns' : 'ip', value })),
+      ),
       await SubjectKeyIdentifierExtension.create(keys.publicKey),
       await AuthorityKeyIdentifierExtension.create(issuer.publicKey),
     ],

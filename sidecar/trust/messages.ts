@@ -4,7 +4,7 @@ import type { ServerKeyPair } from '#core/control.ts';
 export type Job =
   /** Make a certificate authority. */
   | { readonly kind: 'authority'; readonly nowMs: number }
-  /** Make a server's certificate under these DNS names, at least one, signed by an authority. */
+  /** Make a server's certificate under these names and addresses, at least one, signed by an authority. */
   | {
       readonly kind: 'leaf';
       readonly authority: ServerKeyPair;

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, test } from 'node:test';
-import { maxLineBytes, type BundleMessage } from '#core/bundle-message.ts';
+import { describe, test, type TestContext } from 'node:test';
+import { maxLineBytes, silenceMs, type BundleMessage } from '#core/bundle-message.ts';
 import type { Bundle } from '#core/policy/resolve.ts';
 import type { Problem } from '#core/policy/resources.ts';
 import { createLocalCa } from '../../cli/dev/certificates.ts';
@@ -45,6 +45,12 @@ function follow(peer: PeerController, ca = peer.ca): Followed {
     rmSync(directory, { recursive: true });
   };
   return { stream, bundles, refused, killed, lost, tokenFile, [Symbol.dispose]: dispose };
+}
+
+/** Lets time pass, and what follows from it happen. */
+async function pass(context: TestContext, ms: number): Promise<void> {
+  context.mock.timers.tick(ms);
+  await new Promise((resolve) => void setImmediate(resolve));
 }
 
 describe('the stream of a controller', () => {
@@ -146,6 +152,34 @@ describe('the stream of a controller', () => {
     using followed = follow(peer);
     await until('it is refused', () => followed.lost.length > 0);
     assert.match(followed.lost[0] ?? '', /answered 403: .*the pod is not ours/);
+  });
+
+  test('is asked for again after too long a silence, which a ping ends', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    await using peer = await startPeerController();
+    peer.write(bundleLine(peer));
+    using followed = follow(peer);
+    while (followed.bundles.length < 1) await pass(t, 0);
+    await pass(t, silenceMs - 1);
+    peer.write('{"type":"ping"}\n{"type":"kill","session":"0199f0aa-0000-7000"}\n');
+    while (followed.killed.length < 1) await pass(t, 0);
+    await pass(t, silenceMs - 1);
+    assert.deepEqual(followed.lost, []);
+    await pass(t, 1);
+    while (followed.lost.length < 1) await pass(t, 0);
+    assert.deepEqual(followed.lost, ['the controller was silent']);
+  });
+
+  test('is asked for again although a refusal never comes to its end', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    await using peer = await startPeerController();
+    peer.status = 503;
+    peer.unending = true;
+    using followed = follow(peer);
+    while (followed.lost.length < 1) await pass(t, 100);
+    peer.status = 200;
+    peer.write(bundleLine(peer));
+    while (followed.bundles.length < 1) await pass(t, 100);
   });
 
   test('is asked for keys once, however many tokens name one that is not there', async () => {

@@ -131,3 +131,39 @@ describe('what a host refuses', () => {
     host.drain();
   });
 });
+
+test('a session is recorded with how far its pod is held to the sidecar, where that is known', async () => {
+  using spool = openSpool();
+  const { host, bundle } = await startHost(spool, 10);
+  const { who, target } = openSession(spool.writer);
+  assert.ok(bundle);
+  const backends = new Map([[target.backend.name, target.backend]]);
+  for (const attachment of ['Explicit', undefined, 'Namespace'] as const) {
+    host.apply({ ...bundle, backends }, attachment);
+    assert.ok(!isRefusal(await host.open(who, target)));
+  }
+  await spool.writer.turn();
+  const recorded = spool.frames().flatMap(({ header }) => (header.kind === 'session.start' ? [header.attachment] : [])); // prettier-ignore
+  assert.deepEqual(recorded.slice(-3), ['Explicit', undefined, 'Namespace']);
+  host.drain();
+});
+
+test('a bundle that has lapsed ends what is open and lets nothing in, until the next one comes', async () => {
+  using spool = openSpool();
+  const { host, bundle } = await startHost(spool, 10);
+  const { who, target } = openSession(spool.writer);
+  assert.ok(bundle);
+  const applied = { ...bundle, backends: new Map([[target.backend.name, target.backend]]) };
+  host.apply(applied);
+  const open = await host.open(who, target);
+  assert.ok(!isRefusal(open));
+  host.lapse();
+  assert.equal(open.signal.aborted, true);
+  assert.deepEqual(open.signal.reason.reason, 'access-withdrawn');
+  for (const refused of [await host.open(who, target), await host.identify(target, undefined)])
+    assert.match(isRefusal(refused) ? refused.message : 'none', /has not heard of its policies for too long/); // prettier-ignore
+  assert.equal(host.bundle, undefined);
+  host.apply(applied);
+  assert.ok(!isRefusal(await host.open(who, target)));
+  host.drain();
+});

@@ -16,6 +16,8 @@ export interface PeerController extends AsyncDisposable {
   readonly keysAsked: readonly unknown[];
   /** How streams are answered: 200, or a refusal. */
   status: number;
+  /** Whether a refusal has no end. */
+  unending: boolean;
   /** Writes to every stream, as it is. */
   write(text: string): void;
   /** Ends every stream. */
@@ -33,10 +35,12 @@ export async function startPeerController(
   const keysAsked: unknown[] = [];
   let last = '';
   let status = 200;
+  let unending = false;
   const server = createServer(await ca.issue('controller'), (request, response) => {
     if (request.url === '/v1/bundle') {
       tokens.push(request.headers.authorization ?? '');
       response.writeHead(status, { 'content-type': 'application/x-ndjson' });
+      if (status !== 200 && unending) return void response.write('{"detail":');
       if (status !== 200) return void response.end('{"detail":"the pod is not ours"}');
       streams.add(response.on('close', () => streams.delete(response)));
       response.flushHeaders();
@@ -65,6 +69,12 @@ export async function startPeerController(
     },
     set status(given) {
       status = given;
+    },
+    get unending() {
+      return unending;
+    },
+    set unending(given) {
+      unending = given;
     },
     write: (text) => {
       last = text.endsWith('\n') ? text : '';
