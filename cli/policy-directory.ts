@@ -58,8 +58,10 @@ export async function readPolicies(directory: string, workload: Workload): Promi
   return { bundle, compiled: compilePolicies(bundle) };
 }
 
-/** What a Backend asks for is taken to be there. */
-function credentialsOf(resources: readonly Resource[]): ReadonlyMap<string, CredentialRef['type']> {
+/** What Backends ask for, taken to be there. */
+export function credentialsOf(
+  resources: readonly Resource[],
+): ReadonlyMap<string, CredentialRef['type']> {
   const refs = resources.flatMap((resource) =>
     resource.kind === 'Backend' ? (resource.spec.credential ?? []) : [],
   );

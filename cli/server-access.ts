@@ -108,11 +108,8 @@ function overTls(
   const given = (error: Error): void => done(error, undefined as unknown as Duplex); // with an error nobody looks at it
   dial().then((socket) => {
     const secured = connect({ socket, servername, ca, ALPNProtocols: ['http/1.1'] });
-    secured.once('error', given);
-    secured.once('secureConnect', () => {
-      secured.off('error', given);
-      done(null, secured);
-    });
+    secured.on('error', given); // also later ones, of which the request hears itself: only the first call counts
+    secured.once('secureConnect', () => done(null, secured));
   }, given);
 }
 

@@ -2,11 +2,9 @@ import { ChaperoneError } from '#core/errors.ts';
 import { loadKubeConfig } from './cluster/kube-config.ts';
 import { readArguments, type Command } from './command.ts';
 
-const name = 'chaperone';
+const usage = `usage: chaperone uninstall-webhooks [--name NAME]
 
-const usage = `usage: chaperone uninstall-webhooks
-
-Removes the webhook configurations "${name}" of a cluster, so that pods can be created where the webhook is gone. The chart
+Removes the webhook configurations of this name (default chaperone) from a cluster, so that pods can be created where the webhook is gone. The chart
 runs it before it is uninstalled; run it yourself where that was not done.`;
 
 /** `chaperone uninstall-webhooks`. */
@@ -16,7 +14,11 @@ export const uninstallWebhooks: Command = {
   usage,
   forChart: true,
   async run(args) {
-    readArguments({ args: [...args], options: {} });
+    const { values } = readArguments({
+      args: [...args],
+      options: { name: { type: 'string', default: 'chaperone' } },
+    });
+    const { name } = values;
     const { AdmissionregistrationV1Api, ApiException } = await import('@kubernetes/client-node');
     const api = (await loadKubeConfig()).makeApiClient(AdmissionregistrationV1Api);
     const remove = async (kind: string, request: () => Promise<unknown>): Promise<void> => {

@@ -33,11 +33,16 @@ export function admitReaders(
   );
 }
 
-/** What somebody searches for may be content. */
+/** Where to begin is left out: who follows a stream asks the same every second, and reads one thing. */
+const telling = ['who', 'backend', 'session', 'text'];
+
 function whatIsRead(url: string): string {
   const { pathname, searchParams } = new URL(url, 'https://collector');
-  if (searchParams.has('text')) searchParams.set('text', '(not recorded)');
-  const query = [...searchParams].map(([name, value]) => `${name}=${value}`).join('&');
+  if (searchParams.has('text')) searchParams.set('text', '(not recorded)'); // it may be content
+  const query = [...searchParams]
+    .filter(([name]) => telling.includes(name))
+    .map(([name, value]) => `${name}=${value}`)
+    .join('&');
   return searchable(query === '' ? pathname : `${pathname}?${query}`);
 }
 

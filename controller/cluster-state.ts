@@ -99,10 +99,8 @@ export class ClusterState {
 
   networkOf(namespace: string): BundleNetwork {
     const { resolver, clusterDomain, deniedAddresses } = this.#config;
-    const service = process.env['KUBERNETES_SERVICE_HOST'] ?? '';
     const denied = new Set([
       ...deniedAddresses,
-      ...(service === '' ? [] : [service]),
       ...Array.from(this.#nodes.values()).flat(),
       ...Array.from(this.#apiServers.values()).flat(),
     ]);
@@ -128,7 +126,8 @@ function keepResource(object: KubeObject): KeptResource {
   const document = documentOf(object);
   const metadata = isObject(document['metadata']) ? document['metadata'] : {};
   const namespace = typeof metadata['namespace'] === 'string' ? metadata['namespace'] : undefined;
-  const name = [document['kind'], namespace, metadata['name']].filter((part) => part !== undefined).join('/'); // prettier-ignore
+  const parts = [document['kind'], namespace, metadata['name']];
+  const name = parts.filter((part) => typeof part === 'string').join('/');
   return { document, name, namespace, parsed: parseResource(document) };
 }
 
@@ -155,7 +154,8 @@ function keepCredential(object: KubeObject): KeptCredential | undefined {
   const { metadata, data } = object;
   const { name, annotations } = isObject(metadata) ? metadata : {};
   if (typeof name !== 'string') return undefined;
-  const hosts = isObject(annotations) ? String(annotations['chaperone.dev/hosts'] ?? '') : '';
+  const annotated = isObject(annotations) ? annotations['chaperone.dev/hosts'] : '';
+  const hosts = typeof annotated === 'string' ? annotated : '';
   const decode = (key: string): string | undefined => {
     const value = isObject(data) ? data[key] : undefined;
     return typeof value === 'string' ? Buffer.from(value, 'base64').toString('utf8') : undefined;

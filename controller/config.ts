@@ -52,7 +52,10 @@ export function readConfig(env: Environment): ControllerConfig {
     credentialsNamespace: text('CHAPERONE_CREDENTIALS_NAMESPACE', 'a namespace', 'chaperone-credentials'), // prettier-ignore
     clusterDomain: text('CHAPERONE_CLUSTER_DOMAIN', 'a domain', 'cluster.local'),
     resolver: read.value('CHAPERONE_RESOLVER', 'address:port, or nothing', tryParseResolver, ''),
-    deniedAddresses: list('CHAPERONE_DENIED_ADDRESSES', '"address,network/bits,…"'),
+    deniedAddresses: [
+      ...list('CHAPERONE_DENIED_ADDRESSES', '"address,network/bits,…"'),
+      ...ownApiServer(env),
+    ],
     images: [
       text('CHAPERONE_IMAGE', 'an image'),
       ...list('CHAPERONE_ACCEPTED_IMAGES', '"image,image,…"'),
@@ -64,6 +67,12 @@ export function readConfig(env: Environment): ControllerConfig {
   for (const name of ofWebhook) read.value(name, 'anything', (given) => given, '');
   read.finish();
   return config;
+}
+
+/** The address by which pods reach the API server: every pod is told, and this one by the kubelet rather than by an agent. */
+function ownApiServer(env: Environment): readonly string[] {
+  const host = env['KUBERNETES_SERVICE_HOST'] ?? '';
+  return isIP(host) === 0 ? [] : [host];
 }
 
 const ofWebhook = [

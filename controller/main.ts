@@ -44,13 +44,13 @@ async function run(config: ControllerConfig, log: Logger): Promise<void> {
     lead: (term) => rotateCertificates({ objects, clusterDomain, log }, term),
     log,
   });
+  const held: { certificates?: IssuedCertificates } = {};
   const metrics = createMetrics({
     streams: () => streams.size,
     pods: () => state.podCount,
-    certificateExpiresMs: () => certificates?.expiresMs ?? 0,
+    certificateExpiresMs: () => held.certificates?.expiresMs ?? 0,
     leading: () => leader.leading,
   });
-  let certificates: IssuedCertificates | undefined;
   const ending = new AbortController();
   const changed = (): void => {
     keys.track(state.resources.flatMap(({ parsed }) => parsed.resource?.kind === 'IdentityProvider' ? parsed.resource : [])); // prettier-ignore
@@ -67,11 +67,11 @@ async function run(config: ControllerConfig, log: Logger): Promise<void> {
   const keys: ProviderKeyStore = new ProviderKeyStore(() => streams.changed(), log, ending.signal);
   const notReady = (): string | undefined => {
     if (signal.aborted) return 'it is stopping';
-    return certificates ? state.missing : 'there are no certificates yet';
+    return held.certificates ? state.missing : 'there are no certificates yet';
   };
-  const check = (pod: PodKey): Checked => checkWatched(pod, state, acceptedBy(config, certificates)); // prettier-ignore
+  const check = (pod: PodKey): Checked => checkWatched(pod, state, acceptedBy(config, held.certificates)); // prettier-ignore
   const streams: Streams = new Streams(
-    (pod) => bundleFor(pod, check(pod), { state, keys, certificates }),
+    (pod) => bundleFor(pod, check(pod), { state, keys, certificates: held.certificates }),
     metrics,
     log,
   );
@@ -80,9 +80,9 @@ async function run(config: ControllerConfig, log: Logger): Promise<void> {
     registry: metrics.registry,
     notReady,
   });
-  certificates = await IssuedCertificates.open({ objects, log }, signal).catch(() => undefined); // asked to stop
-  if (!certificates) return leader.stop();
-  const issued = certificates;
+  const issued = await IssuedCertificates.open({ objects, log }, signal).catch(() => undefined); // asked to stop
+  if (!issued) return leader.stop();
+  held.certificates = issued;
   const server = buildServer({
     tls: issued.pair,
     identities: new Identities(connection, namespace),

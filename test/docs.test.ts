@@ -16,7 +16,7 @@ import { forCluster } from './cluster/packages.ts';
 const find = (pattern: string): string[] => globSync(pattern, { cwd: projectDirectory }).sort();
 const read = (path: string): string => readFileSync(join(projectDirectory, path), 'utf8');
 const documents = ['README.md', 'CHANGELOG.md', ...find('docs/**/*.md')];
-const folders = 'core|sidecar|webhook|collector|cli|runtime|test|tools|bench|examples|docs';
+const folders = 'core|sidecar|webhook|controller|collector|cli|runtime|test|tools|bench|examples|docs';
 
 /** The cells of every row of a document's tables, without the backticks around a whole cell. */
 function rowsOf(text: string): string[][] {

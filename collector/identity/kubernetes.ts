@@ -5,7 +5,13 @@ import { openCluster } from '../../runtime/cluster-connection.ts';
 import { HttpProblem } from '../problem.ts';
 import { bearerToken, type Identities, type Right } from './identities.ts';
 import { Remembered } from './remembered.ts';
-import { audiences, lifetimeMs, reviewToken, tryParseBoundPod, type User } from '../../runtime/token-review.ts';
+import {
+  audiences,
+  lifetimeMs,
+  reviewToken,
+  tryParseBoundPod,
+  type User,
+} from '../../runtime/token-review.ts';
 
 const deadlineMs = 3_000;
 /** A token of a pod that was deleted, or whose right was taken away, is taken that much longer. */

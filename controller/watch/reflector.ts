@@ -89,7 +89,7 @@ export class Reflector<T> {
 
   #replace(items: readonly KubeObject[]): void {
     const there = new Set(items.map(keyOf));
-    for (const key of [...this.#kept.keys()]) if (!there.has(key)) this.#remove(key);
+    for (const key of this.#kept.keys()) if (!there.has(key)) this.#remove(key);
     for (const item of items) this.#put(item);
   }
 

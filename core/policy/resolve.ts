@@ -119,7 +119,8 @@ function resolveProvider({ metadata, spec }: IdentityProvider): ResolvedProvider
   return { name: metadata.name, ...spec };
 }
 
-function mayUse({ spec }: Backend, workload: Workload): boolean {
+/** Whether a workload is among the consumers of a Backend. */
+export function mayUse({ spec }: Backend, workload: Workload): boolean {
   return spec.consumers.some(
     ({ namespace, serviceAccounts }) =>
       namespace === workload.namespace &&

@@ -3,7 +3,7 @@ import { after, before, describe, test } from 'node:test';
 import { renderChart, trialValues, type Rendered } from '../support/chart.ts';
 import { cluster, withoutCluster, type Cluster, type Namespace } from '../support/cluster.ts';
 
-/** An installation of the same names may be in the cluster: what belongs to no namespace is tried under other ones. */
+/** An installation of the same names may be in the cluster: what is in no namespace of the test is tried under other ones. */
 const prefix = 'chart-test-';
 const own = 'chart-own';
 const elsewhere = 'chart-elsewhere';
@@ -66,7 +66,7 @@ describe('the chart, at the API server', { skip: withoutCluster }, () => {
   });
 
   after(async () => {
-    const named = accounts(objects).filter(({ metadata }) => metadata.namespace === undefined);
+    const named = accounts(objects).filter(isShared);
     await running.kubectl(['delete', '--ignore-not-found', '--filename=-'], {
       input: listOf(named),
     });
@@ -153,6 +153,7 @@ describe('the chart, at the API server', { skip: withoutCluster }, () => {
       ...named(['chaperone-controller'], ['get', 'update'], { verb: '', resource: 'leases', group: 'coordination.k8s.io', namespace: own }),
       ...named(['chaperone'], ['get', 'patch'], ofHooks),
       { verb: 'watch', resource: 'secrets', namespace: credentials },
+      ...['list', 'watch'].map((verb) => ({ verb, resource: 'endpointslices', group: 'discovery.k8s.io', namespace: 'default' })),
     ],
     'chaperone-collector': [review, access],
     'chaperone-setup': [
@@ -282,7 +283,12 @@ function listOf(items: readonly object[]): string {
   return JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
 }
 
-/** Accounts and what they may do, with names of the test's own where they belong to no namespace. */
+/** Whether an object is outside of the test's own namespaces. */
+function isShared({ metadata }: Rendered): boolean {
+  return metadata.namespace === undefined || metadata.namespace === 'default';
+}
+
+/** Accounts and what they may do, with names of the test's own where they are in no namespace of its own. */
 function accounts(objects: readonly Rendered[]): readonly Rendered[] {
   const ofAccess = ['ServiceAccount', 'Role', 'RoleBinding', 'ClusterRole', 'ClusterRoleBinding'];
   return objects
@@ -290,9 +296,9 @@ function accounts(objects: readonly Rendered[]): readonly Rendered[] {
     .map((object) => {
       const { kind, metadata } = object;
       const { labels: _, ...rest } = metadata; // of aggregation: nobody else is to get these rights
-      if (!kind.startsWith('Cluster')) return { ...object, metadata: rest };
+      if (!isShared(object)) return { ...object, metadata: rest };
       const renamed = { ...object, metadata: { ...rest, name: `${prefix}${metadata.name}` } };
-      if (kind === 'ClusterRole') return renamed;
+      if (kind === 'ClusterRole' || kind === 'Role') return renamed;
       const roleRef = object['roleRef'] as { readonly name: string };
       return { ...renamed, roleRef: { ...roleRef, name: `${prefix}${roleRef.name}` } };
     });

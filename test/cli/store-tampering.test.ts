@@ -119,13 +119,13 @@ describe('a database that its owner changed', () => {
   describe('where one stream cannot be read', () => {
     const failing = async (when: string): Promise<void> => {
       await collectors.db.query(`ALTER TABLE records RENAME TO records_kept;
-        CREATE SEQUENCE reads;
+        CREATE SEQUENCE tries;
         CREATE VIEW records AS SELECT stream, seq, session,
           CASE WHEN stream = '${place}' AND seq = 20 AND ${when} THEN substr(header, 1, -1) ELSE header END AS header,
           header_hash, salt, payload, received_at, checkpoint FROM records_kept`);
     };
     afterEach(async () => {
-      await collectors.db.query('DROP VIEW records; DROP SEQUENCE reads; ALTER TABLE records_kept RENAME TO records'); // prettier-ignore
+      await collectors.db.query('DROP VIEW records; DROP SEQUENCE tries; ALTER TABLE records_kept RENAME TO records'); // prettier-ignore
     });
 
     test('it is named, and the others are checked', async () => {
@@ -137,7 +137,7 @@ describe('a database that its owner changed', () => {
     });
 
     test('it is read once more', async () => {
-      await failing("nextval('reads') = 1");
+      await failing("nextval('tries') = 1");
       const { code, said } = await all();
       assert.equal(code, exitCodes.unbroken, said.join('\n'));
       assert.match(said.join('\n'), new RegExp(`stream ${place} of .*: complete`));

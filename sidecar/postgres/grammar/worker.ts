@@ -1,3 +1,4 @@
+import { setFlagsFromString } from 'node:v8';
 import { parentPort, type MessagePort } from 'node:worker_threads';
 import { loadModule, parseSync, SqlError } from 'libpg-query';
 import { surveyTree } from '#core/postgres/sql/survey-tree.ts';
@@ -14,6 +15,9 @@ const warming = [
   "insert into t (a, b) values ($1, 'x') on conflict do nothing returning *",
   'with w as (update t set a = 1 where b returning c) delete from t using w where t.c = w.c',
 ];
+
+// V8 would compile the parser once more, for speed: its largest function takes 550 MB for a moment, and the pod's limit.
+for (const flag of ['--no-wasm-tier-up', '--no-wasm-dynamic-tiering']) setFlagsFromString(flag);
 
 /** Reads texts with PostgreSQL's own grammar, which hostile ones can kill: therefore in a thread of its own. */
 function serve(port: MessagePort): void {

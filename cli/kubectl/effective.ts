@@ -1,0 +1,103 @@
+import type { Workload } from '#core/identity/principal.ts';
+import { isObject } from '#core/policy/fields.ts';
+import { parseResource } from '#core/policy/parse.ts';
+import { mayUse, resolve, selecting, type Bundle } from '#core/policy/resolve.ts';
+import { nameOf, type Problem, type Resource } from '#core/policy/resources.ts';
+import { documentOf } from '../../webhook/document.ts';
+import { containerNames, keys } from '../../webhook/names.ts';
+import type { Pod } from '../../webhook/pod.ts';
+import { credentialsOf } from '../policy-directory.ts';
+
+/** How far the label goes that brings a pod under policies. */
+export type Attachment = 'Namespace' | 'Pod' | 'Explicit';
+
+/** What was read of a cluster about one pod. */
+export interface Seen {
+  readonly namespace: string;
+  readonly pod: Pod;
+  readonly namespaceLabels: Readonly<Record<string, string>>;
+  /** Resources of ours, as the API shows them. */
+  readonly objects: readonly unknown[];
+}
+
+/** What keeps the pod at what was in force before, and why. */
+export interface LeftOut {
+  /** Such as `Backend/shop`. */
+  readonly name: string;
+  readonly problems: readonly Problem[];
+}
+
+/** What applies to a pod. */
+export interface Effective {
+  readonly workload: Workload;
+  readonly attachment: Attachment;
+  /** Whether there is a container of the sidecar's name; whether it is ours the controller alone can say. */
+  readonly hasSidecar: boolean;
+  /** Whether a label asks for a sidecar. */
+  readonly isSelected: boolean;
+  /** Undefined where resources contradict each other. */
+  readonly bundle: Bundle | undefined;
+  readonly leftOut: readonly LeftOut[];
+}
+
+/** Finds what applies to a pod, as the controller would. Credentials that are named are taken to be there. */
+export function effectiveOf({ namespace, pod, namespaceLabels, objects }: Seen): Effective {
+  const { metadata, spec } = pod;
+  const names = (spec.initContainers ?? []).map(({ name }) => name);
+  const hasSidecar = names.includes(containerNames.sidecar);
+  const isExplicit = hasSidecar
+    ? !names.includes(containerNames.nft)
+    : namespaceLabels[keys.mode] === 'explicit';
+  const attachment = attachmentOf(isExplicit, namespaceLabels);
+  const workload: Workload = {
+    pod: metadata.name ?? '',
+    namespace,
+    serviceAccount: spec.serviceAccountName ?? 'default',
+    labels: new Map(Object.entries(metadata.labels ?? {})),
+  };
+  const parsed = objects.map((object) => ({ object, ...parseResource(documentOf(object)) }));
+  const resources = parsed
+    .flatMap(({ resource }) => resource ?? [])
+    .filter((resource) => concerns(resource, workload))
+    .map((resource) => (attachment === 'Pod' ? withoutCredential(resource) : resource));
+  const invalid = parsed.flatMap(({ object, problems }) =>
+    problems ? [{ name: shownName(object), problems }] : [],
+  );
+  const { bundle, problems = [] } = resolve(resources, workload, credentialsOf(resources));
+  const conflicts = problems.flatMap((problem) => {
+    const resource = resources[problem.resource];
+    return resource ? [{ name: nameOf(resource), problems: [problem] }] : [];
+  });
+  return {
+    workload,
+    attachment,
+    hasSidecar,
+    isSelected: namespaceLabels[keys.enforce] === 'true' || metadata.labels?.[keys.inject] === 'true',
+    bundle,
+    leftOut: [...invalid, ...conflicts],
+  }; // prettier-ignore
+}
+
+/** Without the rules of nft an agent can dial past its sidecar, whatever else the namespace says. */
+function attachmentOf(isExplicit: boolean, labels: Seen['namespaceLabels']): Attachment {
+  if (isExplicit) return labels[keys.mode] === 'explicit' ? 'Explicit' : 'Pod';
+  return labels[keys.enforce] === 'true' ? 'Namespace' : 'Pod';
+}
+
+function concerns(resource: Resource, workload: Workload): boolean {
+  if (resource.kind === 'Backend') return mayUse(resource, workload);
+  return resource.kind === 'IdentityProvider' || selecting([resource], workload).length > 0;
+}
+
+/** Who labels a single pod is not to be trusted with logins of others: the agent's own is relayed. */
+function withoutCredential(resource: Resource): Resource {
+  if (resource.kind !== 'Backend') return resource;
+  return { ...resource, spec: { ...resource.spec, credential: undefined } };
+}
+
+function shownName(object: unknown): string {
+  if (!isObject(object) || !isObject(object['metadata'])) return 'a resource';
+  const { namespace, name } = object['metadata'];
+  const path = [object['kind'], namespace, name].filter((part) => part !== undefined);
+  return path.map(String).join('/');
+}
