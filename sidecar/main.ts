@@ -42,6 +42,8 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     spoolBytes: () => writer.totalBytes,
     spoolWritable: () => spool.trouble === undefined,
   });
+  const agentTls = provideAgentTls(config, secrets); // which takes a while, as the spool may
+  agentTls.catch(() => undefined); // it is waited for below
   const spool = await openSpool({
     config,
     token: config.collectorTokenFile === '' ? { value: secrets.ingestToken } : { file: config.collectorTokenFile }, // prettier-ignore
@@ -50,7 +52,7 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     log,
   });
   const { writer } = spool;
-  const tls = await provideAgentTls(config, secrets);
+  const tls = await agentTls;
   const grammar = new Grammar();
   const transparent = config.mode === 'transparent' ? new TransparentMode(config) : undefined;
 

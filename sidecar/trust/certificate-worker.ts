@@ -1,7 +1,7 @@
+import { fork, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
 import type { ServerKeyPair } from '#core/control.ts';
-import type { Done, Job } from './messages.ts';
+import type { Asked, Done, Job } from './messages.ts';
 
 // In TypeScript the worker is a file of its own; in a bundle it lies beside the one that this is part of.
 const workerFile = join(
@@ -11,14 +11,17 @@ const workerFile = join(
 
 const idleMs = 5_000;
 const maxJobs = 64;
-const resourceLimits = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 4 };
+const limits = ['--disable-sigusr1', '--max-old-space-size=64', '--max-semi-space-size=1'];
 
 type Made = ServerKeyPair | Uint8Array;
 
-/** Has certificates made by a thread that is started for it, and ends when nothing more is asked. */
+/**
+ * Has certificates made by a process that is started for it, and ends when nothing more is asked: a thread would leave half
+ * as much memory again to the sidecar as that has.
+ */
 export class CertificateWorker {
   readonly #jobs = new Map<number, PromiseWithResolvers<Made>>();
-  #worker: Worker | undefined;
+  #worker: ChildProcess | undefined;
   #idle: NodeJS.Timeout | undefined;
   #last = 0;
 
@@ -43,32 +46,41 @@ export class CertificateWorker {
     this.#last += 1;
     const asked = Promise.withResolvers<Made>();
     this.#jobs.set(this.#last, asked);
-    worker.postMessage({ id: this.#last, job });
+    worker.ref();
+    worker.channel?.ref();
+    worker.send({ id: this.#last, job } satisfies Asked);
     return asked.promise;
   }
 
-  #start(): Worker {
-    const worker = new Worker(workerFile, { env: {}, execArgv: [], resourceLimits, name: 'trust' });
-    worker.unref();
+  #start(): ChildProcess {
+    const worker = fork(workerFile, [], {
+      env: {},
+      execArgv: limits,
+      serialization: 'advanced', // bytes stay bytes
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    });
     worker.on('message', (done: Done) => {
       const asked = this.#jobs.get(done.id);
       this.#jobs.delete(done.id);
       if ('error' in done) asked?.reject(new Error(done.error));
       else asked?.resolve(done.made);
-      if (this.#jobs.size === 0) this.#idle = setTimeout(() => this.#end(worker), idleMs).unref();
+      if (this.#jobs.size > 0) return;
+      worker.unref();
+      worker.channel?.unref();
+      this.#idle = setTimeout(() => this.#end(worker), idleMs).unref();
     });
     worker.on('error', (error) => this.#lose(worker, error));
     worker.on('exit', () => this.#lose(worker, new Error('the worker of certificates has ended')));
     return worker;
   }
 
-  #end(worker: Worker): void {
+  #end(worker: ChildProcess): void {
     if (this.#worker === worker) this.#worker = undefined;
-    void worker.terminate();
+    worker.kill();
   }
 
   /** The next job starts another one. */
-  #lose(worker: Worker, error: Error): void {
+  #lose(worker: ChildProcess, error: Error): void {
     if (this.#worker !== worker) return;
     this.#worker = undefined;
     for (const asked of this.#jobs.values()) asked.reject(error);

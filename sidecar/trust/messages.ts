@@ -14,6 +14,12 @@ export type Job =
   /** Pack certificates, PEM, into a trust store as Java reads it. */
   | { readonly kind: 'store'; readonly certificates: readonly string[] };
 
+/** A job with the number by which it is answered. */
+export interface Asked {
+  readonly id: number;
+  readonly job: Job;
+}
+
 /** What came of a job, by its number. */
 export type Done =
   | { readonly id: number; readonly made: ServerKeyPair | Uint8Array }

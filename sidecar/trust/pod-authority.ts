@@ -27,15 +27,19 @@ export async function providePodAuthority(
   return made;
 }
 
-/** Writes what agents are to trust: what Node trusts, and the pod's authority. */
+/** Writes what agents are to trust: what Node trusts, and the pod's authority. What is there already stays. */
 export async function writeTrust(
   trustDirectory: string,
   authority: ServerKeyPair,
   worker: CertificateWorker,
 ): Promise<void> {
   const trusted = [authority.cert.trim(), ...rootCertificates];
+  const text = `${trusted.join('\n')}\n`;
+  const file = join(trustDirectory, 'ca.crt');
+  const kept = await readFile(file, 'utf8').catch(() => undefined); // there is none yet
+  if (kept === text) return;
   await replaceFile(join(trustDirectory, 'ca.p12'), await worker.store(trusted), 0o644);
-  await replaceFile(join(trustDirectory, 'ca.crt'), `${trusted.join('\n')}\n`, 0o644);
+  await replaceFile(file, text, 0o644); // last: where it is, the store is as well
 }
 
 async function tryRead(file: string): Promise<ServerKeyPair | undefined> {

@@ -1,11 +1,8 @@
-import { parentPort } from 'node:worker_threads';
 import { createAuthority, createLeaf } from './certificates.ts';
+import type { Asked, Done, Job } from './messages.ts';
 import { createTrustStore } from './trust-store.ts';
-import type { Done, Job } from './messages.ts';
 
-/** Makes certificates in a thread that ends when nobody needs one: what that takes stays in no sidecar's memory. */
-
-const port = parentPort;
+/** Makes certificates in a process that ends when nobody needs one: what that takes stays in no sidecar's memory. */
 
 function make(job: Job): Promise<Extract<Done, { made: unknown }>['made']> {
   switch (job.kind) {
@@ -18,12 +15,14 @@ function make(job: Job): Promise<Extract<Done, { made: unknown }>['made']> {
   }
 }
 
-port?.on('message', ({ id, job }: { readonly id: number; readonly job: Job }) => {
+function answer(done: Done): void {
+  process.send?.(done);
+}
+
+process.on('message', ({ id, job }: Asked) => {
   make(job).then(
-    (made) => port.postMessage({ id, made } satisfies Done),
-    (error: unknown) => {
-      const text = error instanceof Error ? error.message : 'unknown';
-      port.postMessage({ id, error: text } satisfies Done);
-    },
+    (made) => answer({ id, made }),
+    (error: unknown) => answer({ id, error: error instanceof Error ? error.message : 'unknown' }),
   );
 });
+process.once('disconnect', () => process.exit());

@@ -170,10 +170,16 @@ describe('an agent in a pod', { skip: withoutNamespaces }, () => {
       ]);
     });
 
-    test('gets nothing from the listener itself', async () => {
+    test('gets nothing from the listeners themselves, nor at the address of the pod', async () => {
       const before = begun();
       for (const host of ['127.0.0.1', '[::1]'])
         fails(() => curl(`http://${host}:${ports.proxyPort}/`), reset);
+      for (const host of [addresses.pod.v4, `[${addresses.pod.v6}]`])
+        for (const port of [ports.proxyPort, ports.dnsPort])
+          fails(
+            () => curl(`http://${host}:${port}/`),
+            /Connection refused|Failed to connect|reset/,
+          );
       assert.equal(begun(), before);
     });
 
