@@ -159,7 +159,8 @@ describe('ordinary workloads', { skip: withoutCluster, timeout: 900_000 }, () =>
     await rolled([...that_work, 'deployment/kube']);
     await ordinary.waitFor('job/first', 'condition=Complete');
     await ordinary.kubectl(['label', 'namespace', 'ordinary', 'chaperone.dev/enforce=true']);
-    await ordinary.kubectl(['rollout', 'restart', 'deployment', 'statefulset']);
+    for (const name of [...that_work, 'deployment/kube'])
+      await ordinary.kubectl(['rollout', 'restart', name]);
     await rolled(that_work);
   });
   after(() => stack.disposeAsync());
@@ -181,17 +182,25 @@ describe('ordinary workloads', { skip: withoutCluster, timeout: 900_000 }, () =>
   });
 
   test('an undeclared database and HTTPS are recorded as connections', async () => {
-    for (const host of ['undeclared', 'web']) {
-      const found = await until(`a session with ${host}`, async () =>
-        (await reader.sessions({ who: 'ordinary' })).find(({ backend }) => backend?.includes(host)),
+    for (const [host, port] of [
+      ['undeclared', 5432],
+      ['web', 8443],
+    ] as const) {
+      const address = await outside.kubectl(['get', 'service', host, '--output=jsonpath={.spec.clusterIP}']); // prettier-ignore
+      const found = await until(
+        `a session with ${host}`,
+        async () =>
+        (await reader.sessions({ limit: '1000' })).find(({ backend }) => backend === `${address}:${port}`), // prettier-ignore
       );
-      assert.equal(found.protocol, 'tcp');
+      assert.match(found.protocol ?? '', /tcp/i);
+      assert.equal(found.namespace, 'ordinary');
     }
   });
 
-  test('the Kubernetes API is refused, and the record says which address', async () => {
+  test('the Kubernetes API, which no policy names, is refused', async () => {
     const log = await until('a refusal in the log', async () => {
-      const text = await ordinary.kubectl(['logs', 'deployment/kube', '--container=main']);
+      const injected = '--selector=app=kube,chaperone.dev/injected=true';
+      const text = await ordinary.kubectl(['logs', injected, '--container=main', '--tail=-1']);
       return /curl: .*/.exec(text)?.[0];
     });
     assert.match(log, /curl: \(\d+\)/);
