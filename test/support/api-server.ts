@@ -67,7 +67,8 @@ export async function startApiServer(
   };
 }
 
-function kubeconfigFor(url: string, ca: LocalCa): string {
+/** A kubeconfig for a server of that CA. */
+export function kubeconfigFor(url: string, ca: LocalCa): string {
   return JSON.stringify({
     apiVersion: 'v1',
     kind: 'Config',

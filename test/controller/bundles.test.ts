@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { BackendCredential } from '#core/control.ts';
+import { parseResource } from '#core/policy/parse.ts';
+import { buildBundle, type Cluster, type KeptCredential, type KeptPod, type KeptResource } from '../../controller/bundles.ts'; // prettier-ignore
+
+const apiVersion = 'chaperone.dev/v1alpha1';
+const pod: KeptPod = {
+  pod: 'agent-0',
+  namespace: 'agents',
+  serviceAccount: 'agent',
+  uid: 'u',
+  labels: new Map([['app', 'agent']]),
+  attachment: 'Namespace',
+};
+
+const backend = (changes: object = {}, name = 'shop'): object => ({
+  apiVersion,
+  kind: 'Backend',
+  metadata: { name },
+  spec: {
+    protocol: 'Postgres',
+    hosts: [name],
+    ports: [5432],
+    upstream: { address: 'db.example:5432', tls: { mode: 'Disable' } },
+    consumers: [{ namespace: 'agents' }],
+    credential: { type: 'Password', secretRef: { name: 'login' } },
+    ...changes,
+  },
+});
+const policy = (changes: object = {}, namespace = 'agents', name = 'agents'): object => ({
+  apiVersion,
+  kind: 'AuditPolicy',
+  metadata: { name, namespace },
+  spec: { podSelector: {}, mode: 'Observe', ...changes },
+});
+const login: BackendCredential = { type: 'Password', username: 'u', password: 'of the shop' };
+
+function kept(document: object): KeptResource {
+  const { kind, metadata } = document as { kind: string; metadata: { name: string; namespace?: string } }; // prettier-ignore
+  const name = [kind, metadata.namespace, metadata.name].filter(Boolean).join('/');
+  return { document: { ...document }, name, namespace: metadata.namespace, parsed: parseResource(document) }; // prettier-ignore
+}
+
+function clusterWith(documents: readonly object[], secret?: Partial<KeptCredential>): Cluster {
+  const credential: KeptCredential = { name: 'login', hosts: ['db.example'], byType: new Map([['Password', login]]), ...secret }; // prettier-ignore
+  return {
+    resources: documents.map(kept),
+    credential: (name) => (name === 'login' ? credential : undefined),
+    keysOf: () => [],
+    networkOf: (namespace) => ({ resolver: '10.96.0.10:53', searchDomains: [`${namespace}.svc.cluster.local`], deniedAddresses: [] }), // prettier-ignore
+    authorities: { controller: 'C', collector: 'D' },
+    secret: Buffer.from('secret'),
+  };
+}
+
+function problemsOf(cluster: Cluster, of = pod): string {
+  const built = buildBundle(of, cluster);
+  return built.kind === 'held' ? built.problems.join() : assert.fail('it was not held back');
+}
+
+function messageOf(cluster: Cluster, of = pod) {
+  const built = buildBundle(of, cluster);
+  return built.kind === 'bundle' ? built.message : assert.fail(built.problems.join());
+}
+
+describe('a bundle', () => {
+  test('has what concerns the pod, and the logins of its Backends', () => {
+    const others = [
+      backend({ consumers: [{ namespace: 'others' }], hosts: ['other'] }, 'other'),
+      policy({}, 'others'),
+      policy({ podSelector: { matchLabels: { app: 'other' } } }, 'agents', 'unselected'),
+    ];
+    const message = messageOf(clusterWith([backend(), policy(), ...others]));
+    assert.deepEqual(
+      new Set(message.resources.map(({ kind }) => kind)),
+      new Set(['AuditPolicy', 'Backend']),
+    );
+    assert.deepEqual(message.credentials, { login });
+    assert.deepEqual(message.network.searchDomains, ['agents.svc.cluster.local']);
+  });
+
+  test('has no login, and no word of one, for a pod whose own author labels it', () => {
+    const message = messageOf(clusterWith([backend(), policy()]), { ...pod, attachment: 'Pod' });
+    assert.deepEqual(message.credentials, {});
+    assert.doesNotMatch(JSON.stringify(message.resources), /credential/);
+  });
+
+  test('is held back whole by a policy that cannot be read, for the pods of its namespace alone', () => {
+    const cluster = clusterWith([policy(), policy({ later: true }, 'agents', 'newer')]);
+    assert.match(problemsOf(cluster), /AuditPolicy\/agents\/newer: spec\.later/);
+    assert.equal(buildBundle({ ...pod, namespace: 'others' }, cluster).kind, 'bundle');
+  });
+
+  for (const [what, secret, said] of [
+    ['is not there', undefined, /there is no Secret/],
+    ['names no host', { hosts: [] }, /may not be sent to db\.example/],
+    ['names another host', { hosts: ['example'] }, /may not be sent to db\.example/],
+    ['has not the keys', { byType: new Map() }, /has not the keys of a Password/],
+  ] as const) {
+    test(`is held back by a Secret that ${what}`, () => {
+      const cluster = clusterWith([backend(), policy()], secret);
+      const without = { ...cluster, credential: () => undefined };
+      assert.match(problemsOf(secret ? cluster : without), said);
+    });
+  }
+
+  test('has another revision where a password is another, and does not tell which', () => {
+    const first = messageOf(clusterWith([backend(), policy()])).revision;
+    const byType = new Map([['Password', { ...login, password: 'other' }]] as const);
+    assert.notEqual(messageOf(clusterWith([backend(), policy()], { byType })).revision, first);
+    const elsewhere = { ...clusterWith([backend(), policy()]), secret: Buffer.from('another') };
+    assert.notEqual(messageOf(elsewhere).revision, first);
+    assert.equal(messageOf(clusterWith([backend(), policy()])).revision, first);
+  });
+});

@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import jsonPatch from 'fast-json-patch';
+import { checkPod, type Accepted } from '../../controller/pod-check.ts';
+import { injectPod } from '../../webhook/inject.ts';
+import type { Pod } from '../../webhook/pod.ts';
+import { injectOptions, plainPod, podFacts } from '../support/pods.ts';
+
+const uid = 1_234_567_890;
+const enforced = { 'chaperone.dev/enforce': 'true' };
+const accepted: Accepted = {
+  images: [injectOptions.image, 'registry.example/chaperone:earlier'],
+  controllerUrl: injectOptions.controller.url,
+  collectorUrl: injectOptions.collector.url,
+  isIssued: (server, pem) => pem === injectOptions[server].ca,
+};
+
+/** A pod as the webhook lets it in, changed by `change` afterwards. */
+function injected(
+  change: (pod: Changed) => void = () => undefined,
+  pod = plainPod(),
+  facts = podFacts,
+): Pod {
+  // prettier-ignore
+  const injection = injectPod(pod, facts, injectOptions, { draw: () => uid, keeps: () => true });
+  if (injection.kind === 'refused') assert.fail(JSON.stringify(injection.refusals));
+  const document = structuredClone(pod);
+  jsonPatch.applyPatch(document, structuredClone(injection.patch) as never, true);
+  change(document as unknown as Changed); // a copy of the test's own
+  return document;
+}
+
+interface ChangedContainer {
+  name: string;
+  image: string;
+  command: string[];
+  env: { name: string; value?: string }[];
+  securityContext: Record<string, unknown>;
+  resources: object;
+}
+interface Changed {
+  spec: {
+    containers: ChangedContainer[];
+    initContainers: [ChangedContainer, ChangedContainer, ChangedContainer];
+    volumes: object[];
+    hostPID?: boolean;
+  };
+}
+
+const variable = ({ env }: ChangedContainer, name: string): { value?: string } =>
+  env.find((each) => each.name === name) ?? assert.fail(name);
+
+function ofAgent({ spec }: Changed, field: string, value: unknown): void {
+  for (const container of spec.containers) container.securityContext[field] = value;
+}
+
+/** What is done to a pod, and what the controller says of it. */
+const refused: readonly (readonly [string, (pod: Changed) => void, RegExp])[] = [
+  ['another image', ({ spec }) => void (spec.initContainers[1].image = 'mine'), /image mine/],
+  ['another authority', ({ spec }) => void (variable(spec.initContainers[1], 'CHAPERONE_CONTROLLER_CA').value = 'MINE'), /authority/],
+  ['another authority of the collector', ({ spec }) => void (variable(spec.initContainers[1], 'CHAPERONE_COLLECTOR_CA').value = 'MINE'), /authority/],
+  ['another place to turn to', ({ spec }) => void (variable(spec.initContainers[1], 'CHAPERONE_CONTROLLER_URL').value = 'https://mine'), /initContainers\[chaperone\]/],
+  ['another command', ({ spec }) => void spec.initContainers[1].command.push('--inspect'), /initContainers\[chaperone\]/],
+  ['a variable more', ({ spec }) => void spec.initContainers[1].env.push({ name: 'NODE_OPTIONS', value: '--require=/x' }), /initContainers\[chaperone\]/],
+  ['other rules of the network', ({ spec }) => void (spec.initContainers[0].command = ['/usr/sbin/nft', 'flush', 'ruleset']), /chaperone/],
+  ['no proof', ({ spec }) => void spec.initContainers.pop(), /chaperone-proof/],
+  ['a container before ours', ({ spec }) => void spec.initContainers.unshift({ ...spec.containers[0], name: 'early' } as ChangedContainer), /initContainers/],
+  ['processes of the host', ({ spec }) => void (spec.hostPID = true), /hostPID/],
+  ['a privileged container', (pod) => ofAgent(pod, 'privileged', true), /privileged/],
+  ['a container under the sidecar’s uid', (pod) => ofAgent(pod, 'runAsUser', uid), /sidecars/],
+  ['a container that may gain privileges', (pod) => ofAgent(pod, 'allowPrivilegeEscalation', true), /securityContext/],
+  ['a token of ours for the agent', ({ spec }) => void spec.volumes.push({ name: 'mine', projected: { sources: [{ serviceAccountToken: { audience: 'chaperone-controller', path: 'token' } }] } }), /chaperone-controller/],
+]; // prettier-ignore
+
+describe('the check of a pod', () => {
+  test('takes what the webhook injects, and goes by the labels of the namespace', () => {
+    assert.deepEqual(checkPod(injected(), enforced, accepted), { kind: 'ours', attachment: 'Namespace' }); // prettier-ignore
+    assert.deepEqual(checkPod(injected(), {}, accepted), { kind: 'ours', attachment: 'Pod' });
+    const explicit = injected(undefined, plainPod(), { ...podFacts, mode: 'explicit' });
+    const labels = { 'chaperone.dev/mode': 'explicit' };
+    assert.deepEqual(checkPod(explicit, labels, accepted), { kind: 'ours', attachment: 'Explicit' }); // prettier-ignore
+    assert.deepEqual(checkPod(explicit, enforced, accepted), { kind: 'ours', attachment: 'Pod' });
+  });
+
+  test('takes what an earlier release or other values have injected', () => {
+    const earlier = injected(({ spec }) => {
+      for (const own of spec.initContainers) own.image = 'registry.example/chaperone:earlier';
+      spec.initContainers[1].resources = { requests: { cpu: '1', memory: '1Gi' }, limits: { cpu: '1', memory: '1Gi' } }; // prettier-ignore
+      variable(spec.initContainers[1], 'CHAPERONE_LOG_LEVEL').value = 'debug';
+    });
+    assert.equal(checkPod(earlier, enforced, accepted).kind, 'ours');
+  });
+
+  test('takes no pod without a sidecar', () => {
+    assert.equal(checkPod(plainPod(), enforced, accepted).kind, 'other');
+  });
+
+  for (const [what, change, said] of refused) {
+    test(`takes none with ${what}, and says so`, () => {
+      const checked = checkPod(injected(change), enforced, accepted);
+      assert.ok(checked.kind === 'other', 'it was taken');
+      assert.match(checked.reason, said);
+    });
+  }
+});
