@@ -2,8 +2,12 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { build } from 'esbuild';
+import { Client } from 'pg';
 import type { SessionSummary } from '#core/session-summary.ts';
 import { projectDirectory } from '../../cli/instance.ts';
+import { dashboardFile } from '../../tools/dashboard.ts';
+import { expandSql } from '../support/grafana-sql.ts';
 import { cluster, withoutCluster, type Cluster } from '../support/cluster.ts';
 import { readerOf, type Reader } from '../support/collector-in-cluster.ts';
 import { install, type Installed } from '../support/installed.ts';
@@ -11,6 +15,28 @@ import { until } from '../support/until.ts';
 
 const examples = join(projectDirectory, 'examples/kubernetes');
 const password = 'of-the-shop-7c1f';
+
+/** An agent as people write them. */
+const driverAgent = `
+const { Client } = require('pg');
+(async () => {
+  const client = new Client();
+  await client.connect();
+  const { rows } = await client.query('SELECT $1::text AS answer', ['of the driver']);
+  console.log(JSON.stringify(rows));
+  await client.end();
+})();`;
+
+/** As much of a dashboard as is asked for. */
+interface Dashboard {
+  readonly panels: readonly {
+    readonly title: string;
+    readonly targets?: readonly { readonly rawSql: string }[];
+  }[];
+  readonly templating: {
+    readonly list: readonly { readonly name: string; readonly allValue?: string }[];
+  };
+}
 
 /** What a failed command of kubectl said. */
 async function failureOf(command: Promise<string>): Promise<string> {
@@ -30,6 +56,10 @@ describe('the chart with its examples', { skip: withoutCluster, timeout: 900_000
   const apply = async (name: string): Promise<void> => {
     const text = readFileSync(join(examples, `${name}.yaml`), 'utf8');
     const input = text.replaceAll('POSTGRES_IMAGE', image).replaceAll('SHOP_PASSWORD', password);
+    await running.kubectl(['apply', '--filename=-'], { input });
+  };
+  const applyAll = async (items: readonly object[]): Promise<void> => {
+    const input = JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
     await running.kubectl(['apply', '--filename=-'], { input });
   };
   const shop = (...args: readonly string[]): Promise<string> =>
@@ -177,5 +207,121 @@ describe('the chart with its examples', { skip: withoutCluster, timeout: 900_000
       [{}, { volumes: [{ name: 'host', hostPath: { path: '/' } }] }],
     ] as const)
       await failureOf(tryPod(container, spec));
+  });
+
+  test('an agent with a driver of its own works, and so does one with a parametrised query', async () => {
+    const { outputFiles } = await build({
+      stdin: { contents: driverAgent, resolveDir: projectDirectory },
+      bundle: true,
+      platform: 'node',
+      format: 'cjs',
+      external: ['pg-native'],
+      write: false,
+    });
+    const program = outputFiles[0]?.text ?? assert.fail('no bundle');
+    const metadata = { name: 'driver', namespace: 'shop' };
+    await applyAll([
+      { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { 'agent.cjs': program } },
+      {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata,
+        spec: {
+          restartPolicy: 'Never',
+          serviceAccountName: 'analyst',
+          containers: [
+            {
+              name: 'main',
+              image: await running.image(),
+              command: ['/usr/bin/node', '/work/agent.cjs'],
+              env: [
+                { name: 'PGHOST', value: 'shop-db' },
+                { name: 'PGUSER', value: 'analyst' },
+                { name: 'PGDATABASE', value: 'shop' },
+              ],
+              volumeMounts: [{ name: 'work', mountPath: '/work' }],
+            },
+          ],
+          volumes: [{ name: 'work', configMap: { name: 'driver' } }],
+        },
+      },
+    ]);
+    await shop('wait', '--for=jsonpath={.status.phase}=Succeeded', 'pod/driver', '--timeout=120s');
+    assert.equal(
+      await shop('logs', 'driver', '--container=main'),
+      '[{"answer":"of the driver"}]\n',
+    );
+    assert.equal((await sessionWith('AS answer')).pod, 'driver');
+  });
+
+  test('an agent of a pod that is labelled logs in with its own password, and is recorded', async () => {
+    await using labelled = await running.namespace('labelled');
+    const consumer = [{ op: 'add', path: '/spec/consumers/-', value: { namespace: 'labelled' } }];
+    await running.kubectl(['patch', 'backend', 'shop', '--type=json', `--patch=${JSON.stringify(consumer)}`]); // prettier-ignore
+    const env = Object.entries({ PGHOST: 'shop-db', PGUSER: 'shop', PGDATABASE: 'shop', PGPASSWORD: password }); // prettier-ignore
+    await labelled.apply([
+      {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name: 'own', labels: { 'chaperone.dev/inject': 'true' } },
+        spec: {
+          securityContext: { runAsUser: 1000 },
+          containers: [
+            {
+              name: 'main',
+              image,
+              command: ['sleep', 'infinity'],
+              env: env.map(([name, value]) => ({ name, value })),
+            },
+          ],
+        },
+      },
+    ]);
+    await labelled.waitFor('pod/own', 'condition=Ready');
+    const ask = (sql: string, ...more: readonly string[]): Promise<string> =>
+      labelled.kubectl(['exec', 'own', '--', ...more, 'psql', '-AtX', '--command', sql]);
+    assert.equal(await ask("SELECT 'own login'"), 'own login\n');
+    const wrong = await failureOf(ask('SELECT 1', 'env', 'PGPASSWORD=wrong'));
+    assert.match(wrong, /password authentication failed/);
+    const session = await sessionWith('own login');
+    assert.deepEqual([session.namespace, session.pod], ['labelled', 'own']);
+  });
+
+  test('each panel of the dashboard shows it, to a login that may see its namespace', async () => {
+    await psql('SELECT count(*) FROM orders WHERE id <> 4711');
+    const { id } = await sessionWith('id <> 4711');
+    const read = (...args: readonly string[]): Promise<string> =>
+      installed.system.kubectl(['get', ...args]);
+    const url = new URL(Buffer.from(await read('secret/chaperone-database', '--output=jsonpath={.data.url}'), 'base64').toString()); // prettier-ignore
+    url.hostname = await read('service/chaperone-postgres', '--output=jsonpath={.spec.clusterIP}');
+    const owner = new Client({ connectionString: url.href });
+    await owner.connect();
+    await owner.query(`CREATE ROLE dashboards LOGIN PASSWORD '${password}' IN ROLE chaperone_grafana`); // prettier-ignore
+    await owner.query(`INSERT INTO grafana.access VALUES ('dashboards', 'shop')`);
+    await owner.end();
+    [url.username, url.password] = ['dashboards', password];
+    const grafana = new Client({ connectionString: url.href });
+    await grafana.connect();
+    try {
+      const dashboard = JSON.parse(readFileSync(dashboardFile, 'utf8')) as Dashboard;
+      const values = Object.fromEntries(dashboard.templating.list.map(({ name, allValue }) => [name, allValue === undefined ? '' : { all: allValue }])); // prettier-ignore
+      const show = async (title: string): Promise<string> => {
+        const panel = dashboard.panels.find((each) => each.title === title);
+        const sql = panel?.targets?.[0]?.rawSql ?? assert.fail(title);
+        const to = new Date(Date.now() + 60_000);
+        const chosen = { from: new Date(to.getTime() - 3_600_000), to, intervalSeconds: 30, values: { ...values, session: id } }; // prettier-ignore
+        return JSON.stringify((await grafana.query(expandSql(sql, chosen))).rows);
+      };
+      assert.match(await show('Sessions'), new RegExp(id));
+      const timeline = await until('its statement is there without its constant', async () => {
+        const shown = await show('Timeline');
+        return shown.includes('id <> $1') ? shown : undefined;
+      });
+      assert.doesNotMatch(timeline, /4711/);
+      for (const { title, targets } of dashboard.panels)
+        if (targets) assert.notEqual(await show(title), '[]', title);
+    } finally {
+      await grafana.end();
+    }
   });
 });
