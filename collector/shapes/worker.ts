@@ -1,5 +1,6 @@
 import { parentPort, type MessagePort } from 'node:worker_threads';
 import { loadModule } from 'libpg-query';
+import { compileOnce } from '../../runtime/compile-once.ts';
 import { Shaper } from './shape.ts';
 import type { FromShaper } from './shape-thread.ts';
 
@@ -20,4 +21,5 @@ function serve(port: MessagePort): void {
 }
 
 const port = parentPort;
+compileOnce();
 if (port) void loadModule().then(() => serve(port)); // what it throws ends the thread, which the other side sees

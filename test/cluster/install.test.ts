@@ -182,7 +182,7 @@ describe('the chart with its examples', { skip: withoutCluster, timeout: 900_000
     const said = await failureOf(shop('set', 'image', `pod/${pod}`, `chaperone=${image}`));
     assert.match(said, /chaperone-running-pods.*stay as they were injected/);
     assert.match(await shop('set', 'image', `pod/${pod}`, `analyst=${image}`), /^$|image updated/);
-    const debug = ['debug', pod, `--image=${image}`, '--profile=general'];
+    const debug = ['debug', pod, `--image=${image}`, '--profile=restricted'];
     const targeted = await failureOf(shop(...debug, '--container=look', '--target=chaperone', '--', 'true')); // prettier-ignore
     assert.match(targeted, /may not share the processes/);
     const named = await failureOf(shop(...debug, '--container=chaperone-look', '--', 'true'));

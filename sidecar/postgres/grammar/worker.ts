@@ -1,7 +1,7 @@
-import { setFlagsFromString } from 'node:v8';
 import { parentPort, type MessagePort } from 'node:worker_threads';
 import { loadModule, parseSync, SqlError } from 'libpg-query';
 import { surveyTree } from '#core/postgres/sql/survey-tree.ts';
+import { compileOnce } from '../../../runtime/compile-once.ts';
 import { unreadable, type FromGrammar, type Reading } from './reading.ts';
 
 /** What the module's memory, whose 128 MB are there from the start, may grow by before it is thrown away. */
@@ -15,9 +15,6 @@ const warming = [
   "insert into t (a, b) values ($1, 'x') on conflict do nothing returning *",
   'with w as (update t set a = 1 where b returning c) delete from t using w where t.c = w.c',
 ];
-
-// V8 would compile the parser once more, for speed: its largest function takes 550 MB for a moment, and the pod's limit.
-for (const flag of ['--no-wasm-tier-up', '--no-wasm-dynamic-tiering']) setFlagsFromString(flag);
 
 /** Reads texts with PostgreSQL's own grammar, which hostile ones can kill: therefore in a thread of its own. */
 function serve(port: MessagePort): void {
@@ -71,4 +68,5 @@ function say(port: MessagePort, message: FromGrammar): void {
 }
 
 const port = parentPort;
+compileOnce();
 if (port) void loadModule().then(() => serve(port)); // what it throws ends the thread, which the other side sees
