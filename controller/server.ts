@@ -3,14 +3,14 @@ import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply } f
 import type { Logger } from 'pino';
 import { isSessionPrefix, tryParseAck } from '#core/bundle-message.ts';
 import { isObject } from '#core/policy/fields.ts';
-import type { KeyPair } from '../runtime/tls-files.ts';
+import type { ServerKeyPair } from '#core/control.ts';
 import type { Identities, ProvenPod } from './identities.ts';
 import type { Metrics } from './metrics.ts';
 import type { Checked } from './pod-check.ts';
 import type { Streams } from './streams.ts';
 
 export interface ServerOptions {
-  readonly tls: KeyPair;
+  readonly tls: ServerKeyPair;
   readonly identities: Identities;
   readonly streams: Streams;
   /** Looks at the pod that a token proves; waits a moment for one that is newer than the watch. */

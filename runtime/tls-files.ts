@@ -1,20 +1,15 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import type { ServerKeyPair } from '#core/control.ts';
 import { ChaperoneError } from '#core/errors.ts';
 
-/** A certificate with its key, both in PEM, as Node's TLS takes them. */
-export interface KeyPair {
-  readonly cert: string;
-  readonly key: string;
-}
-
 /** A pair with the time at which its certificate expires, in milliseconds since 1970. */
-export interface CheckedPair extends KeyPair {
+export interface CheckedPair extends ServerKeyPair {
   readonly expiresMs: number;
 }
 
 /** @throws an error that may quote the key where certificate and key cannot be read, or do not fit. */
-export function checkPair({ cert, key }: KeyPair): CheckedPair {
+export function checkPair({ cert, key }: ServerKeyPair): CheckedPair {
   const certificate = new X509Certificate(cert);
   if (!certificate.checkPrivateKey(createPrivateKey(key))) throw new Error('they do not fit');
   return { cert, key, expiresMs: Date.parse(certificate.validTo) };
@@ -38,7 +33,7 @@ export class TlsFiles {
     }
   }
 
-  get pair(): KeyPair {
+  get pair(): ServerKeyPair {
     const { cert, key } = this.#current;
     return { cert, key };
   }

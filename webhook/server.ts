@@ -14,10 +14,10 @@ import {
   reviewResource,
   type Reviewed,
 } from './review.ts';
-import type { KeyPair } from '../runtime/tls-files.ts';
+import type { ServerKeyPair } from '#core/control.ts';
 
 export interface ServerOptions {
-  readonly tls: KeyPair;
+  readonly tls: ServerKeyPair;
   readonly cluster: Cluster;
   readonly events: Events;
   readonly metrics: Metrics;

@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { ApiException } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
-import { checkPair, type CheckedPair, type KeyPair } from '../../runtime/tls-files.ts';
+import type { ServerKeyPair } from '#core/control.ts';
+import { checkPair, type CheckedPair } from '../../runtime/tls-files.ts';
 import { issuedAuthorities, servers, type Kept, type Server } from './kept.ts';
 import type { CertificateObjects } from './objects.ts';
 import { trustedAuthorities } from './plan.ts';
@@ -52,7 +53,7 @@ export class IssuedCertificates {
   }
 
   /** What the controller shows. */
-  get pair(): KeyPair {
+  get pair(): ServerKeyPair {
     const { cert, key } = this.#state.pair;
     return { cert, key };
   }

@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { isObject } from '#core/policy/fields.ts';
-import type { KeyPair } from '../../runtime/tls-files.ts';
+import type { ServerKeyPair } from '#core/control.ts';
 import type { Certificates } from './plan.ts';
 
 /** Servers that have an authority each: who holds one's key can stand in for that one alone. */
@@ -77,6 +77,6 @@ export function tryParseKept(text: string | undefined): Kept | undefined {
   };
 }
 
-function isPair(value: unknown): value is KeyPair {
+function isPair(value: unknown): value is ServerKeyPair {
   return isObject(value) && typeof value['cert'] === 'string' && typeof value['key'] === 'string';
 }

@@ -6,7 +6,7 @@ import {
   setHeaderOptions,
 } from '@kubernetes/client-node';
 import type { ClusterConnection } from '../../runtime/cluster-connection.ts';
-import type { KeyPair } from '../../runtime/tls-files.ts';
+import type { ServerKeyPair } from '#core/control.ts';
 import { formatKept, tryParseKept, type Kept, type Server } from './kept.ts';
 
 /** Where things are. All of them exist already: the controller may change them, and make none. */
@@ -61,14 +61,14 @@ export class CertificateObjects {
   }
 
   /** What the server shows; empty texts where there is nothing yet. */
-  async readLeaf(server: Server): Promise<Versioned<KeyPair>> {
+  async readLeaf(server: Server): Promise<Versioned<ServerKeyPair>> {
     const { version, value } = await this.#readSecret(`chaperone-${server}-tls`);
     const pair = { cert: value.get('tls.crt') ?? '', key: value.get('tls.key') ?? '' };
     return { version, value: pair };
   }
 
   /** @throws Conflict */
-  async writeLeaf(server: Server, version: string, { cert, key }: KeyPair): Promise<void> {
+  async writeLeaf(server: Server, version: string, { cert, key }: ServerKeyPair): Promise<void> {
     const data = { 'tls.crt': cert, 'tls.key': key };
     await this.#writeSecret(`chaperone-${server}-tls`, version, data);
   }

@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import type { KeyPair } from '../../runtime/tls-files.ts';
+import type { ServerKeyPair } from '#core/control.ts';
 
 /** How long certificates live, and when they are replaced, in milliseconds. */
 export const lifetimes = {
@@ -21,11 +21,11 @@ export const lifetimes = {
 /** What is kept of one server, in a Secret that the controller alone reads; the leaf is copied into the server's. */
 export interface Certificates {
   /** Signs the leaf. */
-  readonly authority: KeyPair | undefined;
-  readonly next: KeyPair | undefined;
+  readonly authority: ServerKeyPair | undefined;
+  readonly next: ServerKeyPair | undefined;
   /** Trusted until the last server shows the new leaf; its key is gone. */
   readonly previous: string | undefined;
-  readonly leaf: KeyPair | undefined;
+  readonly leaf: ServerKeyPair | undefined;
   /** When `next` became `authority`, in milliseconds since 1970. */
   readonly promotedMs: number | undefined;
 }
@@ -87,7 +87,7 @@ interface Usable {
 }
 
 /** Undefined for what is not there, cannot be read, or is not valid now: after a clock was set back, for example. */
-function read(pair: KeyPair | undefined, nowMs: number): Usable | undefined {
+function read(pair: ServerKeyPair | undefined, nowMs: number): Usable | undefined {
   const certificate = pair && tryParse(pair.cert);
   if (!certificate) return undefined;
   const beginMs = Date.parse(certificate.validFrom);

@@ -17,22 +17,35 @@ import {
 import type { ServerKeyPair } from '#core/control.ts';
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
-const dayMs = 86_400_000;
-/** Of an authority: longer than pods live, since its successor would be trusted by no agent that runs already. */
-const authorityMs = 1_825 * dayMs;
-/** What clients accept at most of a server is some 400 days. */
-const leafMs = 30 * dayMs;
 const clockSkewMs = 5 * 60_000;
-const maxCommonName = 64; // RFC 5280, ub-common-name
 
-/** Makes the authority of one pod. */
-export async function createAuthority(nowMs: number): Promise<ServerKeyPair> {
+/** What every certificate has; the common name has at most 64 characters (RFC 5280, ub-common-name). */
+interface CertificateOptions {
+  readonly commonName: string;
+  readonly nowMs: number;
+  readonly lifetimeMs: number;
+}
+
+/** A certificate that is issued; its authority's end is its own where that comes before. */
+export interface IssueOptions extends CertificateOptions {
+  readonly authority: ServerKeyPair;
+  /** Names and IP addresses under which it is dialled; at least one. */
+  readonly names: readonly string[];
+  readonly purpose?: 'server' | 'client';
+}
+
+/** Makes a certificate authority, which issues for servers and clients and for no further authority. */
+export async function createAuthority({
+  commonName,
+  nowMs,
+  lifetimeMs,
+}: CertificateOptions): Promise<ServerKeyPair> {
   const keys = await generateKeys();
   const certificate = await X509CertificateGenerator.createSelfSigned({
-    name: `CN=Chaperone in this pod ${new Date(nowMs).toISOString()}`,
+    name: [{ CN: [commonName] }],
     keys,
     notBefore: new Date(nowMs - clockSkewMs),
-    notAfter: new Date(nowMs + authorityMs),
+    notAfter: new Date(nowMs + lifetimeMs),
     signingAlgorithm: algorithm,
     extensions: [
       new BasicConstraintsExtension(true, 0, true),
@@ -43,28 +56,32 @@ export async function createAuthority(nowMs: number): Promise<ServerKeyPair> {
   return pairOf(certificate, keys);
 }
 
-/** Makes a server's certificate for names and IP addresses, of which there is at least one. */
-export async function createLeaf(
-  authority: ServerKeyPair,
-  names: readonly string[],
-  nowMs: number,
-): Promise<ServerKeyPair> {
+/** Issues a certificate with a key of its own. */
+export async function issueCertificate({
+  authority,
+  commonName,
+  names,
+  purpose = 'server',
+  nowMs,
+  lifetimeMs,
+}: IssueOptions): Promise<ServerKeyPair> {
   const issuer = new X509Certificate(authority.cert);
   const signingKey = await webcrypto.subtle.importKey('pkcs8', PemConverter.decodeFirst(authority.key), algorithm, false, ['sign']); // prettier-ignore
   const keys = await generateKeys();
-  const commonName = names.find((name) => name.length <= maxCommonName) ?? 'chaperone';
   const certificate = await X509CertificateGenerator.create({
     subject: [{ CN: [commonName] }],
     issuer: issuer.subject,
     publicKey: keys.publicKey,
     signingKey,
     notBefore: new Date(nowMs - clockSkewMs),
-    notAfter: new Date(Math.min(nowMs + leafMs, issuer.notAfter.getTime())),
+    notAfter: new Date(Math.min(nowMs + lifetimeMs, issuer.notAfter.getTime())),
     signingAlgorithm: algorithm,
     extensions: [
       new BasicConstraintsExtension(false, undefined, true),
       new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-      new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth]),
+      new ExtendedKeyUsageExtension([
+        purpose === 'server' ? ExtendedKeyUsage.serverAuth : ExtendedKeyUsage.clientAuth,
+      ]),
       new SubjectAlternativeNameExtension(
         names.map((value) => ({ type: isIP(value) === 0 ? 'dns' : 'ip', value })),
       ),
