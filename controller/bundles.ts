@@ -8,8 +8,9 @@ import type {
 } from '#core/bundle-message.ts';
 import type { BackendCredential } from '#core/control.ts';
 import type { Workload } from '#core/identity/principal.ts';
-import { resolve, selecting } from '#core/policy/resolve.ts';
-import { nameOf, type Backend, type Problem, type Resource } from '#core/policy/resources.ts';
+import type { Parsed } from '#core/policy/parse.ts';
+import { mayUse, resolve, selecting } from '#core/policy/resolve.ts';
+import { nameOf, type Problem, type Resource } from '#core/policy/resources.ts';
 
 /** A resource of ours in the cluster: what its author wrote, and what that means or why it means nothing. */
 export interface KeptResource {
@@ -18,9 +19,7 @@ export interface KeptResource {
   readonly name: string;
   /** Of a namespaced kind. */
   readonly namespace: string | undefined;
-  readonly parsed:
-    | { readonly resource: Resource; readonly problems?: never }
-    | { readonly resource?: never; readonly problems: readonly Problem[] };
+  readonly parsed: Parsed;
 }
 
 /** A Secret of the credentials namespace. */
@@ -93,20 +92,13 @@ function concerns({ parsed, namespace }: KeptResource, pod: KeptPod): boolean {
   if (!resource) return namespace === undefined || namespace === pod.namespace;
   switch (resource.kind) {
     case 'Backend':
-      return isConsumer(resource, pod);
+      return mayUse(resource, pod);
     case 'IdentityProvider':
       return true;
     case 'AuditPolicy':
     case 'ClusterAuditPolicy':
       return selecting([resource], pod).length > 0;
   }
-}
-
-function isConsumer({ spec }: Backend, pod: KeptPod): boolean {
-  return spec.consumers.some(
-    ({ namespace, serviceAccounts }) =>
-      namespace === pod.namespace && (serviceAccounts?.includes(pod.serviceAccount) ?? true),
-  );
 }
 
 function credentialsFor(

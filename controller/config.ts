@@ -4,6 +4,7 @@ import {
   logLevels,
   SettingsReader,
   tryParseAddress,
+  tryParseHttps,
   tryParseLogLevel,
   tryParseNonEmpty,
   type Address,
@@ -42,6 +43,8 @@ export function readConfig(env: Environment): ControllerConfig {
     read.value(name, want, tryParseNonEmpty, fallback);
   const list = (name: string, want: string): readonly string[] =>
     read.value(name, want, (given) => (given === '' ? [] : given.split(',')), '');
+  const url = (name: string): string =>
+    read.value(name, 'an https URL', (given) => tryParseHttps(given)?.href);
   const config = {
     listen: read.value('CHAPERONE_LISTEN', 'host:port', tryParseAddress, '127.0.0.1:15481'),
     metricsListen: read.value('CHAPERONE_METRICS_LISTEN', 'host:port', tryParseAddress, '127.0.0.1:0'), // prettier-ignore
@@ -60,8 +63,8 @@ export function readConfig(env: Environment): ControllerConfig {
       text('CHAPERONE_IMAGE', 'an image'),
       ...list('CHAPERONE_ACCEPTED_IMAGES', '"image,image,…"'),
     ],
-    controllerUrl: read.value('CHAPERONE_CONTROLLER_URL', 'an https URL', tryParseHttps),
-    collectorUrl: read.value('CHAPERONE_COLLECTOR_URL', 'an https URL', tryParseHttps),
+    controllerUrl: url('CHAPERONE_CONTROLLER_URL'),
+    collectorUrl: url('CHAPERONE_COLLECTOR_URL'),
   };
   // What injected containers are given beside these may differ from pod to pod, and is for the webhook alone.
   for (const name of ofWebhook) read.value(name, 'anything', (given) => given, '');
@@ -83,11 +86,6 @@ const ofWebhook = [
   'CHAPERONE_SIDECAR_LOG_LEVEL',
   'CHAPERONE_ALLOWED_CAPABILITIES',
 ] as const;
-
-function tryParseHttps(text: string): string | undefined {
-  const url = URL.parse(text);
-  return url?.protocol === 'https:' ? url.href : undefined;
-}
 
 /** The cluster's own resolver is the one that this pod was given: unlike an agent's pod, its author is the platform. */
 function tryParseResolver(text: string): string | undefined {

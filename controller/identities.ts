@@ -5,11 +5,9 @@ import {
   PatchStrategy,
   setHeaderOptions,
 } from '@kubernetes/client-node';
+import { readAudience, sidecarAudiences } from '#core/audiences.ts';
 import type { ClusterConnection } from '../runtime/cluster-connection.ts';
-import { lifetimeMs, reviewToken, tryParseBoundPod } from '../runtime/token-review.ts';
-
-/** Audiences of the tokens that are taken: of sidecars, and of people with their tools. */
-const audiences = { sidecar: 'chaperone-controller', person: 'chaperone-read' } as const;
+import { lifetimeMs, mayDo, reviewToken, tryParseBoundPod } from '../runtime/token-review.ts';
 
 /** A pod that a token proves. */
 export interface ProvenPod {
@@ -40,7 +38,7 @@ export class Identities {
 
   /** Undefined for a token that is not a living pod's. */
   async pod(token: string): Promise<ProvenPod | undefined> {
-    const user = await reviewToken(this.#authentication, token, audiences.sidecar);
+    const user = await reviewToken(this.#authentication, token, sidecarAudiences.controller);
     const bound = user && tryParseBoundPod(user);
     if (!bound) return undefined;
     const { namespace, pod: name, uid } = bound;
@@ -49,21 +47,8 @@ export class Identities {
 
   /** Whether a token is somebody's who may end sessions; undefined where it is nobody's. */
   async mayKill(token: string): Promise<boolean | undefined> {
-    const user = await reviewToken(this.#authentication, token, audiences.person);
-    if (!user) return undefined;
-    const { username, uid, groups, extra } = user;
-    const { status } = await this.#authorization.createSubjectAccessReview({
-      body: {
-        spec: {
-          user: username,
-          ...(uid === undefined ? {} : { uid }),
-          groups: [...groups],
-          extra: Object.fromEntries(Object.entries(extra).map(([key, values]) => [key, [...values]])), // prettier-ignore
-          resourceAttributes: { group: 'chaperone.dev', resource: 'sessions', verb: 'delete' },
-        },
-      },
-    });
-    return status?.allowed === true;
+    const user = await reviewToken(this.#authentication, token, readAudience);
+    return user && mayDo(this.#authorization, user, 'delete');
   }
 
   /** Leaves an order to end a session where every replica sees it. */

@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KubeConfig } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
-import { ChaperoneError } from '#core/errors.ts';
 import { openCluster } from '../runtime/cluster-connection.ts';
 import { startHealth } from '../runtime/health.ts';
-import { createLog } from '../runtime/log.ts';
+import { runInPod } from '../runtime/service.ts';
+import { usableAddress } from '../runtime/usable-address.ts';
 import { buildBundle, type Built } from './bundles.ts';
 import { IssuedCertificates } from './certificates/issued.ts';
 import { CertificateObjects } from './certificates/objects.ts';
@@ -52,14 +52,15 @@ async function run(config: ControllerConfig, log: Logger): Promise<void> {
     leading: () => leader.leading,
   });
   const ending = new AbortController();
-  const changed = (): void => {
+  const changed = (pod: string | undefined): void => {
+    if (pod !== undefined) return streams.changed(pod);
     keys.track(state.resources.flatMap(({ parsed }) => parsed.resource?.kind === 'IdentityProvider' ? parsed.resource : [])); // prettier-ignore
-    streams.changed();
+    return streams.changed();
   };
   const state: ClusterState = new ClusterState({
     kubeConfig,
     config,
-    onChange: () => changed(),
+    onChange: changed,
     onKill: (session) => streams.kill(session),
     log,
     signal: ending.signal,
@@ -97,7 +98,7 @@ async function run(config: ControllerConfig, log: Logger): Promise<void> {
     server.server.setSecureContext(issued.pair);
     streams.changed();
   });
-  await server.listen(config.listen);
+  await server.listen(await usableAddress(config.listen));
   log.info({ metricsUrl: health.url, address: server.server.address() }, 'ready');
 
   await asked(signal);
@@ -188,17 +189,4 @@ async function asked(signal: AbortSignal): Promise<void> {
   await promise;
 }
 
-async function main(): Promise<never> {
-  try {
-    const config = readConfig(process.env);
-    await run(config, createLog('controller', config.logLevel));
-    process.exit(0);
-  } catch (error) {
-    const known = error instanceof ChaperoneError;
-    const text = known ? error.message : error instanceof Error ? error.stack : 'unknown';
-    process.stderr.write(`chaperone controller: ${text}\n`);
-    process.exit(1);
-  }
-}
-
-void main();
+void runInPod({ name: 'controller', readConfig, run }, process.env);

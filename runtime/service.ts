@@ -37,17 +37,12 @@ export async function runService<
   { name, readConfig, readSecrets, run }: Service<Config, Secrets, Report | Failure>,
   env: Environment,
 ): Promise<never> {
-  if (process.argv[2] === '--version') {
-    process.stdout.write(`chaperone ${name} ${version}\n`);
-    process.exit(0);
-  }
-  try {
-    const config = readConfig(env);
+  const runControlled = async (config: Config, log: Logger): Promise<void> => {
     const secrets = readSecrets?.(config);
     const control = secrets
       ? withoutSupervisor<Secrets, Report | Failure>(secrets)
       : await openControlPipe<Secrets, Report | Failure>();
-    await run(config, control, createLog(name, config.logLevel)).catch((error: unknown) => {
+    await run(config, control, log).catch((error: unknown) => {
       control.report({
         type: 'failed',
         message: error instanceof Error ? error.message : 'unknown',
@@ -55,6 +50,31 @@ export async function runService<
       throw error;
     });
     control.close();
+  };
+  return runInPod({ name, readConfig, run: runControlled }, env);
+}
+
+/** A service that only a pod starts. */
+export interface PodService<Config> extends Pick<
+  Service<Config, never, never>,
+  'name' | 'readConfig'
+> {
+  /** Starts the parts, waits until it is asked to stop, and stops them. */
+  readonly run: (config: Config, log: Logger) => Promise<void>;
+}
+
+/** The same for a service that no supervisor ever starts. */
+export async function runInPod<Config extends { logLevel: string }>(
+  { name, readConfig, run }: PodService<Config>,
+  env: Environment,
+): Promise<never> {
+  if (process.argv[2] === '--version') {
+    process.stdout.write(`chaperone ${name} ${version}\n`);
+    process.exit(0);
+  }
+  try {
+    const config = readConfig(env);
+    await run(config, createLog(name, config.logLevel));
     process.exit(0);
   } catch (error) {
     const known = error instanceof ChaperoneError;

@@ -76,6 +76,11 @@ export function tryParseNonEmpty(text: string): string | undefined {
   return text === '' ? undefined : text;
 }
 
+export function tryParseHttps(text: string): URL | undefined {
+  const url = URL.parse(text);
+  return url?.protocol === 'https:' ? url : undefined;
+}
+
 /** Reads `host:port` or `[v6]:port`. */
 export function tryParseAddress(text: string): Address | undefined {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(text);

@@ -1,7 +1,4 @@
-import type { AuthenticationV1Api } from '@kubernetes/client-node';
-
-/** Audiences of the tokens that are taken: of sidecars, and of people with their tools. */
-export const audiences = { write: 'chaperone-collector', read: 'chaperone-read' } as const;
+import type { AuthenticationV1Api, AuthorizationV1Api } from '@kubernetes/client-node';
 
 /** Whom a token belongs to, as the API server says it. */
 export interface User {
@@ -27,6 +24,30 @@ export async function reviewToken(
   // An API server that knows no audiences would say yes to a token for anybody, and name none.
   const isOurs = status?.authenticated === true && status.audiences?.includes(audience) === true;
   return isOurs && username !== '' ? { username, uid, groups, extra } : undefined;
+}
+
+/**
+ * Asks whether somebody may do something with `sessions.chaperone.dev`. There is no such resource: its verbs stand for what
+ * our servers do, so that rights to it are given as all rights of a cluster are.
+ * @throws whatever the client does when the API server does not answer.
+ */
+export async function mayDo(
+  api: AuthorizationV1Api,
+  { username, uid, groups, extra }: User,
+  verb: 'get' | 'delete' | 'update',
+): Promise<boolean> {
+  const { status } = await api.createSubjectAccessReview({
+    body: {
+      spec: {
+        user: username,
+        ...(uid === undefined ? {} : { uid }),
+        groups: [...groups],
+        extra: Object.fromEntries(Object.entries(extra).map(([key, values]) => [key, [...values]])),
+        resourceAttributes: { group: 'chaperone.dev', resource: 'sessions', verb },
+      },
+    },
+  });
+  return status?.allowed === true;
 }
 
 /** The pod that a token is bound to. */

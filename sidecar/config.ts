@@ -5,6 +5,7 @@ import {
   SettingsReader,
   logLevels,
   tryParseAddress,
+  tryParseHttps,
   tryParseLogLevel,
   tryParseNonEmpty,
   type Address,
@@ -195,11 +196,6 @@ function tryParseDomains(text: string): readonly string[] | undefined {
   const isDomain = (domain: string): boolean =>
     /^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?$/.test(domain);
   return domains.every(isDomain) ? domains : undefined;
-}
-
-function tryParseHttps(text: string): URL | undefined {
-  const url = URL.parse(text);
-  return url?.protocol === 'https:' ? url : undefined;
 }
 
 function tryParsePairs(text: string): [string, string][] | undefined {

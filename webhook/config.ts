@@ -3,6 +3,7 @@ import {
   logLevels,
   SettingsReader,
   tryParseAddress,
+  tryParseHttps,
   tryParseLogLevel,
   tryParseNonEmpty,
   type Address,
@@ -87,11 +88,6 @@ export function readConfig(env: Environment): WebhookConfig {
   };
   read.finish();
   return config;
-}
-
-function tryParseHttps(text: string): URL | undefined {
-  const url = URL.parse(text);
-  return url?.protocol === 'https:' ? url : undefined;
 }
 
 /** All four are set: a quota or an autoscaler of the namespace asks for them in every container. */

@@ -2,10 +2,9 @@ import { randomInt } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KubeConfig } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
-import { ChaperoneError } from '#core/errors.ts';
 import { usableAddress } from '../runtime/usable-address.ts';
 import { startHealth } from '../runtime/health.ts';
-import { createLog } from '../runtime/log.ts';
+import { runInPod } from '../runtime/service.ts';
 import { TlsFiles } from '../runtime/tls-files.ts';
 import { watchFiles } from '../runtime/watched-files.ts';
 import { Cluster } from './cluster.ts';
@@ -85,17 +84,4 @@ async function stopRequest(): Promise<void> {
   return promise;
 }
 
-async function main(): Promise<never> {
-  try {
-    const config = readConfig(process.env);
-    await run(config, createLog('webhook', config.logLevel));
-    process.exit(0);
-  } catch (error) {
-    const known = error instanceof ChaperoneError;
-    const text = known ? error.message : error instanceof Error ? error.stack : 'unknown';
-    process.stderr.write(`chaperone webhook: ${text}\n`);
-    process.exit(1);
-  }
-}
-
-void main();
+void runInPod({ name: 'webhook', readConfig, run }, process.env);

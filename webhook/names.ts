@@ -41,12 +41,6 @@ export function isOwnName(name: string): boolean {
 /** Where the ServiceAccount plugin of the API server mounts the token for the Kubernetes API. */
 export const kubeTokenPath = '/var/run/secrets/kubernetes.io/serviceaccount';
 
-/** Audiences of the sidecar's tokens: what one server received, it cannot replay at the other. */
-export const audiences = {
-  controller: 'chaperone-controller',
-  collector: 'chaperone-collector',
-} as const;
-
 /**
  * Uids of sidecars, both included. One is drawn for each pod: the image of an agent whose USER is a uid that is known
  * beforehand would walk past the rules, which let out whatever runs under the sidecar's.

@@ -1,6 +1,6 @@
+import { sidecarAudiences } from '#core/audiences.ts';
 import { nftArguments } from '#core/interception/nft-rules.ts';
 import {
-  audiences,
   containerNames,
   healthPort,
   kubeTokenPath,
@@ -201,7 +201,7 @@ type OwnVolume = Volume & Readonly<Record<string, unknown>>;
 
 function buildVolumes(spoolMaxBytes: number): readonly OwnVolume[] {
   const emptyDir = (name: string, fields: object): OwnVolume => ({ name, emptyDir: fields });
-  const sources = Object.entries(audiences).map(([path, audience]) => ({
+  const sources = Object.entries(sidecarAudiences).map(([path, audience]) => ({
     serviceAccountToken: { audience, expirationSeconds: tokenSeconds, path },
   }));
   const projected = { sources, defaultMode: 0o644 };

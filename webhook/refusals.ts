@@ -1,6 +1,7 @@
+import { sidecarAudiences } from '#core/audiences.ts';
 import { maxOpenPorts } from '#core/interception/nft-rules.ts';
 import type { Mode } from './own-parts.ts';
-import { audiences, isOwnName, isSidecarUid, keys, paths, uidRange, volumeNames } from './names.ts';
+import { isOwnName, isSidecarUid, keys, paths, uidRange, volumeNames } from './names.ts';
 import type { Container, Pod, PodSpec, Volume } from './pod.ts';
 
 /** Why a pod is not let in; labels of a metric, so a closed set. */
@@ -154,7 +155,7 @@ function ofVolume(volume: Volume, facts: RefusalFacts): Refusal[] {
   for (const { serviceAccountToken } of volume.projected?.sources ?? []) {
     if (serviceAccountToken === undefined) continue;
     const { audience } = serviceAccountToken;
-    if (Object.values(audiences).some((ours) => ours === audience))
+    if (Object.values(sidecarAudiences).some((ours) => ours === audience))
       found.push(
         refuse('reserved-token', `${path} projects a token of audience ${show(audience)}, with which the sidecar alone proves who it is: remove it`),
       ); // prettier-ignore

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { CoreV1Api, KubeConfig } from '@kubernetes/client-node';
+import { readAudience } from '#core/audiences.ts';
 import { ChaperoneError } from '#core/errors.ts';
 import { UsageError } from '../command.ts';
 import type { CollectorAccess, ServerAccess } from '../server-access.ts';
@@ -39,7 +40,6 @@ export interface InstallationValues {
   readonly 'token-file'?: string | undefined;
 }
 
-const readAudience = 'chaperone-read';
 const tokenSeconds = 600; // the API server gives out none that lives shorter
 
 const ports = { collector: 15_480, controller: 15_481 } as const;

@@ -1,13 +1,14 @@
 import { AuthenticationV1Api, AuthorizationV1Api, KubeConfig } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
+import { readAudience, sidecarAudiences } from '#core/audiences.ts';
 import type { WriterIdentity } from '#core/control.ts';
 import { openCluster } from '../../runtime/cluster-connection.ts';
 import { HttpProblem } from '../problem.ts';
-import { bearerToken, type Identities, type Right } from './identities.ts';
+import { bearerToken, type Identities } from './identities.ts';
 import { Remembered } from './remembered.ts';
 import {
-  audiences,
   lifetimeMs,
+  mayDo,
   reviewToken,
   tryParseBoundPod,
   type User,
@@ -42,18 +43,19 @@ export function createKubernetesIdentities(log: Logger): Identities {
       maxAsking,
       now: () => performance.now(),
     });
-  const pods = usersOf(audiences.write);
-  const people = usersOf(audiences.read);
+  const pods = usersOf(sidecarAudiences.collector);
+  const people = usersOf(readAudience);
   return {
     writer: async (given) => {
-      const user = await identify(pods, given, audiences.write);
+      const user = await identify(pods, given, sidecarAudiences.collector);
       const bound = tryParseBoundPod(user);
       if (!bound) throw new HttpProblem('unauthorized', 'the token is bound to no pod');
       const { pod, namespace, serviceAccount } = bound;
       return { pod, namespace, serviceAccount } satisfies WriterIdentity;
     },
     person: async (given, right) => {
-      const user = await identify(people, given, audiences.read);
+      const user = await identify(people, given, readAudience);
+      // Asked each time: a right that was taken away is gone at once.
       if (!(await reach(() => mayDo(authorization, user, right))))
         throw new HttpProblem(
           'forbidden',
@@ -76,26 +78,6 @@ async function identify(
   if (!user)
     throw new HttpProblem('unauthorized', `a bearer token of audience ${audience} is needed`);
   return user;
-}
-
-/** Asked each time: a right that was taken away is gone at once. */
-async function mayDo(
-  api: AuthorizationV1Api,
-  { username, uid, groups, extra }: User,
-  verb: Right,
-): Promise<boolean> {
-  const { status } = await api.createSubjectAccessReview({
-    body: {
-      spec: {
-        user: username,
-        ...(uid === undefined ? {} : { uid }),
-        groups: [...groups],
-        extra: Object.fromEntries(Object.entries(extra).map(([key, values]) => [key, [...values]])),
-        resourceAttributes: { group: 'chaperone.dev', resource: 'sessions', verb },
-      },
-    },
-  });
-  return status?.allowed === true;
 }
 
 /** Makes what asks the API server; that it does not answer is said once, and a caller may try again. */
