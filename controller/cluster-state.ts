@@ -13,19 +13,20 @@ import type { ControllerConfig } from './config.ts';
 import { KubeApi, type KubeObject } from './watch/kube-api.ts';
 import { Reflector } from './watch/reflector.ts';
 
-/** A pod of which some part has one of our names. */
+/** A pod with a sidecar of our name. */
 export interface WatchedPod {
+  /** Without its status and what the API server notes beside it. */
   readonly pod: Pod;
   readonly uid: string;
-  /** Whether it has ended, or is being removed. */
+  /** Whether it has ended. One that is being removed has its grace period, and its sessions with it. */
   readonly over: boolean;
 }
 
 export interface ClusterStateOptions {
   readonly kubeConfig: KubeConfig;
   readonly config: ControllerConfig;
-  /** Anything that bundles are made of has changed. */
-  readonly onChange: () => void;
+  /** Something that bundles are made of has changed: of one pod, by `namespace/name`, or of any. */
+  readonly onChange: (pod: string | undefined) => void;
   /** Sessions to end, by what their ids begin with. */
   readonly onKill: (session: string) => void;
   readonly log: Logger;
@@ -49,17 +50,19 @@ export class ClusterState {
   readonly #credentials: Reflector<KeptCredential>;
   readonly #nodes: Reflector<readonly string[]>;
   readonly #apiServers: Reflector<readonly string[]>;
-  readonly #kills: Reflector<true>;
-  readonly #killed = new Set<string>();
+  readonly #kills: Reflector<readonly Kill[]>;
 
   /** @throws ChaperoneError `config-invalid` where the configuration names no cluster. */
   constructor({ kubeConfig, config, onChange, onKill, log, signal }: ClusterStateOptions) {
     this.#config = config;
     const api = new KubeApi(kubeConfig);
-    const reflect = <T>(path: string, keep: (object: KubeObject) => T | undefined): Reflector<T> =>
-      new Reflector({ api, path, keep, onChange, log, signal });
+    const reflect = <T>(
+      path: string,
+      keep: (object: KubeObject) => T | undefined,
+      changed: (key: string) => void = () => onChange(undefined),
+    ): Reflector<T> => new Reflector({ api, path, keep, onChange: changed, log, signal });
     this.#resources = kinds.map((kind) => reflect(`${group}/${kind}`, keepResource));
-    this.#pods = reflect('/api/v1/pods', keepPod);
+    this.#pods = reflect('/api/v1/pods', keepPod, onChange);
     this.#namespaces = reflect('/api/v1/namespaces', labelsOf);
     this.#credentials = reflect(`/api/v1/namespaces/${config.credentialsNamespace}/secrets`, keepCredential); // prettier-ignore
     this.#nodes = reflect('/api/v1/nodes', addressesOfNode);
@@ -67,7 +70,13 @@ export class ClusterState {
     this.#apiServers = reflect(slices, addressesOfApiServer);
     const kills = `/api/v1/namespaces/${config.namespace}/configmaps`;
     const only = `${kills}?fieldSelector=metadata.name%3D${killsName}`;
-    this.#kills = reflect(only, (object) => this.#takeKills(object, onKill));
+    const killed = new Set<string>();
+    this.#kills = reflect(only, keepKills, (key) => {
+      for (const { session, timeMs } of this.#kills.get(key) ?? []) {
+        if (!killed.has(session) && Date.now() - timeMs < killMs) onKill(session);
+        killed.add(session);
+      }
+    });
   }
 
   /** What is not known yet; undefined where everything was listed once. */
@@ -110,16 +119,6 @@ export class ClusterState {
       deniedAddresses: [...denied].sort(),
     };
   }
-
-  #takeKills(object: KubeObject, onKill: (session: string) => void): true {
-    const data = isObject(object['data']) ? object['data'] : {};
-    for (const [session, time] of Object.entries(data)) {
-      if (this.#killed.has(session)) continue;
-      this.#killed.add(session);
-      if (Date.now() - Date.parse(String(time)) < killMs) onKill(session);
-    }
-    return true;
-  }
 }
 
 function keepResource(object: KubeObject): KeptResource {
@@ -135,12 +134,28 @@ function keepPod(object: KubeObject): WatchedPod | undefined {
   const pod = tryParsePod(object);
   const ours = pod?.spec.initContainers?.some(({ name }) => name === containerNames.sidecar);
   if (!pod || ours !== true) return undefined;
-  const { metadata, status } = object;
-  const { uid, deletionTimestamp } = isObject(metadata) ? metadata : {};
-  const { phase } = isObject(status) ? status : {};
-  const over = phase === 'Succeeded' || phase === 'Failed';
-  // A pod that is being removed has its grace period, and its sessions with it.
-  return { pod, uid: typeof uid === 'string' ? uid : '', over: over && deletionTimestamp !== null };
+  const { uid } = isObject(object['metadata']) ? object['metadata'] : {};
+  const { phase } = isObject(object['status']) ? object['status'] : {};
+  const { metadata, spec } = pod;
+  const { name = '', labels = {}, annotations = {} } = metadata;
+  const kept = { name, labels, annotations };
+  return {
+    pod: { metadata: kept, spec },
+    uid: typeof uid === 'string' ? uid : '',
+    over: phase === 'Succeeded' || phase === 'Failed',
+  };
+}
+
+interface Kill {
+  /** What ids begin with. */
+  readonly session: string;
+  /** When it was ordered, in milliseconds since 1970. */
+  readonly timeMs: number;
+}
+
+function keepKills({ data }: KubeObject): readonly Kill[] {
+  const entries = Object.entries(isObject(data) ? data : {});
+  return entries.map(([session, time]) => ({ session, timeMs: Date.parse(String(time)) }));
 }
 
 function labelsOf(object: KubeObject): Readonly<Record<string, string>> {

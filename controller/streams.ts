@@ -38,6 +38,8 @@ export class Streams {
   readonly #streams = new Set<Stream>();
   readonly #pings: NodeJS.Timeout;
   #settling: NodeJS.Timeout | undefined;
+  /** Pods of which something has changed, by `namespace/name`; undefined among them stands for all. */
+  readonly #changed = new Set<string | undefined>();
 
   constructor(bundleFor: BundleFor, metrics: Metrics, log: Logger) {
     this.#bundleFor = bundleFor;
@@ -73,11 +75,17 @@ export class Streams {
     this.#tell(stream);
   }
 
-  /** Something has changed that bundles are made of. */
-  changed(): void {
+  /** Something has changed that bundles are made of: of one pod, by `namespace/name`, or of any. */
+  changed(pod?: string): void {
+    this.#changed.add(pod);
     this.#settling ??= setTimeout(() => {
       this.#settling = undefined;
-      for (const stream of this.#streams) this.#tell(stream);
+      const changed = new Set(this.#changed);
+      this.#changed.clear();
+      for (const stream of this.#streams) {
+        const { namespace, name } = stream.pod;
+        if (changed.has(undefined) || changed.has(`${namespace}/${name}`)) this.#tell(stream);
+      }
     }, settleMs);
   }
 

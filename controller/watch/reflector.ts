@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import { isObject } from '#core/policy/fields.ts';
 import type { KubeApi, KubeObject } from './kube-api.ts';
@@ -9,7 +10,7 @@ export interface ReflectorOptions<T> {
   readonly path: string;
   /** What is kept of an object; undefined for one that nobody asks for. */
   readonly keep: (object: KubeObject) => T | undefined;
-  /** Something is there, has changed or is gone, by `namespace/name`. */
+  /** What is kept of something has changed, is new or is gone, by `namespace/name`. */
   readonly onChange: (key: string) => void;
   readonly log: Logger;
   readonly signal: AbortSignal;
@@ -96,11 +97,14 @@ export class Reflector<T> {
   #put(object: KubeObject): void {
     const key = keyOf(object);
     const version = versionOf(object);
-    if (this.#kept.get(key)?.version === version) return;
+    const before = this.#kept.get(key);
+    if (before?.version === version) return;
     const value = this.#options.keep(object);
     if (value === undefined) return this.#remove(key);
-    this.#kept.set(key, { version, value });
-    return this.#options.onChange(key);
+    // Most changes are of a status that nobody here asks for.
+    const isSame = before !== undefined && isDeepStrictEqual(before.value, value);
+    this.#kept.set(key, { version, value: isSame ? before.value : value });
+    if (!isSame) this.#options.onChange(key);
   }
 
   #remove(key: string): void {

@@ -92,7 +92,10 @@ function follow(server: ListServer): Followed {
   const reflector = new Reflector({
     api: server.api,
     path: '/api/v1/things',
-    keep: (object) => (object['ignored'] === true ? undefined : object),
+    keep: ({ metadata, spec, ignored }) => {
+      const { name } = metadata as { name: string }; // as `named` makes them
+      return ignored === true ? undefined : { metadata: { name }, spec };
+    },
     onChange: (key) => changed.push(key),
     log: pino({ level: 'silent' }),
     signal: stopping.signal,
@@ -116,6 +119,18 @@ describe('what is watched', () => {
     server.send('DELETED', named('b', 4));
     await until('they came', () => followed.changed.length === 8);
     assert.deepEqual(namesIn(followed), ['c', 'd', 'e', 'f']);
+  });
+
+  test('is no news where only what nobody keeps has changed', async () => {
+    await using server = await startListServer();
+    server.items = [named('a', 1)];
+    using followed = follow(server);
+    await until('a watch', () => server.watches.size === 1);
+    server.send('MODIFIED', named('a', 2, { status: 'ready' }));
+    server.send('MODIFIED', named('a', 3, { status: 'ready', spec: 'new' }));
+    server.send('ADDED', named('b', 4));
+    await until('they came', () => followed.reflector.size === 2);
+    assert.deepEqual(followed.changed, ['n/a', 'n/a', 'n/b']);
   });
 
   test('goes on where it was when a watch ends, and counts bookmarks', async () => {
