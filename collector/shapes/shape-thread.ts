@@ -1,5 +1,6 @@
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
+import { parserStartMs, startParserThread } from '../../runtime/parser-thread.ts';
 
 /** A shape for each text, in their order; undefined for one that cannot be read. */
 export type Shapes = readonly (string | undefined)[];
@@ -19,9 +20,6 @@ const workerFile = join(
 /** In UTF-16 code units. Longer texts take the parser long, and nobody reads them in a table. */
 export const maxTextLength = 64 * 1024;
 
-const resourceLimits = { maxOldGenerationSizeMb: 96, maxYoungGenerationSizeMb: 8, stackSizeMb: 4 };
-/** Loading takes 40 ms; a machine that has nothing left to give may take long. */
-const startMs = 10_000;
 /** A text takes a tenth of a millisecond, and the longest that is read 50. */
 const deadlineMs = 10_000;
 
@@ -61,18 +59,9 @@ export class ShapeThread {
 }
 
 async function start(): Promise<Worker | undefined> {
-  const worker = new Worker(workerFile, {
-    env: {},
-    execArgv: [],
-    stdout: true, // or what the module prints as it dies is in the collector's log
-    stderr: true,
-    resourceLimits,
-    name: 'shapes',
-  });
-  worker.stdout.resume();
-  worker.stderr.resume();
+  const worker = startParserThread(workerFile, 'shapes');
   worker.on('error', () => undefined); // 'exit' follows
-  const message = await heard(worker, startMs);
+  const message = await heard(worker, parserStartMs);
   if (message?.type === 'ready') return worker;
   await worker.terminate();
   return undefined;

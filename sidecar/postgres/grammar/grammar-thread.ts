@@ -1,5 +1,6 @@
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
+import { parserStartMs, startParserThread } from '../../../runtime/parser-thread.ts';
 import { unreadable, type FromGrammar, type Reading } from './reading.ts';
 
 /** A reading, and what it has cost. */
@@ -36,10 +37,6 @@ const workerFile = join(
   import.meta.filename.endsWith('.ts') ? 'worker.ts' : 'sidecar-postgres-grammar-worker.cjs',
 );
 
-// The tree of a text of 256 KiB takes 35 MB. The module's own memory is not counted in these.
-const resourceLimits = { maxOldGenerationSizeMb: 96, maxYoungGenerationSizeMb: 8, stackSizeMb: 4 };
-/** Loading takes 40 ms; a machine that has nothing left to give may take long. */
-const startMs = 10_000;
 /** A text as short as this is read in a millisecond: a thread that is lost over it was held up by something else. */
 const harmlessLength = 4_096;
 
@@ -114,16 +111,7 @@ export class GrammarThread {
   }
 
   #start(): Worker {
-    const worker = new Worker(workerFile, {
-      env: {},
-      execArgv: [],
-      stdout: true, // or what the module prints as it dies is in the sidecar's log
-      stderr: true,
-      resourceLimits,
-      name: 'grammar',
-    });
-    worker.stdout.resume();
-    worker.stderr.resume();
+    const worker = startParserThread(workerFile, 'grammar');
     const lost = (): void => {
       if (this.#worker === worker) this.#lose('killed the parser');
     };
@@ -132,7 +120,7 @@ export class GrammarThread {
     });
     worker.on('error', lost).on('exit', lost);
     this.#worker = worker;
-    this.#limit(startMs, () => {
+    this.#limit(parserStartMs, () => {
       if (this.#worker === worker && !this.#isReady) this.#lose('took too long');
     });
     return worker;

@@ -1,11 +1,9 @@
 import { parentPort, type MessagePort } from 'node:worker_threads';
 import { loadModule, parseSync, SqlError } from 'libpg-query';
 import { surveyTree } from '#core/postgres/sql/survey-tree.ts';
-import { compileOnce } from '../../../runtime/compile-once.ts';
+import { compileOnce, watchGrowth } from '../../../runtime/parser-worker.ts';
 import { unreadable, type FromGrammar, type Reading } from './reading.ts';
 
-/** What the module's memory, whose 128 MB are there from the start, may grow by before it is thrown away. */
-const maxGrowthBytes = 64 * 1024 * 1024;
 /** Of a survey as JSON: all of it is parsed on the main thread at once. */
 const maxJsonLength = 1024 * 1024;
 
@@ -19,11 +17,11 @@ const warming = [
 /** Reads texts with PostgreSQL's own grammar, which hostile ones can kill: therefore in a thread of its own. */
 function serve(port: MessagePort): void {
   for (const text of warming) parseSync(text);
-  const { external: atFirst } = process.memoryUsage(); // of this thread alone, with the module's memory
+  const isSpent = watchGrowth();
   port.on('message', (text: string) => {
     const began = performance.now();
     const { json, broken } = read(text);
-    const grown = process.memoryUsage().external - atFirst > maxGrowthBytes;
+    const grown = isSpent();
     const tookMs = performance.now() - began;
     say(port, { type: 'read', json, tookMs, spent: broken || grown });
   });
