@@ -74,6 +74,7 @@ function testPrograms() {
     [inPath('ip') && inPath('ss'), 'iproute2'],
     [inPath('nft'), 'nftables'],
     [inPath('dnsmasq'), 'dnsmasq-base'],
+    [inPath('keytool'), 'default-jre-headless'],
     [inPath('dig'), 'bind9-dnsutils'],
     [inPath('curl'), 'curl'],
     [
