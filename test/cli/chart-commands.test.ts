@@ -17,6 +17,7 @@ interface Ran {
 describe('what the chart runs of the command line', { skip: withoutCluster }, () => {
   const name = 'chart-commands';
   let running: Cluster;
+  let definitions: AsyncDisposable;
   let namespace: Namespace;
 
   const chaperone = (...args: readonly string[]): Promise<Ran> =>
@@ -38,10 +39,12 @@ describe('what the chart runs of the command line', { skip: withoutCluster }, ()
 
   before(async () => {
     running = await cluster();
+    definitions = await running.definitions();
     namespace = await running.namespace(name);
   });
   after(async () => {
     await namespace[Symbol.asyncDispose]();
+    await definitions[Symbol.asyncDispose]();
     await running[Symbol.asyncDispose]();
   });
 

@@ -185,6 +185,7 @@ describe('a preview of what is injected', () => {
 describe('the plugin, in a cluster', { skip: withoutCluster }, () => {
   const name = 'chart-plugin';
   let running: Cluster;
+  let definitions: AsyncDisposable;
   let namespace: Namespace;
   let kubeconfig: string;
   const kubectl = (...args: readonly string[]): Promise<Ran> => plugin(args, { kubeconfig });
@@ -192,6 +193,7 @@ describe('the plugin, in a cluster', { skip: withoutCluster }, () => {
   before(async () => {
     running = await cluster();
     ({ kubeconfig } = running);
+    definitions = await running.definitions();
     namespace = await running.namespace(name);
     const image = await running.image();
     const { certificate, key } = await selfSigned(`chaperone-collector.${name}.svc`);
@@ -230,6 +232,7 @@ describe('the plugin, in a cluster', { skip: withoutCluster }, () => {
   after(async () => {
     await running.kubectl(['delete', '--ignore-not-found', 'backend/chart-plugin-shop']);
     await namespace[Symbol.asyncDispose]();
+    await definitions[Symbol.asyncDispose]();
     await running[Symbol.asyncDispose]();
   });
 

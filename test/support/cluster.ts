@@ -21,6 +21,8 @@ export interface Cluster extends AsyncDisposable {
   image(): Promise<string>;
   /** The same for the image of what runs beside the product: PostgreSQL, psql, curl, dig, Python. */
   workloads(): Promise<string>;
+  /** Has the definitions of Chaperone's resources there without its chart; those that were missing go again at the end. */
+  definitions(): Promise<AsyncDisposable>;
   /** Makes a namespace, empty. At its end the cluster begins to remove it, and nobody waits for that. */
   namespace(name: string, labels?: Readonly<Record<string, string>>): Promise<Namespace>;
 }
@@ -75,6 +77,7 @@ export async function cluster(): Promise<Cluster> {
     image: () =>
       (loaded ??= own ? loadImage('tools/image.ts') : imageElsewhere('CHAPERONE_TEST_IMAGE')),
     workloads: () => (workloads ??= own ? loadImage('test/cluster/main.ts', 'workloads') : imageElsewhere('CHAPERONE_TEST_WORKLOADS')), // prettier-ignore
+    definitions: () => openDefinitions(kubectl),
     namespace: (name, labels = {}) => openNamespace(kubectl, name, labels),
     [Symbol.asyncDispose]: async () => {
       users -= 1;
@@ -159,6 +162,20 @@ function runKubectl(
     child.stdin?.on('error', () => undefined); // it has ended without reading, and its code says why
     child.stdin?.end(input);
   });
+}
+
+async function openDefinitions(kubectl: Cluster['kubectl']): Promise<AsyncDisposable> {
+  const files = `--filename=${join(projectDirectory, 'crds')}`;
+  const there = await kubectl(['get', files, '--ignore-not-found', '--output=name']);
+  if (there === '') {
+    await kubectl(['apply', files]);
+    await kubectl(['wait', files, '--for=condition=Established', `--timeout=${waitMs / 1000}s`]);
+  }
+  return {
+    [Symbol.asyncDispose]: async () => {
+      if (there === '') await kubectl(['delete', files, '--ignore-not-found']);
+    },
+  };
 }
 
 async function openNamespace(
