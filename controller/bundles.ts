@@ -9,7 +9,8 @@ import type {
 import type { BackendCredential } from '#core/control.ts';
 import type { Workload } from '#core/identity/principal.ts';
 import type { Parsed } from '#core/policy/parse.ts';
-import { mayUse, resolve, selecting } from '#core/policy/resolve.ts';
+import { concerns, withoutLogin } from '#core/policy/concerns.ts';
+import { resolve } from '#core/policy/resolve.ts';
 import { nameOf, type Problem, type Resource } from '#core/policy/resources.ts';
 
 /** A resource of ours in the cluster: what its author wrote, and what that means or why it means nothing. */
@@ -58,7 +59,7 @@ export type Built =
  * Backend of its own that does not hold together: leaving either out would allow what was to be denied.
  */
 export function buildBundle(pod: KeptPod, cluster: Cluster): Built {
-  const concerned = cluster.resources.filter((kept) => concerns(kept, pod));
+  const concerned = cluster.resources.filter((kept) => mayConcern(kept, pod));
   const unread = concerned.filter(({ parsed }) => parsed.resource === undefined);
   if (unread.length > 0)
     return { kind: 'held', problems: unread.map(({ name, parsed }) => `${name}: ${said(parsed.problems ?? [])}`) }; // prettier-ignore
@@ -86,19 +87,11 @@ export function buildBundle(pod: KeptPod, cluster: Cluster): Built {
   return { kind: 'bundle', message: { type: 'bundle', version: 1, revision, ...content } };
 }
 
-/** Whether a pod has to know a resource: one that cannot be read concerns all that it could be about. */
-function concerns({ parsed, namespace }: KeptResource, pod: KeptPod): boolean {
+/** One that cannot be read concerns all that it could be about. */
+function mayConcern({ parsed, namespace }: KeptResource, pod: KeptPod): boolean {
   const { resource } = parsed;
-  if (!resource) return namespace === undefined || namespace === pod.namespace;
-  switch (resource.kind) {
-    case 'Backend':
-      return mayUse(resource, pod);
-    case 'IdentityProvider':
-      return true;
-    case 'AuditPolicy':
-    case 'ClusterAuditPolicy':
-      return selecting([resource], pod).length > 0;
-  }
+  if (resource) return concerns(resource, pod);
+  return namespace === undefined || namespace === pod.namespace;
 }
 
 function credentialsFor(
@@ -129,12 +122,6 @@ function credentialsFor(
 function keysFor(resources: readonly Resource[], { keysOf }: Cluster): BundleMessage['keys'] {
   const names = resources.flatMap(({ kind, metadata }) => kind === 'IdentityProvider' ? metadata.name : []); // prettier-ignore
   return Object.fromEntries(names.map((name) => [name, keysOf(name)]));
-}
-
-/** An agent that its own author can take out of the interception logs in itself: it is handed nobody else's login. */
-function withoutLogin(resource: Resource): Resource {
-  if (resource.kind !== 'Backend') return resource;
-  return { ...resource, spec: { ...resource.spec, credential: undefined } };
 }
 
 function withoutCredential(document: ResourceDocument): ResourceDocument {

@@ -5,7 +5,7 @@ import type { BackendCredential } from '#core/control.ts';
 import { isObject } from '#core/policy/fields.ts';
 import { parseResource } from '#core/policy/parse.ts';
 import type { BundleNetwork } from '#core/bundle-message.ts';
-import { documentOf } from '../webhook/document.ts';
+import { documentOf, nameOfDocument } from '../webhook/document.ts';
 import { containerNames } from '../webhook/names.ts';
 import { tryParsePod, type Pod } from '../webhook/pod.ts';
 import type { KeptCredential, KeptResource } from './bundles.ts';
@@ -125,8 +125,7 @@ function keepResource(object: KubeObject): KeptResource {
   const document = documentOf(object);
   const metadata = isObject(document['metadata']) ? document['metadata'] : {};
   const namespace = typeof metadata['namespace'] === 'string' ? metadata['namespace'] : undefined;
-  const parts = [document['kind'], namespace, metadata['name']];
-  const name = parts.filter((part) => typeof part === 'string').join('/');
+  const name = nameOfDocument(document);
   return { document, name, namespace, parsed: parseResource(document) };
 }
 

@@ -1,8 +1,9 @@
 import type { Attachment } from '#core/bundle-message.ts';
 import { isObject } from '#core/policy/fields.ts';
+import { attachmentOf } from '../webhook/attachment.ts';
 import { findOwn } from '../webhook/find-own.ts';
 import { injectPod, type InjectOptions } from '../webhook/inject.ts';
-import { containerNames, keys } from '../webhook/names.ts';
+import { containerNames } from '../webhook/names.ts';
 import type { Mode, PartOptions, Resources } from '../webhook/own-parts.ts';
 import type { Container, Pod } from '../webhook/pod.ts';
 
@@ -59,11 +60,6 @@ function other(reason: string): Checked {
 /** Labels, annotations and variables of the agent's containers are for convenience; the rest keeps the agent in. */
 function isGuarded(path: string): boolean {
   return !path.startsWith('/metadata/') && !/^\/spec\/(initC|c)ontainers\/\d+\/env\b/.test(path);
-}
-
-function attachmentOf(mode: Mode, labels: Readonly<Record<string, string>>): Attachment {
-  if (mode === 'explicit') return labels[keys.mode] === 'explicit' ? 'Explicit' : 'Pod';
-  return labels[keys.enforce] === 'true' ? 'Namespace' : 'Pod';
 }
 
 /** Takes from the pod what may differ, and returns a reason where what may not does. */

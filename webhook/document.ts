@@ -10,3 +10,12 @@ export function documentOf(object: unknown): Readonly<Record<string, unknown>> {
   const settled = name ?? (typeof generateName === 'string' ? `${generateName}x` : undefined);
   return { ...document, metadata: { name: settled, namespace, labels } };
 }
+
+/** Names a document as people do, `Kind/namespace/name`, also one that is no resource. */
+export function nameOfDocument(document: Readonly<Record<string, unknown>>): string {
+  const { kind, metadata } = document;
+  const { namespace, name } = isObject(metadata) ? metadata : {};
+  return (
+    [kind, namespace, name].filter((part) => typeof part === 'string').join('/') || 'a resource'
+  );
+}

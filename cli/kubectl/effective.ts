@@ -1,15 +1,14 @@
+import type { Attachment } from '#core/bundle-message.ts';
 import type { Workload } from '#core/identity/principal.ts';
-import { isObject } from '#core/policy/fields.ts';
 import { parseResource } from '#core/policy/parse.ts';
-import { mayUse, resolve, selecting, type Bundle } from '#core/policy/resolve.ts';
-import { nameOf, type Problem, type Resource } from '#core/policy/resources.ts';
-import { documentOf } from '../../webhook/document.ts';
+import { concerns, withoutLogin } from '#core/policy/concerns.ts';
+import { resolve, type Bundle } from '#core/policy/resolve.ts';
+import { nameOf, type Problem } from '#core/policy/resources.ts';
+import { attachmentOf } from '../../webhook/attachment.ts';
+import { documentOf, nameOfDocument } from '../../webhook/document.ts';
 import { containerNames, keys } from '../../webhook/names.ts';
 import type { Pod } from '../../webhook/pod.ts';
 import { credentialsOf } from '../policy-directory.ts';
-
-/** How far the label goes that brings a pod under policies. */
-export type Attachment = 'Namespace' | 'Pod' | 'Explicit';
 
 /** What was read of a cluster about one pod. */
 export interface Seen {
@@ -48,7 +47,7 @@ export function effectiveOf({ namespace, pod, namespaceLabels, objects }: Seen):
   const isExplicit = hasSidecar
     ? !names.includes(containerNames.nft)
     : namespaceLabels[keys.mode] === 'explicit';
-  const attachment = attachmentOf(isExplicit, namespaceLabels);
+  const attachment = attachmentOf(isExplicit ? 'explicit' : 'transparent', namespaceLabels);
   const workload: Workload = {
     pod: metadata.name ?? '',
     namespace,
@@ -59,9 +58,9 @@ export function effectiveOf({ namespace, pod, namespaceLabels, objects }: Seen):
   const resources = parsed
     .flatMap(({ resource }) => resource ?? [])
     .filter((resource) => concerns(resource, workload))
-    .map((resource) => (attachment === 'Pod' ? withoutCredential(resource) : resource));
+    .map((resource) => (attachment === 'Pod' ? withoutLogin(resource) : resource));
   const invalid = parsed.flatMap(({ object, problems }) =>
-    problems ? [{ name: shownName(object), problems }] : [],
+    problems ? [{ name: nameOfDocument(documentOf(object)), problems }] : [],
   );
   const { bundle, problems = [] } = resolve(resources, workload, credentialsOf(resources));
   const conflicts = problems.flatMap((problem) => {
@@ -76,28 +75,4 @@ export function effectiveOf({ namespace, pod, namespaceLabels, objects }: Seen):
     bundle,
     leftOut: [...invalid, ...conflicts],
   }; // prettier-ignore
-}
-
-/** Without the rules of nft an agent can dial past its sidecar, whatever else the namespace says. */
-function attachmentOf(isExplicit: boolean, labels: Seen['namespaceLabels']): Attachment {
-  if (isExplicit) return labels[keys.mode] === 'explicit' ? 'Explicit' : 'Pod';
-  return labels[keys.enforce] === 'true' ? 'Namespace' : 'Pod';
-}
-
-function concerns(resource: Resource, workload: Workload): boolean {
-  if (resource.kind === 'Backend') return mayUse(resource, workload);
-  return resource.kind === 'IdentityProvider' || selecting([resource], workload).length > 0;
-}
-
-/** Who labels a single pod is not to be trusted with logins of others: the agent's own is relayed. */
-function withoutCredential(resource: Resource): Resource {
-  if (resource.kind !== 'Backend') return resource;
-  return { ...resource, spec: { ...resource.spec, credential: undefined } };
-}
-
-function shownName(object: unknown): string {
-  if (!isObject(object) || !isObject(object['metadata'])) return 'a resource';
-  const { namespace, name } = object['metadata'];
-  const path = [object['kind'], namespace, name].filter((part) => part !== undefined);
-  return path.map(String).join('/');
 }

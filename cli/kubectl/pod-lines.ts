@@ -1,9 +1,10 @@
+import type { Attachment } from '#core/bundle-message.ts';
 import type { Limits } from '#core/policy/rules.ts';
 import type { EffectivePolicy } from '#core/policy/combine.ts';
 import type { ResolvedBackend } from '#core/policy/resolve.ts';
 import { nameOf } from '#core/policy/resources.ts';
 import { printable, table } from '../terminal.ts';
-import type { Attachment, Effective } from './effective.ts';
+import type { Effective } from './effective.ts';
 
 const attachments: Readonly<Record<Attachment, string>> = {
   Namespace: 'Namespace: nothing on the pod opts it out, and it gets the logins of Backends',
