@@ -5,11 +5,12 @@ import { collector } from './collector/measures.ts';
 import { memoryOfAnswers, memoryOfSessions, start } from './postgres/footprint.ts';
 import { rules, stallsUnderRules } from './postgres/rules.ts';
 import { streams } from './postgres/streams.ts';
+import { podStarts } from './cluster.ts';
 import { policies } from './policy.ts';
 import { spool } from './spool.ts';
 import { connections, throughput, type Effort } from './postgres/throughput.ts';
 
-const usage = `usage: npm run bench -- postgres|collector|spool|policy [--json] [--quick] [--only WORD] [--seconds N] [--rounds N] [--profile]
+const usage = `usage: npm run bench -- postgres|collector|spool|policy|cluster [--json] [--quick] [--only WORD] [--seconds N] [--rounds N] [--profile]
 
 postgres measures PostgreSQL direct, through a bare relay, and through Chaperone with everything recorded, in interleaved rounds.
 collector measures what a collector takes in beside its store, and how it answers with a million sessions in there.
@@ -19,7 +20,9 @@ The machine should have nothing else to do. --quick takes short rounds: enough t
 spool measures recording alone: requests with their results through gate and writer, with the worker beside them and no
 collector. --profile says where the time of the agents' thread went.
 
-policy measures how long policies take to compile, and a verdict to be made.`;
+policy measures how long policies take to compile, and a verdict to be made.
+
+cluster measures how long pods take to start on this machine's own cluster, with Chaperone and without.`;
 
 const { values, positionals } = parseArgs({
   options: {
@@ -43,6 +46,7 @@ const wanted = (group: string): boolean => values.only === undefined || group ==
 const benches: ReadonlyMap<string | undefined, () => AsyncGenerator<Measured>> = new Map([
   ['postgres', measures],
   ['policy', () => policies(effort)],
+  ['cluster', () => podStarts(effort)],
   ['spool', () => spool(effort, { profile: values.profile })],
   [
     'collector',

@@ -85,6 +85,12 @@ export function loadImage(archive: string): string {
   return run('ctr', [...into, 'images', 'import', archive]);
 }
 
+/** Gives an image of the node another name beside the one it has. */
+export function nameImage(image: string, name: string): void {
+  const into = [`--address=${containerdSocket}`, '--namespace=k8s.io'];
+  run('ctr', [...into, 'images', 'tag', '--force', image, name]);
+}
+
 async function provide(say: Say): Promise<void> {
   providePackages(forCluster, say);
   await buildPrograms(say);

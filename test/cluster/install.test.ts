@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { build } from 'esbuild';
 import { Client } from 'pg';
@@ -11,10 +10,8 @@ import { expandSql } from '../support/grafana-sql.ts';
 import { cluster, withoutCluster, type Cluster } from '../support/cluster.ts';
 import { readerOf, type Reader } from '../support/collector-in-cluster.ts';
 import { install, type Installed } from '../support/installed.ts';
+import { openShop, type Shop } from '../support/shop-in-cluster.ts';
 import { until } from '../support/until.ts';
-
-const examples = join(projectDirectory, 'examples/kubernetes');
-const password = 'of-the-shop-7c1f';
 
 /** An agent as people write them. */
 const driverAgent = `
@@ -52,103 +49,87 @@ describe('the chart with its examples', { skip: withoutCluster, timeout: 900_000
   let installed: Installed;
   let reader: Reader;
   let image: string;
+  let shop: Shop;
 
-  const apply = async (name: string): Promise<void> => {
-    const text = readFileSync(join(examples, `${name}.yaml`), 'utf8');
-    const input = text.replaceAll('POSTGRES_IMAGE', image).replaceAll('SHOP_PASSWORD', password);
-    await running.kubectl(['apply', '--filename=-'], { input });
-  };
   const applyAll = async (items: readonly object[]): Promise<void> => {
     const input = JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
     await running.kubectl(['apply', '--filename=-'], { input });
   };
-  const shop = (...args: readonly string[]): Promise<string> =>
-    running.kubectl(['--namespace=shop', ...args]);
-  const exec = (workload: string, ...command: readonly string[]): Promise<string> =>
-    shop('exec', workload, '--', ...command);
-  const psql = (sql: string, workload = 'deployment/analyst'): Promise<string> =>
-    exec(workload, 'psql', '--no-psqlrc', '--tuples-only', '--no-align', '--command', sql);
   const sessionWith = (sql: string): Promise<SessionSummary> =>
     until(`a session with ${sql}`, async () => (await reader.sessions({ text: sql }))[0], 60_000);
-  const podOf = (app: string): Promise<string> =>
-    shop('get', 'pods', `--selector=app=${app}`, '--output=jsonpath={.items[0].metadata.name}');
-
   before(async () => {
     running = stack.use(await cluster());
     image = await running.workloads();
     installed = stack.use(await install(running));
     reader = await readerOf(installed);
-    stack.defer(async () => {
-      await running.kubectl(['delete', 'backend', 'shop', '--ignore-not-found']);
-      await running.kubectl(['delete', 'namespace', 'shop', 'shop-data', 'labelled', '--ignore-not-found', '--wait=false']); // prettier-ignore
-    });
-    for (const name of ['namespaces', 'database', 'credential', 'backend', 'policy-observe', 'agent']) await apply(name); // prettier-ignore
-    await shop('wait', '--for=condition=Available', 'deployment/analyst', '--timeout=120s');
+    shop = stack.use(await openShop(running));
   });
   after(() => stack.disposeAsync());
 
   test('an agent asks its database with no password, and its manifest says nothing of Chaperone', async () => {
-    const manifest = (await shop('get', 'deployment/analyst', '--output=yaml')).replaceAll(image, 'IMAGE'); // prettier-ignore
-    assert.doesNotMatch(manifest, new RegExp(`chaperone|${password}|PGPASSWORD`, 'i'));
-    const environment = await exec('deployment/analyst', 'env');
-    assert.doesNotMatch(environment, new RegExp(password));
-    assert.equal(await psql("SELECT 6 * 7, 'first question'"), '42|first question\n');
+    const manifest = (await shop.kubectl('get', 'deployment/analyst', '--output=yaml')).replaceAll(image, 'IMAGE'); // prettier-ignore
+    assert.doesNotMatch(manifest, new RegExp(`chaperone|${shop.password}|PGPASSWORD`, 'i'));
+    const environment = await shop.exec('deployment/analyst', 'env');
+    assert.doesNotMatch(environment, new RegExp(shop.password));
+    assert.equal(await shop.psql("SELECT 6 * 7, 'first question'"), '42|first question\n');
   });
 
   test('what it asked is recorded with its pod, service account and namespace', async () => {
-    await psql("SELECT 1, 'recorded question'");
+    await shop.psql("SELECT 1, 'recorded question'");
     const session = await sessionWith('recorded question');
     assert.equal(session.namespace, 'shop');
-    assert.equal(session.pod, await podOf('analyst'));
+    assert.equal(session.pod, await shop.podOf('analyst'));
     assert.equal(session.user, 'system:serviceaccount:shop:analyst');
     assert.equal(session.backend, 'shop');
   });
 
   test('a DROP passes while the policy observes, and is refused in words once it enforces', async () => {
-    await psql('CREATE TABLE dropped (id int)');
-    await psql('DROP TABLE dropped');
-    await psql('CREATE TABLE kept (id int)');
-    await apply('policy-enforce');
+    await shop.psql('CREATE TABLE dropped (id int)');
+    await shop.psql('DROP TABLE dropped');
+    await shop.psql('CREATE TABLE kept (id int)');
+    await shop.apply('policy-enforce');
     const said = await until('the policy is in force', () =>
-      psql('DROP TABLE IF EXISTS no_such_table').then(() => undefined, (error: unknown) => String(error))); // prettier-ignore
+      shop.psql('DROP TABLE IF EXISTS no_such_table').then(() => undefined, (error: unknown) => String(error))); // prettier-ignore
     assert.match(said, /denied by AuditPolicy\/shop\/analysts, rule no-drop .*analysts do not remove tables/); // prettier-ignore
-    await failureOf(psql('DROP TABLE kept'));
+    await failureOf(shop.psql('DROP TABLE kept'));
     assert.equal((await sessionWith('DROP TABLE kept')).denied, 1);
-    assert.equal(await psql('SELECT count(*) FROM kept'), '0\n');
+    assert.equal(await shop.psql('SELECT count(*) FROM kept'), '0\n');
   });
 
   test('an agent verifies the database by the name it dials, with what its container was given', async () => {
     const url = 'postgresql://analyst@shop-db/shop?sslmode=verify-full';
-    const out = await exec('deployment/analyst', 'psql', url, '-Atc', "SELECT 'verified'");
+    const out = await shop.exec('deployment/analyst', 'psql', url, '-Atc', "SELECT 'verified'");
     assert.equal(out, 'verified\n');
   });
 
   test('nothing else is reached under a policy that denies unknown hosts', async () => {
-    const said = await failureOf(exec('deployment/analyst', 'curl', '--silent', '--show-error', '--max-time', '10', 'http://10.250.0.254:9/')); // prettier-ignore
+    const said = await failureOf(shop.exec('deployment/analyst', 'curl', '--silent', '--show-error', '--max-time', '10', 'http://10.250.0.254:9/')); // prettier-ignore
     assert.match(said, /curl: \(\d+\)/);
-    const resolved = await failureOf(exec('deployment/analyst', 'getent', 'hosts', 'example.com'));
+    const resolved = await failureOf(
+      shop.exec('deployment/analyst', 'getent', 'hosts', 'example.com'),
+    );
     assert.match(resolved, /exit code/);
   });
 
   test('a changed credential is used by the next login, with no pod restarted', async () => {
-    const before = await shop('get', 'pods', '--selector=app=analyst', '--output=jsonpath={.items[*].metadata.uid}'); // prettier-ignore
+    const before = await shop.kubectl('get', 'pods', '--selector=app=analyst', '--output=jsonpath={.items[*].metadata.uid}'); // prettier-ignore
     const database = ['--namespace=shop-data', 'exec', 'deployment/shop-db', '--'];
     const next = 'another-2b9e';
-    await running.kubectl([...database, 'psql', '--host=127.0.0.1', '--username=shop', `postgresql://shop:${password}@127.0.0.1/shop`, '--command', `ALTER ROLE shop PASSWORD '${next}'`]); // prettier-ignore
+    await running.kubectl([...database, 'psql', '--host=127.0.0.1', '--username=shop', `postgresql://shop:${shop.password}@127.0.0.1/shop`, '--command', `ALTER ROLE shop PASSWORD '${next}'`]); // prettier-ignore
     const patch = JSON.stringify({ stringData: { password: next } });
     await running.kubectl(['--namespace=chaperone-credentials', 'patch', 'secret', 'shop-login', '--patch', patch]); // prettier-ignore
     await until('the login works again', () =>
-      psql('SELECT 1').then(
+      shop.psql('SELECT 1').then(
         () => true,
         () => false,
       ),
     );
-    const now = await shop('get', 'pods', '--selector=app=analyst', '--output=jsonpath={.items[*].metadata.uid}'); // prettier-ignore
+    const now = await shop.kubectl('get', 'pods', '--selector=app=analyst', '--output=jsonpath={.items[*].metadata.uid}'); // prettier-ignore
     assert.equal(now, before);
-    await running.kubectl([...database, 'psql', `postgresql://shop:${next}@127.0.0.1/shop`, '--command', `ALTER ROLE shop PASSWORD '${password}'`]); // prettier-ignore
-    await apply('credential');
+    await running.kubectl([...database, 'psql', `postgresql://shop:${next}@127.0.0.1/shop`, '--command', `ALTER ROLE shop PASSWORD '${shop.password}'`]); // prettier-ignore
+    await shop.apply('credential');
     await until('the login works again', () =>
-      psql('SELECT 1').then(
+      shop.psql('SELECT 1').then(
         () => true,
         () => false,
       ),
@@ -156,13 +137,13 @@ describe('the chart with its examples', { skip: withoutCluster, timeout: 900_000
   });
 
   test('nobody but the kubelet gets a token that is for sidecars', async () => {
-    const pod = await podOf('analyst');
+    const pod = await shop.podOf('analyst');
     for (const audience of ['chaperone-controller', 'chaperone-collector']) {
       const bound = ['--bound-object-kind=Pod', `--bound-object-name=${pod}`];
-      const said = await failureOf(shop('create', 'token', 'analyst', `--audience=${audience}`, ...bound)); // prettier-ignore
+      const said = await failureOf(shop.kubectl('create', 'token', 'analyst', `--audience=${audience}`, ...bound)); // prettier-ignore
       assert.match(said, /chaperone-tokens.*for sidecars/);
     }
-    assert.notEqual(await shop('create', 'token', 'analyst', '--audience=other'), '');
+    assert.notEqual(await shop.kubectl('create', 'token', 'analyst', '--audience=other'), '');
     const source = { serviceAccountToken: { audience: 'chaperone-controller', path: 'token', expirationSeconds: 600 } }; // prettier-ignore
     const thief = {
       apiVersion: 'v1',
@@ -178,14 +159,19 @@ describe('the chart with its examples', { skip: withoutCluster, timeout: 900_000
   });
 
   test('our containers stay as they were injected, and nobody debugs them', async () => {
-    const pod = await podOf('analyst');
-    const said = await failureOf(shop('set', 'image', `pod/${pod}`, `chaperone=${image}`));
+    const pod = await shop.podOf('analyst');
+    const said = await failureOf(shop.kubectl('set', 'image', `pod/${pod}`, `chaperone=${image}`));
     assert.match(said, /chaperone-running-pods.*stay as they were injected/);
-    assert.match(await shop('set', 'image', `pod/${pod}`, `analyst=${image}`), /^$|image updated/);
+    assert.match(
+      await shop.kubectl('set', 'image', `pod/${pod}`, `analyst=${image}`),
+      /^$|image updated/,
+    );
     const debug = ['debug', pod, `--image=${image}`, '--profile=restricted'];
-    const targeted = await failureOf(shop(...debug, '--container=look', '--target=chaperone', '--', 'true')); // prettier-ignore
+    const targeted = await failureOf(shop.kubectl(...debug, '--container=look', '--target=chaperone', '--', 'true')); // prettier-ignore
     assert.match(targeted, /may not share the processes/);
-    const named = await failureOf(shop(...debug, '--container=chaperone-look', '--', 'true'));
+    const named = await failureOf(
+      shop.kubectl(...debug, '--container=chaperone-look', '--', 'true'),
+    );
     assert.match(named, /names that begin with/);
   });
 
@@ -246,9 +232,14 @@ describe('the chart with its examples', { skip: withoutCluster, timeout: 900_000
         },
       },
     ]);
-    await shop('wait', '--for=jsonpath={.status.phase}=Succeeded', 'pod/driver', '--timeout=120s');
+    await shop.kubectl(
+      'wait',
+      '--for=jsonpath={.status.phase}=Succeeded',
+      'pod/driver',
+      '--timeout=120s',
+    );
     assert.equal(
-      await shop('logs', 'driver', '--container=main'),
+      await shop.kubectl('logs', 'driver', '--container=main'),
       '[{"answer":"of the driver"}]\n',
     );
     assert.equal((await sessionWith('AS answer')).pod, 'driver');
@@ -258,7 +249,7 @@ describe('the chart with its examples', { skip: withoutCluster, timeout: 900_000
     await using labelled = await running.namespace('labelled');
     const consumer = [{ op: 'add', path: '/spec/consumers/-', value: { namespace: 'labelled' } }];
     await running.kubectl(['patch', 'backend', 'shop', '--type=json', `--patch=${JSON.stringify(consumer)}`]); // prettier-ignore
-    const env = Object.entries({ PGHOST: 'shop-db', PGUSER: 'shop', PGDATABASE: 'shop', PGPASSWORD: password }); // prettier-ignore
+    const env = Object.entries({ PGHOST: 'shop-db', PGUSER: 'shop', PGDATABASE: 'shop', PGPASSWORD: shop.password }); // prettier-ignore
     await labelled.apply([
       {
         apiVersion: 'v1',
@@ -288,7 +279,7 @@ describe('the chart with its examples', { skip: withoutCluster, timeout: 900_000
   });
 
   test('each panel of the dashboard shows it, to a login that may see its namespace', async () => {
-    await psql('SELECT count(*) FROM orders WHERE id <> 4711');
+    await shop.psql('SELECT count(*) FROM orders WHERE id <> 4711');
     const { id } = await sessionWith('id <> 4711');
     const read = (...args: readonly string[]): Promise<string> =>
       installed.system.kubectl(['get', ...args]);
@@ -296,10 +287,10 @@ describe('the chart with its examples', { skip: withoutCluster, timeout: 900_000
     url.hostname = await read('service/chaperone-postgres', '--output=jsonpath={.spec.clusterIP}');
     const owner = new Client({ connectionString: url.href });
     await owner.connect();
-    await owner.query(`CREATE ROLE dashboards LOGIN PASSWORD '${password}' IN ROLE chaperone_grafana`); // prettier-ignore
+    await owner.query(`CREATE ROLE dashboards LOGIN PASSWORD '${shop.password}' IN ROLE chaperone_grafana`); // prettier-ignore
     await owner.query(`INSERT INTO grafana.access VALUES ('dashboards', 'shop')`);
     await owner.end();
-    [url.username, url.password] = ['dashboards', password];
+    [url.username, url.password] = ['dashboards', shop.password];
     const grafana = new Client({ connectionString: url.href });
     await grafana.connect();
     try {

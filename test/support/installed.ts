@@ -12,17 +12,18 @@ const execute = promisify(execFile);
 const chart = join(projectDirectory, 'charts/chaperone');
 const releaseNamespace = 'chaperone-system';
 const helmMs = 300_000;
+const untilReady = ['--wait', '--timeout=4m'];
 
 /** The product in a cluster, from its chart. */
 export interface Installed extends AsyncDisposable {
   /** Where its parts run. */
   readonly system: Namespace;
-  /** Runs helm on this release's namespace. */
-  helm(args: readonly string[]): Promise<string>;
+  /** Upgrades it with other values (`--set=…`) than it has, and waits until all of it is ready. */
+  upgrade(changes: readonly string[]): Promise<void>;
 }
 
 /** Values for a test cluster: images that are there already, and a database for trials. */
-export async function testValues(running: Cluster): Promise<readonly string[]> {
+async function testValues(running: Cluster): Promise<readonly string[]> {
   const [image, workloads] = await Promise.all([running.image(), running.workloads()]);
   const [, repository = '', tag = ''] = /^(.*):([^:/]+)$/.exec(image) ?? [];
   const values = {
@@ -46,10 +47,12 @@ export async function install(running: Cluster, more: readonly string[] = []): P
     return stdout;
   };
   const values = await testValues(running);
-  await runHelm(['install', 'chaperone', chart, '--wait', '--timeout=4m', ...values, ...more]);
+  await runHelm(['install', 'chaperone', chart, ...untilReady, ...values, ...more]);
   return {
     system,
-    helm: runHelm,
+    upgrade: async (changes) => {
+      await runHelm(['upgrade', 'chaperone', chart, '--reuse-values', ...untilReady, ...changes]);
+    },
     [Symbol.asyncDispose]: async () => {
       await runHelm(['uninstall', 'chaperone', '--wait', '--ignore-not-found']);
       await system[Symbol.asyncDispose]();
