@@ -11,12 +11,13 @@ RUN set -eu; \
   install -D /made/node /image/usr/bin/node; \
   strip --strip-unneeded /image/usr/bin/node; \
   install -D "$(command -v nft)" /image/usr/sbin/nft; \
+  install -D "$(command -v setpriv)" /image/usr/bin/setpriv; \
   # Libraries, and of each package that lends a file its licence and what tells a scanner its version.
-  for program in /image/usr/bin/node /image/usr/sbin/nft; do ldd "$program"; done \
+  for program in /image/usr/bin/node /image/usr/sbin/nft /image/usr/bin/setpriv; do ldd "$program"; done \
     | sed -nE 's/^.*(=> |^\s*)(\/\S+) \(0x.*$/\2/p' | sort -u >/libraries; \
   while read -r file; do install -D "$file" "/image$file"; done </libraries; \
   mkdir -p /image/var/lib/dpkg/status.d; \
-  for file in $(command -v nft) $(cat /libraries); do \
+  for file in $(command -v nft) $(command -v setpriv) $(cat /libraries); do \
     dpkg --search "$file" "/usr$file" 2>/dev/null || true; \
   done | cut -d: -f1 | sort -u | while read -r package; do \
     dpkg-query --status "$package" >"/image/var/lib/dpkg/status.d/$package"; \
@@ -29,7 +30,9 @@ RUN set -eu; \
   echo 'hosts: files dns' >/image/etc/nsswitch.conf; \
   cp -r /made/bundles/. /image/chaperone/; \
   install -m 1777 -d /image/tmp; \
-  # Started as the container's first process by somebody who is not root, nft keeps the one capability that it is given.
+  # Started as the container's first process by somebody who is not root, setpriv keeps the one capability that it is
+  # given and hands it on; nft takes it from there.
+  setcap cap_net_admin+ep /image/usr/bin/setpriv; \
   setcap cap_net_admin+ep /image/usr/sbin/nft
 
 FROM scratch

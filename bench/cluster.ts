@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { KubeConfig, Watch, type V1Pod } from '@kubernetes/client-node';
 import { memoryOfContainer } from '../test/cluster/memory.ts';
 import { cluster, type Namespace } from '../test/support/cluster.ts';
@@ -15,12 +16,10 @@ interface Start {
   readonly admitted: number;
   /** The kubelet had made its network. */
   readonly network: number;
-  /** The rules of its network were set. */
-  readonly rules: number;
-  /** The sidecar was ready. */
+  /** The sidecar's process had started. */
   readonly sidecar: number;
-  /** The interception was proven. */
-  readonly proof: number;
+  /** The rules of its network were set and proven, and the sidecar was ready. */
+  readonly proven: number;
   /** Its own container ran. */
   readonly running: number;
 }
@@ -37,12 +36,12 @@ export async function* podStarts(effort: Effort): AsyncGenerator<Measured> {
   config.loadFromFile(running.kubeconfig);
   const count = effort.rounds < 3 ? 3 : pods;
   const starts: Record<'direct' | 'chaperone', Start[]> = { direct: [], chaperone: [] };
-  const memory: number[] = [];
+  let memory: readonly number[] = [];
   for (let index = 0; index < count; index += 1) {
     effort.say(`pod ${index + 1} of ${count}, without and with`);
     starts.direct.push(await startPod(plain, config, image));
     starts.chaperone.push(await startPod(labelled, config, image));
-    if (running.own) memory.push(await memoryOfSidecar(labelled));
+    if (running.own && index === count - 1) memory = await memoryWhenIdle(labelled);
     for (const namespace of [plain, labelled])
       await namespace.kubectl(['delete', 'pod', 'measured', '--grace-period=1']);
   }
@@ -57,10 +56,9 @@ export async function* podStarts(effort: Effort): AsyncGenerator<Measured> {
   for (const [what, from, to] of [
     ['admission', undefined, 'admitted'],
     ['scheduling, volumes and network', 'admitted', 'network'],
-    ['rules of its network', 'network', 'rules'],
-    ['sidecar ready', 'rules', 'sidecar'],
-    ['proof of the interception', 'sidecar', 'proof'],
-    ['its own container', 'proof', 'running'],
+    ['start of the sidecar', 'network', 'sidecar'],
+    ['rules and their proof, sidecar ready', 'sidecar', 'proven'],
+    ['its own container', 'proven', 'running'],
   ] as const) {
     const took = (start: Start): number => start[to] - (from === undefined ? 0 : start[from]);
     yield { measure: `  of that: ${what}`, unit: 's', figures: { chaperone: figureOf(starts.chaperone.map(took)) } }; // prettier-ignore
@@ -87,9 +85,8 @@ async function startPod(namespace: Namespace, config: KubeConfig, image: string)
     const done = (name: string): boolean =>
       init.some((each) => each.name.includes(name) && each.state?.terminated?.exitCode === 0);
     if (status?.podIP !== undefined || init.some(({ state }) => state?.waiting === undefined)) note('network'); // prettier-ignore
-    if (done('nft')) note('rules');
-    if (init.some(({ name, started, ready }) => name === 'chaperone' && started && ready)) note('sidecar'); // prettier-ignore
-    if (done('proof')) note('proof');
+    if (init.some(({ name, started }) => name === 'chaperone' && started)) note('sidecar'); // prettier-ignore
+    if (done('network')) note('proven');
     if (status?.containerStatuses?.some(({ state }) => state?.running) !== true) return;
     note('running');
     running.resolve();
@@ -121,18 +118,23 @@ async function startPod(namespace: Namespace, config: KubeConfig, image: string)
   return {
     admitted: at('admitted'),
     network: at('network'),
-    rules: at('rules'),
     sidecar: at('sidecar'),
-    proof: at('proof'),
+    proven: at('proven'),
     running: at('running'),
   };
 }
 
 const byName = '{.status.initContainerStatuses[?(@.name=="chaperone")].containerID}';
 
-/** Megabytes of the sidecar of the pod that was started last. */
-async function memoryOfSidecar(namespace: Namespace): Promise<number> {
+/** Megabytes of the sidecar of the pod that was started last, several times once it has settled. */
+async function memoryWhenIdle(namespace: Namespace): Promise<readonly number[]> {
   const read = (path: string): Promise<string> =>
     namespace.kubectl(['get', 'pod', 'measured', `--output=jsonpath=${path}`]);
-  return memoryOfContainer(await read('{.metadata.uid}'), await read(byName)) / 1e6;
+  const [uid, container] = [await read('{.metadata.uid}'), await read(byName)];
+  const values: number[] = [];
+  for (let round = 0; round < 6; round += 1) {
+    await delay(10_000);
+    values.push(memoryOfContainer(uid, container) / 1e6);
+  }
+  return values.slice(2);
 }

@@ -35,7 +35,7 @@ export function checkPod(
   const own = pod.spec.initContainers ?? [];
   const sidecar = own.find(({ name }) => name === containerNames.sidecar);
   if (!sidecar) return other('the pod has no sidecar of ours');
-  const transparent = own.some(({ name }) => name === containerNames.nft);
+  const transparent = own.some(({ name }) => name === containerNames.network);
   const mode: Mode = transparent ? 'transparent' : 'explicit';
   const options = optionsFrom(sidecar, own, accepted);
   if (typeof options === 'string') return other(options);
@@ -81,7 +81,7 @@ function optionsFrom(
     controller: { url: controllerUrl, ca: controllerCa },
     collector: { url: collectorUrl, ca: collectorCa },
     sidecarResources: resourcesOf(sidecar),
-    initResources: resourcesOf(own.find(({ name }) => name === containerNames.proof)),
+    initResources: resourcesOf(own.find(({ name }) => name === containerNames.network)),
     spoolMaxBytes: Number(env.get('CHAPERONE_SPOOL_MAX_BYTES') ?? 0),
     logLevel: env.get('CHAPERONE_LOG_LEVEL') ?? '',
   };

@@ -17,7 +17,7 @@ import { Listener } from './listener.ts';
 import { createMetrics } from './metrics.ts';
 import { Grammar } from './postgres/grammar/grammar.ts';
 import { postgresLane } from './postgres/lane.ts';
-import { openSpool } from './spool/open.ts';
+import { openSpool, type Spool } from './spool/open.ts';
 import { tcpLane } from './tcp/lane.ts';
 import { oneCertificate, PodTls, type AgentTls } from './trust/agent-tls.ts';
 import { CertificateWorker } from './trust/certificate-worker.ts';
@@ -36,11 +36,19 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
   const stopped = stopRequest(control);
   const { secrets } = control;
   const credentials = new Credentials(secrets.credentials);
+  let started: Started | undefined;
   const metrics = createMetrics({
-    sessions: () => host.sessionCount,
-    pendingLogins: () => connections.pendingCount,
-    spoolBytes: () => writer.totalBytes,
-    spoolWritable: () => spool.trouble === undefined,
+    sessions: () => started?.host.sessionCount ?? 0,
+    pendingLogins: () => started?.connections.pendingCount ?? 0,
+    spoolBytes: () => started?.spool.writer.totalBytes ?? 0,
+    spoolWritable: () => started !== undefined && started.spool.trouble === undefined,
+  });
+  const notReady = (): string | undefined => whyNotReady(started);
+  // Before all that takes a while: in a pod the kubelet goes on meanwhile.
+  const health = await startHealth({
+    listen: config.metricsListen,
+    registry: metrics.registry,
+    notReady,
   });
   const agentTls = provideAgentTls(config, secrets); // which takes a while, as the spool may
   agentTls.catch(() => undefined); // it is waited for below
@@ -75,7 +83,8 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     metrics,
     log,
   });
-  await transparent?.start({ host, connections, log });
+  started = { host, connections, spool };
+  await transparent?.start({ host, connections, notReady, log });
   const listener =
     transparent ??
     new Listener({
@@ -86,12 +95,6 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
       onListening: (backends) =>
         control.report({ type: 'listening', backends: Object.fromEntries(backends) }),
     });
-  const health = await startHealth({
-    listen: config.metricsListen,
-    registry: metrics.registry,
-    notReady: () =>
-      host.bundle ? spool.trouble && 'the spool cannot be written' : 'no policy bundle yet',
-  });
   const explainer = new Explainer({
     asked: () => host.asked,
     grammar,
@@ -146,6 +149,19 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
   admin?.close();
   health.server.close();
   health.server.closeAllConnections();
+}
+
+/** What has to be there before anything can be served. */
+interface Started {
+  readonly host: Host;
+  readonly connections: Connections;
+  readonly spool: Spool;
+}
+
+function whyNotReady(started: Started | undefined): string | undefined {
+  if (!started) return 'the sidecar is starting';
+  if (!started.host.bundle) return 'no policy bundle yet';
+  return started.spool.trouble && 'the spool cannot be written';
 }
 
 /** In explicit mode whoever starts the sidecar says where names lead. */

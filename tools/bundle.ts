@@ -19,7 +19,7 @@ const files: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Programs that have another name in the image than where their source is. */
-const names: Readonly<Record<string, string>> = { 'sidecar/proof/main.ts': 'proof' };
+const names: Readonly<Record<string, string>> = { 'sidecar/network/main.ts': 'network' };
 
 /** Native packages cannot be bundled: they are loaded from a `node_modules` beside the bundle, and only when needed. */
 export const nativePackages: readonly string[] = ['koffi'];

@@ -42,7 +42,7 @@ async function makeContext(): Promise<void> {
   const bundles = join(context, 'bundles');
   mkdirSync(bundles, { recursive: true });
   const entries = globSync('*/main.ts', { cwd: root }).filter((file) => !file.startsWith('bench/'));
-  for (const entry of [...entries.sort(), 'sidecar/proof/main.ts']) await bundle(entry, bundles);
+  for (const entry of [...entries.sort(), 'sidecar/network/main.ts']) await bundle(entry, bundles);
   writeFileSync(join(bundles, 'rules.nft'), buildNftRules(listenerPorts));
   const node = `node_modules/node-linux-${process.arch}/bin/node`;
   copyFileSync(join(root, node), join(context, 'node'));

@@ -1,6 +1,6 @@
 import { containerNames, isOwnName, isSidecarUid } from './names.ts';
 import { tryParseNftArguments, type NftParameters } from './nft-arguments.ts';
-import { buildOwnParts, type Mode, type PartOptions } from './own-parts.ts';
+import { buildOwnParts, networkProgram, type Mode, type PartOptions } from './own-parts.ts';
 import type { Container, Pod } from './pod.ts';
 import { isSamePart } from './same-part.ts';
 
@@ -69,9 +69,11 @@ function parametersOf(containers: readonly Container[], mode: Mode): NftParamete
   const named = (name: string): Container | undefined =>
     containers.find((container) => container.name === name);
   if (mode === 'transparent') {
-    const command: unknown = (named(containerNames.nft) as { command?: unknown } | undefined)
+    const command: unknown = (named(containerNames.network) as { command?: unknown } | undefined)
       ?.command; // not of a type, since nothing else reads it
-    return Array.isArray(command) ? tryParseNftArguments(command.slice(1)) : undefined;
+    return Array.isArray(command)
+      ? tryParseNftArguments(command.slice(networkProgram.length))
+      : undefined;
   }
   const uid = named(containerNames.sidecar)?.securityContext?.runAsUser;
   return uid !== undefined && isSidecarUid(uid) ? { uid, openPorts: [] } : undefined;

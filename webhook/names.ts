@@ -20,9 +20,8 @@ export const keys = {
 
 /** Init containers, in the order in which they start. */
 export const containerNames = {
-  nft: 'chaperone-nft',
   sidecar: 'chaperone',
-  proof: 'chaperone-proof',
+  network: 'chaperone-network',
 } as const;
 
 export const volumeNames = {
@@ -65,9 +64,10 @@ export const paths = {
 
 /** What the image holds. Every container has its whole command, so that no entrypoint decides what runs. */
 export const programs = {
+  setpriv: '/usr/bin/setpriv',
   nft: '/usr/sbin/nft',
   rules: '/chaperone/rules.nft',
   node: '/usr/bin/node',
   sidecar: '/chaperone/sidecar.cjs',
-  proof: '/chaperone/proof.cjs',
+  network: '/chaperone/network.cjs',
 } as const;

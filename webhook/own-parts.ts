@@ -34,7 +34,7 @@ export interface PartOptions {
   readonly controller: Endpoint;
   readonly collector: Endpoint;
   readonly sidecarResources: Resources;
-  /** Of the two init containers. */
+  /** Of the init container that sets the rules. */
   readonly initResources: Resources;
   readonly spoolMaxBytes: number;
   readonly logLevel: string;
@@ -73,21 +73,31 @@ export function buildOwnParts(
 ): OwnParts {
   const sidecar = buildSidecar(options, mode, parameters.uid);
   return {
-    containers:
-      mode === 'explicit'
-        ? [sidecar]
-        : [buildNft(options, parameters), sidecar, buildProof(options)],
+    containers: mode === 'explicit' ? [sidecar] : [sidecar, buildNetwork(options, parameters)],
     volumes: buildVolumes(options.spoolMaxBytes),
   };
 }
 
-function buildNft(options: PartOptions, parameters: NftParameters): Container {
-  // nft is started by the runtime itself, never by another program of ours: without new privileges a capability
-  // of the file counts only for what was started with it.
+/**
+ * Sets the rules by nft, whose arguments come last, and proves them. setpriv is started by the runtime itself, never by
+ * another program of ours: without new privileges a capability of the file counts only for what was started with it. It
+ * hands the capability on to Node, which starts nft.
+ */
+export const networkProgram: readonly string[] = [
+  programs.setpriv,
+  '--inh-caps=+net_admin',
+  '--ambient-caps=+net_admin',
+  programs.node,
+  '--disable-sigusr1',
+  programs.network,
+  programs.nft,
+];
+
+function buildNetwork(options: PartOptions, parameters: NftParameters): Container {
   return build(options, {
-    name: containerNames.nft,
+    name: containerNames.network,
     command: [
-      programs.nft,
+      ...networkProgram,
       ...nftArguments(
         { uid: parameters.uid, probePorts: [], inboundPorts: parameters.openPorts },
         programs.rules,
@@ -95,15 +105,6 @@ function buildNft(options: PartOptions, parameters: NftParameters): Container {
     ],
     resources: options.initResources,
     securityContext: securityContext(initUid, { drop: ['ALL'], add: ['NET_ADMIN'] }),
-  });
-}
-
-function buildProof(options: PartOptions): Container {
-  return build(options, {
-    name: containerNames.proof,
-    command: [programs.node, programs.proof],
-    resources: options.initResources,
-    securityContext: securityContext(initUid, { drop: ['ALL'] }),
   });
 }
 
@@ -139,8 +140,13 @@ function buildSidecar(options: PartOptions, mode: Mode, uid: number): Container 
       { name: 'CHAPERONE_LOG_LEVEL', value: options.logLevel },
     ],
     ports: [{ name: 'chaperone', containerPort: healthPort, protocol: 'TCP' }],
-    // Ready means that the sidecar knows what it may let pass. Until then no other container starts.
-    startupProbe: probe('/readyz', { periodSeconds: 1, timeoutSeconds: 1, failureThreshold: 120 }),
+    // Ready means that the sidecar knows what it may let pass. Until then no container of the agent starts: where there
+    // is the container after this one, that waits for it, while the kubelet has already gone on.
+    startupProbe: probe(mode === 'explicit' ? '/readyz' : '/healthz', {
+      periodSeconds: 1,
+      timeoutSeconds: 1,
+      failureThreshold: 120,
+    }),
     readinessProbe: probe('/readyz', { periodSeconds: 5, timeoutSeconds: 2, failureThreshold: 3 }),
     livenessProbe: probe('/healthz', { periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 }),
     resources: options.sidecarResources,

@@ -45,7 +45,7 @@ export function effectiveOf({ namespace, pod, namespaceLabels, objects }: Seen):
   const names = (spec.initContainers ?? []).map(({ name }) => name);
   const hasSidecar = names.includes(containerNames.sidecar);
   const isExplicit = hasSidecar
-    ? !names.includes(containerNames.nft)
+    ? !names.includes(containerNames.network)
     : namespaceLabels[keys.mode] === 'explicit';
   const attachment = attachmentOf(isExplicit ? 'explicit' : 'transparent', namespaceLabels);
   const workload: Workload = {

@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { LearnedNames } from '#core/dns/learned-names.ts';
 import { ChaperoneError } from '#core/errors.ts';
 import { findDestination } from '#core/interception/destination.ts';
-import { isSentinel, sentinelLine } from '#core/interception/sentinel.ts';
+import { isSentinel, writeSentinelAnswer } from '#core/interception/sentinel.ts';
 import type { Bundle, ResolvedBackend } from '#core/policy/resolve.ts';
 import type { RecordedVerdict } from '#core/record/kinds.ts';
 import type { Address } from '../../runtime/settings.ts';
@@ -23,6 +23,8 @@ export interface TransparentListenerOptions {
   readonly bundle: () => Bundle | undefined;
   /** What the policies in force say of a host that no Backend has. */
   readonly unknownHost: () => RecordedVerdict;
+  /** Why the sidecar cannot do its work now, or undefined when it can: whoever dials a sentinel is told. */
+  readonly notReady: () => string | undefined;
   readonly log: Logger;
   readonly nowMs: () => number;
 }
@@ -69,7 +71,7 @@ export class TransparentListener {
     socket.on('error', () => socket.destroy());
     const dialled = originalDestination(socket);
     const { remoteAddress, remotePort } = socket;
-    if (dialled && isSentinel(dialled)) return answerSentinel(socket);
+    if (dialled && isSentinel(dialled)) return answerSentinel(socket, this.#options.notReady());
     const inForce = bundle();
     if (!dialled || !inForce || remoteAddress === undefined || remotePort === undefined)
       return void socket.resetAndDestroy();
@@ -105,11 +107,11 @@ export class TransparentListener {
 }
 
 /** Says that it is the sidecar, and keeps the connection no longer than that takes. */
-function answerSentinel(socket: Socket): void {
+function answerSentinel(socket: Socket, notReady: string | undefined): void {
   socket.setTimeout(sentinelMs, () => socket.destroy());
   socket.resume();
   socket.on('end', () => socket.destroy());
-  socket.end(sentinelLine);
+  socket.end(writeSentinelAnswer(notReady));
 }
 
 /** Has a name that no Backend can have. */

@@ -20,6 +20,8 @@ import { createUpstreamLookup } from './upstream-lookup.ts';
 export interface Served {
   readonly host: Pick<Host, 'bundle' | 'unknownHost' | 'recordLookup'>;
   readonly connections: Connections;
+  /** Why the sidecar cannot do its work now, or undefined when it can. */
+  readonly notReady: () => string | undefined;
   readonly log: Logger;
 }
 
@@ -90,7 +92,7 @@ export class TransparentMode {
   readonly #isDenied = (address: string): boolean => this.#network?.denied.has(address) ?? true;
 
   /** Opens the listeners; until the first bundle nothing is let through. @throws ChaperoneError `config-invalid`. */
-  async start({ host, connections, log }: Served): Promise<void> {
+  async start({ host, connections, notReady, log }: Served): Promise<void> {
     const { transparentPort: port, transparentDnsPort: dnsPort } = this.#config;
     const unknownHost = () => host.unknownHost();
     const service = new NameService({
@@ -114,6 +116,7 @@ export class TransparentMode {
       isDenied: this.#isDenied,
       bundle: () => host.bundle,
       unknownHost,
+      notReady,
       log,
       nowMs,
     });

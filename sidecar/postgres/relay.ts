@@ -356,7 +356,10 @@ export class Relay {
    * The session is stopped from outside: at once when nothing runs, else when that has ended or its time is up. What
    * waits for the rest of a message or of a COPY of the agent's gets it, unless the stop is an urgent one.
    */
-  #stop(stop: Stop): void {
+  #stop(asked: Stop): void {
+    // One whose agent has said its last is not waited for: in a pod that has ended, which looks no different, there may
+    // be two seconds left until all has to be recorded and shipped.
+    const stop = this.#agentEnded ? { ...asked, urgent: true as const } : asked;
     this.#stopping.begin(stop);
     const waits = this.#pipeline.copyIn !== undefined || this.#pipeline.inside;
     if (waits && stop.urgent === true) this.#endWith(stop);

@@ -110,7 +110,7 @@ describe('what applies to a pod', () => {
       return { ...rest, pod: { ...given, spec: { ...given.spec, initContainers } } };
     };
     assert.equal(effectiveOf(withParts('chaperone')).attachment, 'Explicit');
-    const transparent = effectiveOf(withParts('chaperone-nft', 'chaperone'));
+    const transparent = effectiveOf(withParts('chaperone', 'chaperone-network'));
     assert.equal(transparent.attachment, 'Namespace');
     assert.equal(transparent.hasSidecar, true);
   });
@@ -152,7 +152,7 @@ describe('a preview of what is injected', () => {
     assert.deepEqual(shown[3], objects[3]);
     for (const object of shown.slice(0, 3)) {
       const text = JSON.stringify(object);
-      assert.match(text, /"initContainers":\[\{"name":"chaperone-nft"/);
+      assert.match(text, /"initContainers":\[\{"name":"chaperone"/);
       assert.match(text, /uid=1234567890/);
       assert.match(text, /"runAsUser":1234567890/);
     }
@@ -163,7 +163,7 @@ describe('a preview of what is injected', () => {
   test('has no rules for the network in explicit mode', async () => {
     const ran = await plugin(['inject', '-f', '-', '--explicit'], { input });
     assert.match(ran.out, /CHAPERONE_MODE\n +value: explicit/);
-    assert.doesNotMatch(ran.out, /chaperone-nft/);
+    assert.doesNotMatch(ran.out, /chaperone-network/);
   });
 
   test('says what would be refused, and ends with 1', async () => {

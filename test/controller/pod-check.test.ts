@@ -56,14 +56,14 @@ function ofAgent({ spec }: Changed, field: string, value: unknown): void {
 
 /** What is done to a pod, and what the controller says of it. */
 const refused: readonly (readonly [string, (pod: Changed) => void, RegExp])[] = [
-  ['another image', ({ spec }) => void (spec.initContainers[1].image = 'mine'), /image mine/],
-  ['another authority', ({ spec }) => void (variable(spec.initContainers[1], 'CHAPERONE_CONTROLLER_CA').value = 'MINE'), /authority/],
-  ['another authority of the collector', ({ spec }) => void (variable(spec.initContainers[1], 'CHAPERONE_COLLECTOR_CA').value = 'MINE'), /authority/],
-  ['another place to turn to', ({ spec }) => void (variable(spec.initContainers[1], 'CHAPERONE_CONTROLLER_URL').value = 'https://mine'), /initContainers\[chaperone\]/],
-  ['another command', ({ spec }) => void spec.initContainers[1].command.push('--inspect'), /initContainers\[chaperone\]/],
-  ['a variable more', ({ spec }) => void spec.initContainers[1].env.push({ name: 'NODE_OPTIONS', value: '--require=/x' }), /initContainers\[chaperone\]/],
-  ['other rules of the network', ({ spec }) => void (spec.initContainers[0].command = ['/usr/sbin/nft', 'flush', 'ruleset']), /chaperone/],
-  ['no proof', ({ spec }) => void spec.initContainers.pop(), /chaperone-proof/],
+  ['another image', ({ spec }) => void (spec.initContainers[0].image = 'mine'), /image mine/],
+  ['another authority', ({ spec }) => void (variable(spec.initContainers[0], 'CHAPERONE_CONTROLLER_CA').value = 'MINE'), /authority/],
+  ['another authority of the collector', ({ spec }) => void (variable(spec.initContainers[0], 'CHAPERONE_COLLECTOR_CA').value = 'MINE'), /authority/],
+  ['another place to turn to', ({ spec }) => void (variable(spec.initContainers[0], 'CHAPERONE_CONTROLLER_URL').value = 'https://mine'), /initContainers\[chaperone\]/],
+  ['another command', ({ spec }) => void spec.initContainers[0].command.push('--inspect'), /initContainers\[chaperone\]/],
+  ['a variable more', ({ spec }) => void spec.initContainers[0].env.push({ name: 'NODE_OPTIONS', value: '--require=/x' }), /initContainers\[chaperone\]/],
+  ['other rules of the network', ({ spec }) => void (spec.initContainers[1].command = ['/usr/sbin/nft', 'flush', 'ruleset']), /chaperone/],
+  ['no proof', ({ spec }) => void spec.initContainers[1].command.splice(5, 1), /chaperone-network/],
   ['a container before ours', ({ spec }) => void spec.initContainers.unshift({ ...spec.containers[0], name: 'early' } as ChangedContainer), /initContainers/],
   ['processes of the host', ({ spec }) => void (spec.hostPID = true), /hostPID/],
   ['a privileged container', (pod) => ofAgent(pod, 'privileged', true), /privileged/],
@@ -85,8 +85,8 @@ describe('the check of a pod', () => {
   test('takes what an earlier release or other values have injected', () => {
     const earlier = injected(({ spec }) => {
       for (const own of spec.initContainers) own.image = 'registry.example/chaperone:earlier';
-      spec.initContainers[1].resources = { requests: { cpu: '1', memory: '1Gi' }, limits: { cpu: '1', memory: '1Gi' } }; // prettier-ignore
-      variable(spec.initContainers[1], 'CHAPERONE_LOG_LEVEL').value = 'debug';
+      spec.initContainers[0].resources = { requests: { cpu: '1', memory: '1Gi' }, limits: { cpu: '1', memory: '1Gi' } }; // prettier-ignore
+      variable(spec.initContainers[0], 'CHAPERONE_LOG_LEVEL').value = 'debug';
     });
     assert.equal(checkPod(earlier, enforced, accepted).kind, 'ours');
   });

@@ -16,7 +16,7 @@ describe('the proof of the interception', { skip: withoutNamespaces }, () => {
 
   before(async () => {
     chmodSync(home, 0o755);
-    program = await bundle('sidecar/proof/main.ts', home);
+    program = await bundle('sidecar/network/main.ts', home);
   });
   after(() => rmSync(home, { recursive: true }));
 
@@ -32,7 +32,7 @@ describe('the proof of the interception', { skip: withoutNamespaces }, () => {
     return { code: status, said: stdout + stderr };
   };
 
-  test('succeeds where the rules lead to the sidecar, with no policy bundle needed', async () => {
+  test('succeeds where the rules lead to the sidecar, and it is ready', async () => {
     await using world = await startPodWorld();
     world.network.applyRules();
     await using _ = await startPodSidecar(world.network, []);
@@ -56,7 +56,7 @@ describe('the proof of the interception', { skip: withoutNamespaces }, () => {
     await using _ = await startPodSidecar(world.network, []);
     const { code, said } = prove(world.network);
     assert.equal(code, 1);
-    assert.match(said, /not led to the sidecar \(192\.0\.2\.72: .*chaperone-nft/);
+    assert.match(said, /not led to the sidecar \(192\.0\.2\.72: .*look at the log of chaperone/);
   });
 
   test('fails where the rules are of IPv4 alone', async () => {

@@ -69,8 +69,8 @@ describe('a generated pod', () => {
       for (const { path } of patch)
         assert.ok(documented.some((pattern) => pattern.test(path)), path); // prettier-ignore
       assert.deepEqual(
-        injected.spec.initContainers?.slice(0, 3).map(({ name }) => name),
-        [containerNames.nft, containerNames.sidecar, containerNames.proof],
+        injected.spec.initContainers?.slice(0, 2).map(({ name }) => name),
+        [containerNames.sidecar, containerNames.network],
       );
       const names = (injected.spec.volumes ?? []).map(({ name }) => name);
       assert.equal(new Set(names).size, names.length);
@@ -159,10 +159,10 @@ describe('a generated pod', () => {
       const mended = apply(changed, patch);
       assert.equal(uid, uidRange.first);
       assert.deepEqual(
-        mended.spec.initContainers?.slice(0, 4).map(({ name }) => name),
-        [containerNames.nft, containerNames.sidecar, containerNames.proof, 'early'],
+        mended.spec.initContainers?.slice(0, 3).map(({ name }) => name),
+        [containerNames.sidecar, containerNames.network, 'early'],
       );
-      assert.match(JSON.stringify(mended.spec.initContainers?.[0]), /open=\{ 7, |, 7, /);
+      assert.match(JSON.stringify(mended.spec.initContainers?.[1]), /open=\{ 7, |, 7, /);
       assert.deepEqual(inject(mended).patch, []);
     }));
 });

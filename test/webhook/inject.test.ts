@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import jsonPatch from 'fast-json-patch';
 import { injectPod, type PodFacts } from '../../webhook/inject.ts';
 import { uidRange } from '../../webhook/names.ts';
+import { networkProgram } from '../../webhook/own-parts.ts';
 import { tryParsePod, type Container, type Pod } from '../../webhook/pod.ts';
 import type { RefusalReason } from '../../webhook/refusals.ts';
 import { asPod, injectOptions, plainPod, podFacts } from '../support/pods.ts';
@@ -38,7 +39,9 @@ interface OwnContainer {
   lifecycle?: object;
   resizePolicy?: object[];
 }
-type OwnParts = [nft: OwnContainer, sidecar: OwnContainer, proof: OwnContainer];
+type OwnParts = [sidecar: OwnContainer, network: OwnContainer];
+/** Where nft's own arguments begin. */
+const nftAt = networkProgram.length;
 
 const app = (fields: Fields = {}): Fields => ({ name: 'app', image: 'app', ...fields });
 const withApp = (fields: Fields): Pod => plainPod({ containers: [app(fields)] });
@@ -98,19 +101,19 @@ describe('a pod is refused', () => {
 
   test('where another put something into one of our containers', () => {
     const changes: ((parts: OwnParts) => void)[] = [
-      ([, sidecar]) => sidecar.env.push({ name: 'NODE_OPTIONS', value: '-r x' }),
-      ([, sidecar]) => (sidecar.image = 'other'),
-      ([nft]) => (nft.securityContext.runAsUser = 0),
-      ([, sidecar]) => (sidecar.securityContext.runAsUser = uid + 1),
-      ([nft]) => (nft.command[2] = `uid=${uid + 1}`),
-      ([nft]) => nft.command.push('-f', '/tmp/other'),
-      ([nft]) => (nft.command[4] = 'open={ 1-65535 }'),
-      ([, , proof]) => (proof.args = ['--skip']),
-      ([, , proof]) => (proof.lifecycle = {}),
-      (parts) => (parts as unknown[]).splice(2, 1),
-      (parts) => parts.splice(0, 3, parts[1], parts[2]),
-      ([, sidecar]) => (sidecar.resizePolicy = [{ resourceName: 'memory', restartPolicy: 'RestartContainer' }]),
-      ([, sidecar]) => (sidecar.resources.limits['memory'] = '1Mi'),
+      ([sidecar]) => sidecar.env.push({ name: 'NODE_OPTIONS', value: '-r x' }),
+      ([sidecar]) => (sidecar.image = 'other'),
+      ([, network]) => (network.securityContext.runAsUser = 0),
+      ([sidecar]) => (sidecar.securityContext.runAsUser = uid + 1),
+      ([, network]) => (network.command[nftAt + 1] = `uid=${uid + 1}`),
+      ([, network]) => network.command.push('-f', '/tmp/other'),
+      ([, network]) => (network.command[nftAt + 3] = 'open={ 1-65535 }'),
+      ([, network]) => (network.args = ['--skip']),
+      ([, network]) => (network.lifecycle = {}),
+      (parts) => (parts as unknown[]).splice(1, 1),
+      (parts) => (parts as unknown[]).splice(0, 1),
+      ([sidecar]) => (sidecar.resizePolicy = [{ resourceName: 'memory', restartPolicy: 'RestartContainer' }]),
+      ([sidecar]) => (sidecar.resources.limits['memory'] = '1Mi'),
     ]; // prettier-ignore
     for (const [index, change] of changes.entries()) {
       const { pod } = injected(plainPod());
@@ -130,24 +133,24 @@ describe('a pod is refused', () => {
 
   test('that opens no port to the whole world by naming it in containers of ours', () => {
     const { pod } = injected(plainPod());
-    const command = (first(pod.spec.initContainers) as unknown as { command: string[] }).command;
-    command[4] = 'open={ 22, 15490 }';
-    assert.match(JSON.stringify(injected(pod).pod.spec.initContainers?.[0]), /open=\{ 15490 \}/);
+    const [, network] = pod.spec.initContainers as unknown as OwnParts;
+    network.command[nftAt + 3] = 'open={ 22, 15490 }';
+    assert.match(JSON.stringify(injected(pod).pod.spec.initContainers?.[1]), /open=\{ 15490 \}/);
   });
 });
 
 describe('a pod that is injected', () => {
-  test('has the sidecar between what leads to it and what proves that', () => {
-    const [nft, sidecar, proof, own] = (injected(plainPod({ initContainers: [app()] })).pod.spec
+  test('has the sidecar, and after it what leads to it and proves that', () => {
+    const [sidecar, network, own] = (injected(plainPod({ initContainers: [app()] })).pod.spec
       .initContainers ?? []) as unknown as Fields[];
     assert.deepEqual(
-      [nft, sidecar, proof, own].map((one) => [one?.['name'], one?.['restartPolicy']]),
-      [['chaperone-nft', undefined], ['chaperone', 'Always'], ['chaperone-proof', undefined], ['app', undefined]],
+      [sidecar, network, own].map((one) => [one?.['name'], one?.['restartPolicy']]),
+      [['chaperone', 'Always'], ['chaperone-network', undefined], ['app', undefined]],
     ); // prettier-ignore
-    assert.deepEqual(nft?.['command'], ['/usr/sbin/nft', '-D', `uid=${uid}`, '-D', 'open={ 15490 }', '-f', '/chaperone/rules.nft']); // prettier-ignore
-    const security = [nft, sidecar, proof].map((one) => one?.['securityContext'] as Fields);
+    assert.deepEqual(network?.['command'], [...networkProgram, '-D', `uid=${uid}`, '-D', 'open={ 15490 }', '-f', '/chaperone/rules.nft']); // prettier-ignore
+    const security = [sidecar, network].map((one) => one?.['securityContext'] as Fields);
     assert.deepEqual(security.map((one) => [one['runAsUser'] === uid, (one['capabilities'] as Fields)['add']]),
-      [[false, ['NET_ADMIN']], [true, undefined], [false, undefined]]); // prettier-ignore
+      [[true, undefined], [false, ['NET_ADMIN']]]); // prettier-ignore
     for (const one of security) {
       const { runAsNonRoot, allowPrivilegeEscalation, readOnlyRootFilesystem, seccompProfile } =
         one;
@@ -169,7 +172,7 @@ describe('a pod that is injected', () => {
     for (const volume of ['chaperone-tokens', 'chaperone-spool', 'chaperone-memory'])
       assert.deepEqual(mounting(volume), ['chaperone'], volume);
     assert.deepEqual(mounting('chaperone-trust'), ['chaperone', 'init', 'app']);
-    assert.deepEqual(mounting('chaperone-no-token'), ['chaperone-nft', 'chaperone', 'chaperone-proof']); // prettier-ignore
+    assert.deepEqual(mounting('chaperone-no-token'), ['chaperone', 'chaperone-network']); // prettier-ignore
   });
 
   test('keeps a variable that is set, and says so', () => {
@@ -208,7 +211,7 @@ describe('a pod that is injected', () => {
       ],
     }); // prettier-ignore
     const { pod: result } = injected(pod, { ...podFacts, inboundPorts: [9, 7000] });
-    assert.match(JSON.stringify(result.spec.initContainers?.[0]), /open=\{ 9, 81, 7000, 8080, 15490 \}/); // prettier-ignore
+    assert.match(JSON.stringify(result.spec.initContainers?.[1]), /open=\{ 9, 81, 7000, 8080, 15490 \}/); // prettier-ignore
   });
 
   test('in explicit mode has the sidecar alone, under gVisor too', () => {

@@ -1,34 +1,46 @@
 import { connect } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { sentinelLine, type sentinels } from '#core/interception/sentinel.ts';
+import {
+  maxSentinelAnswer,
+  readSentinelAnswer,
+  type SentinelAnswer,
+} from '#core/interception/sentinel.ts';
+import type { Address } from '../../runtime/settings.ts';
 
 /** What came of dialling a sentinel. */
 export type Met =
-  | { readonly kind: 'sidecar' }
+  | SentinelAnswer
   /** The pod has no way to addresses of this family, so that none is to be led anywhere. */
   | { readonly kind: 'no-route' }
   | { readonly kind: 'nobody'; readonly reason: string };
 
 const answerMs = 3_000;
-const againMs = 250;
+const againMs = 100;
 
 /** What the kernel says before any rule is asked: there is no such family here, or no route of it. */
 const noRoute = new Set(['ENETUNREACH', 'EADDRNOTAVAIL', 'EAFNOSUPPORT']);
 
-/** Dials until the sidecar answers, there is no route, or the time is over: the sidecar may be starting again. */
-export async function meetSidecar(
-  sentinel: (typeof sentinels)[number],
-  forMs: number,
-): Promise<Met> {
-  const deadline = performance.now() + forMs;
+/** In milliseconds, from the first try. */
+export interface Patience {
+  /** For somebody who answers at all: the sidecar may be starting again. */
+  readonly meetMs: number;
+  /** For a sidecar that says that it is not ready. */
+  readonly readyMs: number;
+}
+
+/** Dials until the sidecar is ready, there is no route, or the time is over. */
+export async function meetSidecar(sentinel: Address, { meetMs, readyMs }: Patience): Promise<Met> {
+  const began = performance.now();
   for (;;) {
     const met = await dial(sentinel);
-    if (met.kind !== 'nobody' || performance.now() > deadline) return met;
+    if (met.kind === 'ready' || met.kind === 'no-route') return met;
+    const patience = met.kind === 'starting' ? readyMs : meetMs;
+    if (performance.now() - began > patience) return met;
     await delay(againMs);
   }
 }
 
-function dial(sentinel: (typeof sentinels)[number]): Promise<Met> {
+function dial(sentinel: Address): Promise<Met> {
   return new Promise((resolve) => {
     const socket = connect({ ...sentinel, timeout: answerMs });
     let said = '';
@@ -38,11 +50,13 @@ function dial(sentinel: (typeof sentinels)[number]): Promise<Met> {
     };
     socket.setEncoding('latin1').on('data', (text: string) => {
       said += text;
-      if (said.length > sentinelLine.length) nobody('somebody else answered');
+      if (said.length > maxSentinelAnswer) nobody('somebody else answered');
     });
-    socket.on('end', () =>
-      said === sentinelLine ? resolve({ kind: 'sidecar' }) : nobody('somebody else answered'),
-    );
+    socket.on('end', () => {
+      const answer = readSentinelAnswer(said);
+      if (answer) resolve(answer);
+      else nobody('somebody else answered');
+    });
     socket.on('close', () => nobody('it was closed without a word')); // where nothing else was said before
     socket.on('timeout', () => nobody('nobody answered'));
     socket.on('error', ({ code = 'unknown' }: NodeJS.ErrnoException) => {
