@@ -36,14 +36,14 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
   const stopped = stopRequest(control);
   const { secrets } = control;
   const credentials = new Credentials(secrets.credentials);
-  let started: Started | undefined;
+  const state: { started?: Started } = {};
   const metrics = createMetrics({
-    sessions: () => started?.host.sessionCount ?? 0,
-    pendingLogins: () => started?.connections.pendingCount ?? 0,
-    spoolBytes: () => started?.spool.writer.totalBytes ?? 0,
-    spoolWritable: () => started !== undefined && started.spool.trouble === undefined,
+    sessions: () => state.started?.host.sessionCount ?? 0,
+    pendingLogins: () => state.started?.connections.pendingCount ?? 0,
+    spoolBytes: () => state.started?.spool.writer.totalBytes ?? 0,
+    spoolWritable: () => state.started !== undefined && state.started.spool.trouble === undefined,
   });
-  const notReady = (): string | undefined => whyNotReady(started);
+  const notReady = (): string | undefined => whyNotReady(state.started);
   // Before all that takes a while: in a pod the kubelet goes on meanwhile.
   const health = await startHealth({
     listen: config.metricsListen,
@@ -83,7 +83,7 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     metrics,
     log,
   });
-  started = { host, connections, spool };
+  state.started = { host, connections, spool };
   await transparent?.start({ host, connections, notReady, log });
   const listener =
     transparent ??
