@@ -46,7 +46,7 @@ export interface SidecarConfig {
   /** What clients put behind short names, as the cluster's own resolvers have it. */
   readonly transparentSearchDomains: readonly string[];
   /** Addresses and networks that nothing is sent to unless a Backend names them. */
-  readonly transparentDeniedAddresses: readonly string[];
+  readonly deniedAddresses: readonly string[];
   readonly workload: Workload;
   readonly source: BundleSource;
   readonly spoolDirectory: string;
@@ -105,8 +105,8 @@ export function readConfig(env: Environment): SidecarConfig {
       tryParseDomains,
       '',
     ),
-    transparentDeniedAddresses: read.value(
-      'CHAPERONE_TRANSPARENT_DENIED_ADDRESSES',
+    deniedAddresses: read.value(
+      'CHAPERONE_DENIED_ADDRESSES',
       '"address,network/bits,…"',
       tryParseNetworks,
       metadataAddresses,
