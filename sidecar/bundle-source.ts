@@ -65,7 +65,7 @@ function watchDirectory(directory: string, options: BundleSourceOptions): Bundle
 }
 
 function followController(
-  { url, ca, tokenFile }: Extract<SidecarConfig['source'], { kind: 'controller' }>,
+  { url, addresses, ca, tokenFile }: Extract<SidecarConfig['source'], { kind: 'controller' }>,
   options: BundleSourceOptions,
 ): BundleSource {
   const { host, credentials, surroundings, spool, onApplied, metrics, log, signal } = options;
@@ -73,6 +73,7 @@ function followController(
   let lapsing: NodeJS.Timeout | undefined;
   return new BundleStream({
     url,
+    addresses,
     ca,
     tokenFile,
     signal,

@@ -89,6 +89,7 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
     shipped,
     collector: {
       url: config.collectorUrl.href,
+      addresses: config.collectorAddresses,
       ca: await readCertificates(config.collectorCa),
       token: options.token,
     },

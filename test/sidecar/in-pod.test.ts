@@ -7,6 +7,7 @@ import { Client } from 'pg';
 import type { BundleMessage, ResourceDocument } from '#core/bundle-message.ts';
 import type { Frame } from '#core/record/frame.ts';
 import { startBackendServer, type BackendServer } from '../support/backend-server.ts';
+import { createNamedCa } from '../support/named-ca.ts';
 import { ready, startOwnSidecar, type OwnSidecar } from '../support/own-sidecar.ts';
 import { startPeerCollector, type PeerCollector } from '../support/peer-collector.ts';
 import { bundleLine, startPeerController, type PeerController } from '../support/peer-controller.ts'; // prettier-ignore
@@ -33,9 +34,14 @@ describe('the sidecar of a pod', () => {
   before(async () => {
     database = await startBackendServer({ version: 18 });
     ({ password } = database);
-    controller = await startPeerController();
-    collector = await startPeerCollector();
-    sidecar = await startOwnSidecar({ controller, collector });
+    // Names that nobody could look up: all that leads to the servers is the addresses of their Services.
+    controller = await startPeerController(await createNamedCa('controller.invalid'));
+    collector = await startPeerCollector(await createNamedCa('collector.invalid'));
+    const named = (name: string, { port }: URL): URL => new URL(`https://${name}.invalid:${port}`);
+    sidecar = await startOwnSidecar({
+      controller: { url: named('controller', controller.url), ca: controller.ca },
+      collector: { url: named('collector', new URL(collector.url)).href, ca: collector.ca },
+    });
   });
 
   after(async () => {

@@ -309,7 +309,7 @@ test('a worker that fails is noticed: nothing is signed or shipped without it', 
     stream: 's',
     leftovers: [],
     shipped: [],
-    collector: { url: peer.url, ca: peer.ca, token: { value: 't' } },
+    collector: { url: peer.url, addresses: undefined, ca: peer.ca, token: { value: 't' } },
     collectorKey: 'this is no key',
   });
   await assert.rejects(background.failed, /worker of the spool failed/);
