@@ -43,6 +43,7 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     pendingLogins: () => connections.pendingCount,
     spoolBytes: () => writer.totalBytes,
     spoolWritable: () => spool.trouble === undefined,
+    shipStalledSeconds: () => spool.stalledSeconds,
   });
   const agentTls = provideAgentTls(config, secrets); // which takes a while, as the spool may
   agentTls.catch(() => undefined); // it is waited for below

@@ -24,6 +24,7 @@ async function startHost(spool: TestSpool, maxSessions: number) {
     pendingLogins: none,
     spoolBytes: none,
     spoolWritable: () => true,
+    shipStalledSeconds: none,
   });
   const lines: string[] = [];
   const config: Partial<SidecarConfig> = { workload, maxSessions }; // all that it asks for here
