@@ -7,6 +7,7 @@ import { parseResource } from '#core/policy/parse.ts';
 import type { BundleNetwork } from '#core/bundle-message.ts';
 import { documentOf, nameOfDocument } from '../webhook/document.ts';
 import { containerNames } from '../webhook/names.ts';
+import { addressIn, clusterAddresses, serviceOf, type ServerAddresses } from '../webhook/own-service.ts'; // prettier-ignore
 import { tryParsePod, type Pod } from '../webhook/pod.ts';
 import type { KeptCredential, KeptResource } from './bundles.ts';
 import type { ControllerConfig } from './config.ts';
@@ -51,6 +52,8 @@ export class ClusterState {
   readonly #nodes: Reflector<readonly string[]>;
   readonly #apiServers: Reflector<readonly string[]>;
   readonly #kills: Reflector<readonly Kill[]>;
+  /** Services of our two servers. */
+  readonly #servers: readonly Reflector<readonly string[]>[];
 
   /** @throws ChaperoneError `config-invalid` where the configuration names no cluster. */
   constructor({ kubeConfig, config, onChange, onKill, log, signal }: ClusterStateOptions) {
@@ -68,6 +71,13 @@ export class ClusterState {
     this.#nodes = reflect('/api/v1/nodes', addressesOfNode);
     const slices = '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices';
     this.#apiServers = reflect(slices, addressesOfApiServer);
+    this.#servers = [config.controllerUrl, config.collectorUrl].flatMap((url) => {
+      const service = serviceOf(url);
+      if (!service) return [];
+      const { namespace, name } = service;
+      const path = `/api/v1/namespaces/${namespace}/services?fieldSelector=metadata.name%3D${name}`;
+      return reflect(path, ({ spec }) => clusterAddresses(spec));
+    });
     const kills = `/api/v1/namespaces/${config.namespace}/configmaps`;
     const only = `${kills}?fieldSelector=metadata.name%3D${killsName}`;
     const killed = new Set<string>();
@@ -81,7 +91,7 @@ export class ClusterState {
 
   /** What is not known yet; undefined where everything was listed once. */
   get missing(): string | undefined {
-    const all = [...this.#resources, this.#pods, this.#namespaces, this.#credentials, this.#nodes, this.#apiServers, this.#kills]; // prettier-ignore
+    const all = [...this.#resources, this.#pods, this.#namespaces, this.#credentials, this.#nodes, this.#apiServers, this.#kills, ...this.#servers]; // prettier-ignore
     const left = all.filter(({ synced }) => !synced).length;
     return left > 0 ? `${left} of ${all.length} kinds are not listed yet` : undefined;
   }
@@ -104,6 +114,19 @@ export class ClusterState {
 
   credential(name: string): KeptCredential | undefined {
     return this.#credentials.get(`${this.#config.credentialsNamespace}/${name}`);
+  }
+
+  /** Where the Services of our two servers are now. */
+  get serverAddresses(): ServerAddresses {
+    const { controllerUrl, collectorUrl } = this.#config;
+    return { controller: this.#addressesAt(controllerUrl), collector: this.#addressesAt(collectorUrl) }; // prettier-ignore
+  }
+
+  #addressesAt(url: URL): readonly string[] {
+    const service = serviceOf(url);
+    if (!service) return [addressIn(url) ?? ''];
+    const key = `${service.namespace}/${service.name}`;
+    return this.#servers.flatMap((each) => each.get(key) ?? []);
   }
 
   networkOf(namespace: string): BundleNetwork {

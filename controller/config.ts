@@ -4,12 +4,12 @@ import {
   logLevels,
   SettingsReader,
   tryParseAddress,
-  tryParseHttps,
   tryParseLogLevel,
   tryParseNonEmpty,
   type Address,
   type Environment,
 } from '../runtime/settings.ts';
+import { serverUrl, tryParseServerUrl } from '../webhook/own-service.ts';
 
 /** Everything that the controller is told by its environment. */
 export interface ControllerConfig {
@@ -29,8 +29,8 @@ export interface ControllerConfig {
   readonly deniedAddresses: readonly string[];
   /** Of injected containers: images that they may have, and where they are to turn to. */
   readonly images: readonly string[];
-  readonly controllerUrl: string;
-  readonly collectorUrl: string;
+  readonly controllerUrl: URL;
+  readonly collectorUrl: URL;
 }
 
 /**
@@ -43,8 +43,7 @@ export function readConfig(env: Environment): ControllerConfig {
     read.value(name, want, tryParseNonEmpty, fallback);
   const list = (name: string, want: string): readonly string[] =>
     read.value(name, want, (given) => (given === '' ? [] : given.split(',')), '');
-  const url = (name: string): string =>
-    read.value(name, 'an https URL', (given) => tryParseHttps(given)?.href);
+  const url = (name: string): URL => read.value(name, serverUrl, tryParseServerUrl);
   const config = {
     listen: read.value('CHAPERONE_LISTEN', 'host:port', tryParseAddress, '127.0.0.1:15481'),
     metricsListen: read.value('CHAPERONE_METRICS_LISTEN', 'host:port', tryParseAddress, '127.0.0.1:0'), // prettier-ignore

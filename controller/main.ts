@@ -70,7 +70,7 @@ async function run(config: ControllerConfig, log: Logger): Promise<void> {
     if (signal.aborted) return 'it is stopping';
     return held.certificates ? state.missing : 'there are no certificates yet';
   };
-  const check = (pod: PodKey): Checked => checkWatched(pod, state, acceptedBy(config, held.certificates)); // prettier-ignore
+  const check = (pod: PodKey): Checked => checkWatched(pod, state, acceptedBy(config, state, held.certificates)); // prettier-ignore
   const streams: Streams = new Streams(
     (pod) => bundleFor(pod, check(pod), { state, keys, certificates: held.certificates }),
     metrics,
@@ -117,11 +117,18 @@ async function run(config: ControllerConfig, log: Logger): Promise<void> {
 
 function acceptedBy(
   { images, controllerUrl, collectorUrl }: ControllerConfig,
+  { serverAddresses }: ClusterState,
   certificates: IssuedCertificates | undefined,
 ): Accepted {
   const isIssued: Accepted['isIssued'] = (server, pem) =>
     certificates?.isIssued(server, pem) === true;
-  return { images, controllerUrl, collectorUrl, isIssued };
+  return {
+    images,
+    controllerUrl: controllerUrl.href,
+    collectorUrl: collectorUrl.href,
+    addresses: serverAddresses,
+    isIssued,
+  };
 }
 
 function checkWatched(

@@ -5,6 +5,7 @@ import { findOwn } from '../webhook/find-own.ts';
 import { injectPod, type InjectOptions } from '../webhook/inject.ts';
 import { containerNames } from '../webhook/names.ts';
 import type { Mode, PartOptions, Resources } from '../webhook/own-parts.ts';
+import type { ServerAddresses } from '../webhook/own-service.ts';
 import type { Container, Pod } from '../webhook/pod.ts';
 
 /** What sidecars may be made of. */
@@ -12,6 +13,8 @@ export interface Accepted {
   readonly images: readonly string[];
   readonly controllerUrl: string;
   readonly collectorUrl: string;
+  /** Where they are now. A sidecar may have been given fewer of them: a Service can get more. */
+  readonly addresses: ServerAddresses;
   /** Whether a text is PEM of authorities that this installation made, also earlier, and nothing else. */
   readonly isIssued: (server: 'controller' | 'collector', pem: string) => boolean;
 }
@@ -66,20 +69,27 @@ function isGuarded(path: string): boolean {
 function optionsFrom(
   sidecar: Container,
   own: readonly Container[],
-  { images, controllerUrl, collectorUrl, isIssued }: Accepted,
+  { images, controllerUrl, collectorUrl, addresses, isIssued }: Accepted,
 ): InjectOptions | string {
   const env = new Map((sidecar.env ?? []).map(({ name, value }) => [name, value ?? '']));
+  const given = (name: string): readonly string[] => (env.get(name) ?? '').split(',');
   const image = textOf(sidecar, 'image');
   if (!images.includes(image)) return `the sidecar's image ${image} is none that is served`;
   const controllerCa = env.get('CHAPERONE_CONTROLLER_CA') ?? '';
   const collectorCa = env.get('CHAPERONE_COLLECTOR_CA') ?? '';
   if (!isIssued('controller', controllerCa) || !isIssued('collector', collectorCa))
     return 'the sidecar trusts an authority that is not of this installation';
+  const controllerAddresses = given('CHAPERONE_CONTROLLER_ADDRESSES');
+  const collectorAddresses = given('CHAPERONE_COLLECTOR_ADDRESSES');
+  const areOurs =
+    controllerAddresses.every((address) => addresses.controller.includes(address)) &&
+    collectorAddresses.every((address) => addresses.collector.includes(address));
+  if (!areOurs) return 'the sidecar turns to addresses that are not those of our Services';
   const parts: PartOptions = {
     image,
     imagePullPolicy: pullPolicyOf(sidecar),
-    controller: { url: controllerUrl, ca: controllerCa },
-    collector: { url: collectorUrl, ca: collectorCa },
+    controller: { url: controllerUrl, addresses: controllerAddresses, ca: controllerCa },
+    collector: { url: collectorUrl, addresses: collectorAddresses, ca: collectorCa },
     sidecarResources: resourcesOf(sidecar),
     initResources: resourcesOf(own.find(({ name }) => name === containerNames.network)),
     spoolMaxBytes: Number(env.get('CHAPERONE_SPOOL_MAX_BYTES') ?? 0),

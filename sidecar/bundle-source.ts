@@ -6,9 +6,9 @@ import { BundleStream } from './bundle-stream.ts';
 import type { SidecarConfig } from './config.ts';
 import type { Credentials } from './credentials.ts';
 import type { Host } from './host.ts';
-import type { TransparentMode } from './interception/transparent-mode.ts';
 import type { Metrics } from './metrics.ts';
 import type { Spool } from './spool/open.ts';
+import type { Surroundings } from './surroundings.ts';
 
 /** How long a bundle holds without the controller: a weekend's outage stops no agent at once, a pod cut off does end. */
 const holdMs = 24 * 3_600_000;
@@ -17,7 +17,8 @@ export interface BundleSourceOptions {
   readonly config: SidecarConfig;
   readonly host: Pick<Host, 'apply' | 'kill' | 'lapse'>;
   readonly credentials: Credentials;
-  readonly transparent: Pick<TransparentMode, 'surroundedBy'> | undefined;
+  /** In a pod. */
+  readonly surroundings: Pick<Surroundings, 'surroundedBy'> | undefined;
   readonly spool: Pick<Spool, 'trust'>;
   /** A bundle is in force. */
   readonly onApplied: (bundle: Bundle) => void;
@@ -64,21 +65,22 @@ function watchDirectory(directory: string, options: BundleSourceOptions): Bundle
 }
 
 function followController(
-  { url, ca, tokenFile }: Extract<SidecarConfig['source'], { kind: 'controller' }>,
+  { url, addresses, ca, tokenFile }: Extract<SidecarConfig['source'], { kind: 'controller' }>,
   options: BundleSourceOptions,
 ): BundleSource {
-  const { host, credentials, transparent, spool, onApplied, metrics, log, signal } = options;
+  const { host, credentials, surroundings, spool, onApplied, metrics, log, signal } = options;
   let collectorCa = '';
   let lapsing: NodeJS.Timeout | undefined;
   return new BundleStream({
     url,
+    addresses,
     ca,
     tokenFile,
     signal,
     onBundle: (bundle, { credentials: given, network, authorities, attachment, revision }) => {
       clearTimeout(lapsing);
       lapsing = undefined;
-      transparent?.surroundedBy(network);
+      surroundings?.surroundedBy(network);
       credentials.replace(given); // before the bundle that names them
       if (authorities.collector !== collectorCa) spool.trust(authorities.collector);
       collectorCa = authorities.collector;

@@ -13,11 +13,14 @@ import {
 import type { Bundle, ProviderKeys } from '#core/policy/resolve.ts';
 import type { Problem } from '#core/policy/resources.ts';
 import { BoundedLines } from './bounded-lines.ts';
+import { lookupAmong } from './given-addresses.ts';
 import { KeysAsked } from './keys-asked.ts';
 import { judgeBundle } from './received-bundle.ts';
 
 export interface BundleStreamOptions {
   readonly url: URL;
+  /** Where the controller is; its name is what its certificate has to say. */
+  readonly addresses: readonly string[];
   /** Certificates of the controller's CA, PEM, until a bundle announces others. */
   readonly ca: string;
   /** Holds the pod's token, and is read at each request. */
@@ -135,14 +138,15 @@ export class BundleStream {
   }
 
   async #ask(method: 'GET' | 'POST', path: string, body?: string): Promise<IncomingMessage> {
-    const { url, tokenFile, signal } = this.#options;
+    const { url, addresses, tokenFile, signal } = this.#options;
     const token = (await readFile(tokenFile, 'utf8')).trim();
     const headers = {
       authorization: `Bearer ${token}`,
       ...(body !== undefined && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }), // prettier-ignore
     };
     return new Promise((done, fail) => {
-      const options = { method, headers, ca: this.#ca, agent: false, signal } as const;
+      const lookup = lookupAmong(addresses);
+      const options = { method, headers, lookup, ca: this.#ca, agent: false, signal } as const;
       const outgoing = request(new URL(path, url), options, (response) => {
         clearTimeout(timer);
         done(response);

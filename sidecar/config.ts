@@ -11,6 +11,7 @@ import {
   type Address,
   type Environment,
 } from '../runtime/settings.ts';
+import { tryParseAddresses } from './given-addresses.ts';
 import { tryParseNetworks } from './interception/denied-addresses.ts';
 
 /** Where policy comes from, and with it everything else that changes while the sidecar runs. */
@@ -21,6 +22,8 @@ export type BundleSource =
   | {
       readonly kind: 'controller';
       readonly url: URL;
+      /** Where it is; its name is looked up nowhere. */
+      readonly addresses: readonly string[];
       /** Certificates of its CA, PEM. */
       readonly ca: string;
       /** Holds the pod's token for it; replaced while the sidecar runs. */
@@ -46,12 +49,14 @@ export interface SidecarConfig {
   /** What clients put behind short names, as the cluster's own resolvers have it. */
   readonly transparentSearchDomains: readonly string[];
   /** Addresses and networks that nothing is sent to unless a Backend names them. */
-  readonly transparentDeniedAddresses: readonly string[];
+  readonly deniedAddresses: readonly string[];
   readonly workload: Workload;
   readonly source: BundleSource;
   readonly spoolDirectory: string;
   readonly spoolMaxBytes: number;
   readonly collectorUrl: URL;
+  /** Where it is; undefined where its name may be looked up. */
+  readonly collectorAddresses: readonly string[] | undefined;
   readonly collectorCa: Certificates;
   /** Holds the pod's token for the collector; empty where a supervisor hands one over. */
   readonly collectorTokenFile: string;
@@ -105,8 +110,8 @@ export function readConfig(env: Environment): SidecarConfig {
       tryParseDomains,
       '',
     ),
-    transparentDeniedAddresses: read.value(
-      'CHAPERONE_TRANSPARENT_DENIED_ADDRESSES',
+    deniedAddresses: read.value(
+      'CHAPERONE_DENIED_ADDRESSES',
       '"address,network/bits,…"',
       tryParseNetworks,
       metadataAddresses,
@@ -130,6 +135,9 @@ export function readConfig(env: Environment): SidecarConfig {
     spoolDirectory: read.value('CHAPERONE_SPOOL_DIR', 'a directory', tryParseNonEmpty),
     spoolMaxBytes: read.integer('CHAPERONE_SPOOL_MAX_BYTES', 16 * 1024 ** 2, 2 ** 50, 1024 ** 3),
     collectorUrl: read.value('CHAPERONE_COLLECTOR_URL', 'an https URL', tryParseHttps),
+    collectorAddresses: inPod
+      ? read.value('CHAPERONE_COLLECTOR_ADDRESSES', '"address,…"', tryParseAddresses)
+      : undefined,
     collectorCa: inPod
       ? { pem: certificates('CHAPERONE_COLLECTOR_CA') }
       : { file: file('CHAPERONE_COLLECTOR_CA_FILE') },
@@ -166,6 +174,7 @@ function readController(read: SettingsReader): BundleSource {
   return {
     kind: 'controller',
     url: read.value('CHAPERONE_CONTROLLER_URL', 'an https URL', tryParseHttps),
+    addresses: read.value('CHAPERONE_CONTROLLER_ADDRESSES', '"address,…"', tryParseAddresses),
     ca: read.value('CHAPERONE_CONTROLLER_CA', 'certificates in PEM', tryParseCertificates),
     tokenFile: read.value('CHAPERONE_CONTROLLER_TOKEN_FILE', 'a file', tryParseNonEmpty),
     memoryDirectory: directory('CHAPERONE_MEMORY_DIR'),

@@ -92,6 +92,7 @@ export class Connections {
         return session;
       },
       dial: (backend, signal) => host.dial(backend, signal),
+      trustsLoopback: host.trustsLoopback,
       credential: (ref) => host.credential(ref),
       warn: (target, error) => host.warn(target, error),
       refused: (target, reason) => {

@@ -233,6 +233,10 @@ export class Host implements LaneHost {
     return dial(backend, this.#options.routes, signal);
   }
 
+  get trustsLoopback(): boolean {
+    return this.#options.routes.trustsLoopback;
+  }
+
   credential(ref: CredentialRef): BackendCredential {
     return this.#options.credentials.get(ref);
   }

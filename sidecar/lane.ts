@@ -78,6 +78,8 @@ export interface LaneHost {
   open(who: Principal, target: Target, login?: Content): Promise<Session | Refusal>;
   /** Connects to the backend. @throws ChaperoneError `backend-unreachable`. */
   dial(backend: ResolvedBackend, signal: AbortSignal): Promise<Socket>;
+  /** Whether a backend at loopback is known by that: nobody but this machine's owner listens there. */
+  readonly trustsLoopback: boolean;
   /** A login that Chaperone holds for a backend. @throws ChaperoneError `backend-login-failed`. */
   credential(ref: CredentialRef): BackendCredential;
   /** Tells the operator what stands between a session and its backend; the agent reads less. */

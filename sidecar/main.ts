@@ -12,12 +12,14 @@ import { Explainer } from './explainer.ts';
 import { startHealth } from '../runtime/health.ts';
 import { runService } from '../runtime/service.ts';
 import { Host } from './host.ts';
+import { readDefaultGateways } from './interception/default-gateways.ts';
 import { TransparentMode } from './interception/transparent-mode.ts';
 import { Listener } from './listener.ts';
 import { createMetrics } from './metrics.ts';
 import { Grammar } from './postgres/grammar/grammar.ts';
 import { postgresLane } from './postgres/lane.ts';
 import { openSpool, type Spool } from './spool/open.ts';
+import { Surroundings } from './surroundings.ts';
 import { tcpLane } from './tcp/lane.ts';
 import { oneCertificate, PodTls, type AgentTls } from './trust/agent-tls.ts';
 import { CertificateWorker } from './trust/certificate-worker.ts';
@@ -42,6 +44,7 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     pendingLogins: () => state.started?.connections.pendingCount ?? 0,
     spoolBytes: () => state.started?.spool.writer.totalBytes ?? 0,
     spoolWritable: () => state.started !== undefined && state.started.spool.trouble === undefined,
+    shipStalledSeconds: () => state.started?.spool.stalledSeconds ?? 0,
   });
   const notReady = (): string | undefined => whyNotReady(state.started);
   // Before all that takes a while: in a pod the kubelet goes on meanwhile.
@@ -62,7 +65,13 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
   const { writer } = spool;
   const tls = await agentTls;
   const grammar = new Grammar();
-  const transparent = config.mode === 'transparent' ? new TransparentMode(config) : undefined;
+  const surroundings = isPod(config)
+    ? new Surroundings(config, await readDefaultGateways())
+    : undefined;
+  const transparent =
+    config.mode === 'transparent' && surroundings
+      ? new TransparentMode(config, surroundings)
+      : undefined;
 
   const host: Host = new Host({
     config,
@@ -73,7 +82,7 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     tls,
     metrics,
     log,
-    routes: transparent?.routes ?? asThisMachine(config),
+    routes: surroundings?.routes ?? asThisMachine(config),
     refreshKeys: (provider) => bundles.refreshKeys(provider),
   });
   const connections: Connections = new Connections({
@@ -115,13 +124,14 @@ async function run(config: SidecarConfig, control: Control, log: Logger): Promis
     config,
     host,
     credentials,
-    transparent,
+    surroundings,
     spool,
     metrics,
     log,
     signal: ending.signal,
     report: (report) => control.report(report),
     onApplied: (bundle) => {
+      surroundings?.apply(bundle);
       control.report({ type: 'bundle-accepted', revision: bundle.revision });
       listener.apply(bundle).then(
         () => control.report({ type: 'ready', metricsUrl: health.url }),
@@ -164,9 +174,14 @@ function whyNotReady(started: Started | undefined): string | undefined {
   return started.spool.trouble && 'the spool cannot be written';
 }
 
-/** In explicit mode whoever starts the sidecar says where names lead. */
+/** Whether others than who starts the sidecar have a say in where names lead, and in who listens beside it. */
+function isPod({ mode, source }: SidecarConfig): boolean {
+  return mode === 'transparent' || source.kind === 'controller';
+}
+
+/** On a machine of one owner names lead where they lead for him. */
 function asThisMachine({ connectTo }: SidecarConfig): Routes {
-  return { connectTo, lookup: undefined, isDenied: () => false };
+  return { connectTo, lookupFor: undefined, isDenied: () => false, trustsLoopback: true };
 }
 
 /** What agents are shown that speak TLS, and in a pod what they are to trust. @throws ChaperoneError `config-invalid`. */

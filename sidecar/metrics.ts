@@ -9,31 +9,14 @@ export interface Gauges {
   readonly pendingLogins: () => number;
   readonly spoolBytes: () => number;
   readonly spoolWritable: () => boolean;
+  readonly shipStalledSeconds: () => number;
 }
 
 export function createMetrics(gauges: Gauges) {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
-  const gauge = (name: string, help: string, read: () => number): Gauge =>
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(read());
-      },
-    });
-  gauge('chaperone_sessions', 'Sessions that are open', gauges.sessions);
-  gauge('chaperone_pending_logins', 'Connections that have not logged in', gauges.pendingLogins);
-  gauge(
-    'chaperone_spool_bytes',
-    'Bytes in the spool, not yet committed by the collector',
-    gauges.spoolBytes,
-  );
-  gauge('chaperone_spool_writable', '1 while records can be written, else 0', () =>
-    Number(gauges.spoolWritable()),
-  );
+  registerGauges(registry, gauges);
   // These change with every operation, so they are plain numbers until somebody asks.
   const totals = { allowed: 0, denied: 0, records: 0, bytes: 0 };
   new Counter({
@@ -101,4 +84,31 @@ export function createMetrics(gauges: Gauges) {
       registers,
     }),
   };
+}
+
+function registerGauges(registry: Registry, gauges: Gauges): void {
+  const gauge = (name: string, help: string, read: () => number): Gauge =>
+    new Gauge({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(read());
+      },
+    });
+  gauge('chaperone_sessions', 'Sessions that are open', gauges.sessions);
+  gauge('chaperone_pending_logins', 'Connections that have not logged in', gauges.pendingLogins);
+  gauge(
+    'chaperone_spool_bytes',
+    'Bytes in the spool, not yet committed by the collector',
+    gauges.spoolBytes,
+  );
+  gauge('chaperone_spool_writable', '1 while records can be written, else 0', () =>
+    Number(gauges.spoolWritable()),
+  );
+  gauge(
+    'chaperone_ship_stalled_seconds',
+    'Seconds for which records wait that the collector does not take, 0 while it does',
+    gauges.shipStalledSeconds,
+  );
 }

@@ -10,24 +10,29 @@ const dialTimeoutMs = 10_000;
 export interface Routes {
   /** Where names lead that exist on this machine only, by `host:port`. */
   readonly connectTo: ReadonlyMap<string, Address>;
-  /** Undefined: as this machine does. */
-  readonly lookup: LookupFunction | undefined;
-  readonly isDenied: (address: string) => boolean;
+  /** Resolves a name of which a port is to be dialled. Undefined: as this machine does. */
+  readonly lookupFor: ((port: number) => LookupFunction) | undefined;
+  readonly isDenied: (address: string, port: number) => boolean;
+  /**
+   * Whether what listens at loopback is this machine's own, so that nobody reads what is sent there. In a pod it may be
+   * the agent.
+   */
+  readonly trustsLoopback: boolean;
 }
 
 /** Connects to a backend's upstream address. @throws ChaperoneError `backend-unreachable`; the signal's reason. */
 export async function dial(
   backend: ResolvedBackend,
-  { connectTo, lookup, isDenied }: Routes,
+  { connectTo, lookupFor, isDenied }: Routes,
   signal: AbortSignal,
 ): Promise<Socket> {
   const { host, port } = backend.upstream;
   const address = connectTo.get(`${host}:${port}`) ?? { host, port };
-  if (isIP(address.host) !== 0 && isDenied(address.host))
+  if (isIP(address.host) !== 0 && isDenied(address.host, address.port))
     throw new ChaperoneError('backend-unreachable', `nothing may be sent to ${address.host}`);
   const socket = connect({
     ...address,
-    ...(lookup ? { lookup } : {}),
+    ...(lookupFor ? { lookup: lookupFor(address.port) } : {}),
     noDelay: true,
     keepAlive: true,
     allowHalfOpen: true,

@@ -206,12 +206,12 @@ describe('the list of settings', () => {
     }],
     ['Collector', readCollectorConfig, { CHAPERONE_COLLECTOR_KEY_FILE: '/k' }],
     ['Webhook', readWebhookConfig, {
-      CHAPERONE_IMAGE: 'i', CHAPERONE_CONTROLLER_URL: 'https://controller', CHAPERONE_CONTROLLER_CA_FILE: '/ca',
-      CHAPERONE_COLLECTOR_URL: 'https://collector', CHAPERONE_COLLECTOR_CA_FILE: '/ca',
+      CHAPERONE_IMAGE: 'i', CHAPERONE_CONTROLLER_URL: 'https://controller.c.svc', CHAPERONE_CONTROLLER_CA_FILE: '/ca',
+      CHAPERONE_COLLECTOR_URL: 'https://collector.c.svc', CHAPERONE_COLLECTOR_CA_FILE: '/ca',
     }],
     ['Controller', readControllerConfig, {
       CHAPERONE_POD_NAME: 'p', CHAPERONE_POD_NAMESPACE: 'n', CHAPERONE_IMAGE: 'i',
-      CHAPERONE_CONTROLLER_URL: 'https://controller', CHAPERONE_COLLECTOR_URL: 'https://collector',
+      CHAPERONE_CONTROLLER_URL: 'https://controller.c.svc', CHAPERONE_COLLECTOR_URL: 'https://collector.c.svc',
     }],
   ]; // prettier-ignore
   for (const [heading, readConfig, required] of parts) {

@@ -7,6 +7,7 @@ import {
 } from '@kubernetes/client-node';
 import { isObject } from '#core/policy/fields.ts';
 import { openCluster } from '../runtime/cluster-connection.ts';
+import { addressIn, clusterAddresses, serviceOf } from './own-service.ts';
 
 /** The API server itself waits five seconds for the answer that needs this. */
 const deadlineMs = 3_000;
@@ -41,6 +42,19 @@ export class Cluster {
       if (error instanceof ApiException && error.code === 404) return undefined;
       throw error;
     }
+  }
+
+  /** Addresses of a server of ours, by its URL. Rejects where its Service has none that sidecars could go by. */
+  async serverAddresses(url: URL): Promise<readonly string[]> {
+    const service = serviceOf(url);
+    const own = addressIn(url);
+    const addresses = service
+      ? clusterAddresses((await this.#core.readNamespacedService(service)).spec)
+      : own === undefined
+        ? []
+        : [own];
+    if (addresses.length === 0) throw new Error(`${url.hostname} has no address`);
+    return addresses;
   }
 
   /** The policies of a namespace and of the cluster, as the API shows them. */

@@ -3,7 +3,6 @@ import {
   logLevels,
   SettingsReader,
   tryParseAddress,
-  tryParseHttps,
   tryParseLogLevel,
   tryParseNonEmpty,
   type Address,
@@ -11,6 +10,7 @@ import {
 } from '../runtime/settings.ts';
 import { harmlessCapabilities } from './agent-container.ts';
 import type { Quantities, Resources } from './own-parts.ts';
+import { serverUrl, tryParseServerUrl } from './own-service.ts';
 import { tryParseQuantity } from './same-part.ts';
 
 /** Everything that the webhook is told by its environment. */
@@ -52,7 +52,7 @@ export function readConfig(env: Environment): WebhookConfig {
   const read = new SettingsReader(env);
   const file = (name: string, fallback?: string): string =>
     read.value(name, 'a file', tryParseNonEmpty, fallback);
-  const url = (name: string): URL => read.value(name, 'an https URL', tryParseHttps);
+  const url = (name: string): URL => read.value(name, serverUrl, tryParseServerUrl);
   const level = (name: string): string =>
     read.value(name, logLevels.join('|'), tryParseLogLevel, 'info');
   const resources = (name: string, fallback: string): Resources =>

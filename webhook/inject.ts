@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { changeAgent, type AgentOptions } from './agent-container.ts';
 import { findOwn, type Found } from './find-own.ts';
+import { refuseHostAliases } from './host-aliases.ts';
 import { isOwnName, keys, volumeNames } from './names.ts';
 import { findOpenPorts } from './open-ports.ts';
 import { buildOwnParts, type OwnParts, type PartOptions } from './own-parts.ts';
@@ -65,6 +66,7 @@ export function injectPod(
   const refusals = [
     ...(found.kind === 'other' ? found.paths.map(refuseName) : []),
     ...findRefusals(pod, foreign.map(({ label, container }) => [label, container]), facts),
+    ...refuseHostAliases(pod, [options.controller.url, options.collector.url]),
     ...(facts.mode === 'transparent' ? refusePorts(openPorts.length) : []),
   ]; // prettier-ignore
   if (refusals.length > 0) return { kind: 'refused', refusals };

@@ -41,7 +41,13 @@ async function run(config: WebhookConfig, log: Logger): Promise<void> {
     events,
     metrics,
     log,
-    options: () => sidecarOptions.current,
+    options: async () => {
+      const [controller, collector] = await Promise.all([
+        cluster.serverAddresses(config.controllerUrl),
+        cluster.serverAddresses(config.collectorUrl),
+      ]);
+      return sidecarOptions.withAddresses({ controller, collector });
+    },
     uids,
     draining: () => draining,
   });

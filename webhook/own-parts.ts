@@ -23,6 +23,8 @@ export interface Resources {
 /** A server of ours. Its CA stands in the container itself: a ConfigMap of the namespace others could change. */
 export interface Endpoint {
   readonly url: string;
+  /** Of its Service: names are looked up in files that the pod's author and its agents can write. */
+  readonly addresses: readonly string[];
   /** Certificates in PEM: two while the CA is being replaced. */
   readonly ca: string;
 }
@@ -127,9 +129,11 @@ function buildSidecar(options: PartOptions, mode: Mode, uid: number): Container 
       fromPod('CHAPERONE_POD_UID', 'metadata.uid'),
       fromPod('CHAPERONE_SERVICE_ACCOUNT', 'spec.serviceAccountName'),
       { name: 'CHAPERONE_CONTROLLER_URL', value: controller.url },
+      { name: 'CHAPERONE_CONTROLLER_ADDRESSES', value: controller.addresses.join(',') },
       { name: 'CHAPERONE_CONTROLLER_CA', value: controller.ca },
       { name: 'CHAPERONE_CONTROLLER_TOKEN_FILE', value: `${paths.tokens}/controller` },
       { name: 'CHAPERONE_COLLECTOR_URL', value: collector.url },
+      { name: 'CHAPERONE_COLLECTOR_ADDRESSES', value: collector.addresses.join(',') },
       { name: 'CHAPERONE_COLLECTOR_CA', value: collector.ca },
       { name: 'CHAPERONE_COLLECTOR_TOKEN_FILE', value: `${paths.tokens}/collector` },
       { name: 'CHAPERONE_SPOOL_DIR', value: paths.spool },

@@ -37,6 +37,7 @@ export interface PodSpec {
   readonly runtimeClassName?: string;
   readonly nodeSelector?: Readonly<Record<string, string>>;
   readonly os?: { readonly name?: string };
+  readonly hostAliases?: readonly { readonly hostnames?: readonly string[] }[];
 }
 
 export interface Container {
@@ -189,6 +190,7 @@ const spec = shape(
     runtimeClassName: isString,
     nodeSelector: mapOfStrings,
     os: shape({ name: isString }),
+    hostAliases: listOf(shape({ hostnames: listOf(isString) })),
   },
   ['containers'],
 );

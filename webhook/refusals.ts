@@ -13,6 +13,7 @@ export const refusalReasons = [
   'shared-processes',
   'privileged',
   'host-path',
+  'host-alias',
   'service-mesh',
   'runtime-class',
   'windows',

@@ -22,8 +22,8 @@ export interface ServerOptions {
   readonly events: Events;
   readonly metrics: Metrics;
   readonly log: Logger;
-  /** Asked for at each pod: certificate authorities change while the process runs. */
-  readonly options: () => InjectOptions;
+  /** Asked for at each pod: authorities and addresses of our servers change while the process runs. */
+  readonly options: () => Promise<InjectOptions>;
   readonly uids: Uids;
   /** Whether the process is about to end: the API server is then to connect to another. */
   readonly draining: () => boolean;
@@ -94,8 +94,11 @@ async function settle(
 async function answerPod(request: AdmissionRequest, given: ServerOptions): Promise<Reviewed> {
   const pod = podToInject(request);
   if (!pod) return refuseUnreadable(request);
-  const facts = await readFacts(given.cluster, request.namespace, pod);
-  const reviewed = reviewPod(request, pod, facts, { options: given.options(), uids: given.uids });
+  const [facts, options] = await Promise.all([
+    readFacts(given.cluster, request.namespace, pod),
+    given.options(),
+  ]);
+  const reviewed = reviewPod(request, pod, facts, { options, uids: given.uids });
   if (reviewed.outcome.kind === 'injected') given.metrics.injected.inc({ mode: facts.mode });
   return reviewed;
 }

@@ -6,33 +6,55 @@ import { trustVariables } from './agent-container.ts';
 import type { WebhookConfig } from './config.ts';
 import type { InjectOptions } from './inject.ts';
 import { paths } from './names.ts';
+import type { ServerAddresses } from './own-service.ts';
+
+/** PEM of those of our two servers that are in force now. */
+interface Authorities {
+  readonly controller: string;
+  readonly collector: string;
+}
 
 /** What injected containers are made of, with the certificate authorities that are in force now. */
 export class SidecarOptions {
   readonly #config: WebhookConfig;
-  #current: InjectOptions;
+  #authorities: Authorities;
 
   /** @throws ChaperoneError `config-invalid` where a file of certificates cannot be read. */
   constructor(config: WebhookConfig) {
     this.#config = config;
     try {
-      this.#current = build(config);
+      this.#authorities = readBoth(config);
     } catch (cause) {
       const message = `${config.controllerCaFile} or ${config.collectorCaFile} holds no certificates`;
       throw new ChaperoneError('config-invalid', message, { cause });
     }
   }
 
-  get current(): InjectOptions {
-    return this.#current;
+  /** All of it, for servers that are at these addresses now. */
+  withAddresses(addresses: ServerAddresses): InjectOptions {
+    const { image, imagePullPolicy, sidecarResources, initResources, spoolMaxBytes } = this.#config;
+    const { controllerUrl, collectorUrl, sidecarLogLevel, allowedCapabilities } = this.#config;
+    const { controller, collector } = this.#authorities;
+    return {
+      image,
+      imagePullPolicy,
+      sidecarResources,
+      initResources,
+      spoolMaxBytes,
+      controller: { url: controllerUrl.href, addresses: addresses.controller, ca: controller },
+      collector: { url: collectorUrl.href, addresses: addresses.collector, ca: collector },
+      logLevel: sidecarLogLevel,
+      allowedCapabilities,
+      trustVariables: trustVariables(paths.trust),
+    };
   }
 
   /** Reads the authorities again, and goes on with the old ones where that cannot be done. */
   reload(): 'changed' | 'same' | 'unusable' {
     try {
-      const read = build(this.#config);
-      if (isDeepStrictEqual(read, this.#current)) return 'same';
-      this.#current = read;
+      const read = readBoth(this.#config);
+      if (isDeepStrictEqual(read, this.#authorities)) return 'same';
+      this.#authorities = read;
       return 'changed';
     } catch {
       return 'unusable'; // the caller says so
@@ -40,19 +62,10 @@ export class SidecarOptions {
   }
 }
 
-function build(config: WebhookConfig): InjectOptions {
-  const { image, imagePullPolicy, sidecarResources, initResources, spoolMaxBytes } = config;
+function readBoth({ controllerCaFile, collectorCaFile }: WebhookConfig): Authorities {
   return {
-    image,
-    imagePullPolicy,
-    sidecarResources,
-    initResources,
-    spoolMaxBytes,
-    controller: { url: config.controllerUrl.href, ca: readAuthorities(config.controllerCaFile) },
-    collector: { url: config.collectorUrl.href, ca: readAuthorities(config.collectorCaFile) },
-    logLevel: config.sidecarLogLevel,
-    allowedCapabilities: config.allowedCapabilities,
-    trustVariables: trustVariables(paths.trust),
+    controller: readAuthorities(controllerCaFile),
+    collector: readAuthorities(collectorCaFile),
   };
 }
 

@@ -15,7 +15,7 @@ const usage = `usage: kubectl chaperone inject -f FILE [--explicit] [--inbound P
 
 Shows what the webhook would make of pods, and of what makes pods, in a file of YAML: a preview, for which no cluster is asked.
 Nobody needs to apply it: labelled pods are injected as they are made. The webhook also refuses what it finds in a cluster,
-and what stands here for the certificates of your installation is none.
+and what stands here for certificates and addresses of your installation is none.
 
   -f, --filename FILE  "-" for standard input
   --explicit           as in a namespace labelled chaperone.dev/mode=explicit
@@ -27,6 +27,7 @@ and what stands here for the certificates of your installation is none.
 The exit code is 1 where a pod would be refused.`;
 
 const ca = '(certificates of your installation)';
+const addresses = ['(addresses of the Service in your cluster)'];
 
 /** `kubectl chaperone inject`. */
 export const inject: Command = {
@@ -141,8 +142,8 @@ function optionsOf(image: string, systemNamespace: string): InjectOptions {
   });
   return {
     ...config,
-    controller: { url: config.controllerUrl.href, ca },
-    collector: { url: config.collectorUrl.href, ca },
+    controller: { url: config.controllerUrl.href, addresses, ca },
+    collector: { url: config.collectorUrl.href, addresses, ca },
     logLevel: config.sidecarLogLevel,
     trustVariables: trustVariables(paths.trust),
   };

@@ -1,9 +1,13 @@
 import { BlockList, isIP } from 'node:net';
 import type { ResolvedBackend } from '#core/policy/resolve.ts';
 
-/** Addresses that nothing is sent to unless a Backend, which only the platform's team can write, names them itself. */
+/**
+ * Addresses that nothing is sent to unless a Backend, which only the platform's team can write, names them itself; and
+ * then to the ports that it names with them: the database of a node is not the node's kubelet.
+ */
 export class DeniedAddresses {
   readonly #denied = new BlockList();
+  /** As `address port`. */
   #named: ReadonlySet<string> = new Set();
 
   /** Addresses, and networks as `address/bits`. This machine itself is always among them. */
@@ -13,23 +17,27 @@ export class DeniedAddresses {
 
   /** Takes note of what Backends name, as a host or as an upstream. */
   apply(backends: Iterable<ResolvedBackend>): void {
-    const hosts = Array.from(backends, ({ hosts: own, upstream }) => [
-      ...own,
-      upstream.host,
+    const named = Array.from(backends, ({ hosts, ports, upstream }) => [
+      ...hosts.flatMap((host) => ports.map((port) => ({ host, port }))),
+      // Agents that are told of the upstream's address dial it at the Backend's own ports.
+      ...[upstream.port, ...ports].map((port) => ({ host: upstream.host, port })),
     ]).flat();
     this.#named = new Set(
-      hosts.filter((host) => isIP(host) !== 0).map((host) => host.toLowerCase()),
+      named.filter(({ host }) => isIP(host) !== 0).map(({ host, port }) => keyOf(host, port)),
     );
   }
 
   /** Of an address in canonical form; what is no address is denied. */
-  has(address: string): boolean {
+  has(address: string, port: number): boolean {
     const version = isIP(address);
     if (version === 0) return true;
-    return (
-      !this.#named.has(address) && this.#denied.check(address, version === 4 ? 'ipv4' : 'ipv6')
-    );
+    const isDenied = this.#denied.check(address, version === 4 ? 'ipv4' : 'ipv6');
+    return isDenied && !this.#named.has(keyOf(address, port));
   }
+}
+
+function keyOf(address: string, port: number): string {
+  return `${address.toLowerCase()} ${port}`;
 }
 
 // A name that leads here would have the sidecar dial the agent, or itself.

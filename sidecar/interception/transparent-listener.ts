@@ -18,7 +18,7 @@ export interface TransparentListenerOptions {
   readonly connections: Connections;
   readonly originalDestination: OriginalDestination;
   readonly learned: LearnedNames;
-  readonly isDenied: (address: string) => boolean;
+  readonly isDenied: (address: string, port: number) => boolean;
   /** The bundle in force; while there is none, nothing is accepted. */
   readonly bundle: () => Bundle | undefined;
   /** What the policies in force say of a host that no Backend has. */
@@ -93,7 +93,7 @@ export class TransparentListener {
       backend: undeclaredBackend(dialled, names),
       undeclared: { names, verdict: () => ({ action: 'Deny', wouldBe: 'Deny', reason, revision }) as const }, // prettier-ignore
     });
-    if (isDenied(address)) return deny('denied-address');
+    if (isDenied(address, port)) return deny('denied-address');
     const found = findDestination({ address, port, names }, bundle.backends.values());
     if (found.kind === 'backend') return { backend: found.backend };
     // Recording alone must break nothing: then it passes as what it is, a connection to an address.

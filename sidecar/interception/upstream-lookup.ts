@@ -8,7 +8,7 @@ export interface UpstreamLookupOptions {
   readonly searchDomains: () => readonly string[];
   /** Takes note of where upstreams are, so that an agent which dials one by its address is recognised. */
   readonly learned: LearnedNames;
-  readonly isDenied: (address: string) => boolean;
+  readonly isDenied: (address: string, port: number) => boolean;
   readonly nowMs: () => number;
 }
 
@@ -17,22 +17,26 @@ interface Found {
   readonly family: 4 | 6;
 }
 
-/** Makes what a socket resolves the name of an upstream with; addresses that are denied are left out. */
-export function createUpstreamLookup(options: UpstreamLookupOptions): LookupFunction {
-  return (hostname, { family, all }, callback) => {
-    void find(hostname, options).then((found) => {
-      const wanted = found.filter((each) => !family || `${family}`.endsWith(`${each.family}`));
-      const [first] = wanted;
-      if (!first) callback(new Error(`${hostname} has no address that may be dialled`), '', 0);
-      else if (all === true) callback(null, [...wanted]);
-      else callback(null, first.address, first.family);
-    });
-  };
+/** Makes what a socket resolves the name of an upstream with, to dial a port; addresses that are denied are left out. */
+export function createUpstreamLookup(
+  options: UpstreamLookupOptions,
+): (port: number) => LookupFunction {
+  return (port) =>
+    (hostname, { family, all }, callback) => {
+      void find(hostname, port, options).then((found) => {
+        const wanted = found.filter((each) => !family || `${family}`.endsWith(`${each.family}`));
+        const [first] = wanted;
+        if (!first) callback(new Error(`${hostname} has no address that may be dialled`), '', 0);
+        else if (all === true) callback(null, [...wanted]);
+        else callback(null, first.address, first.family);
+      });
+    };
 }
 
 /** Never rejects. */
 async function find(
   hostname: string,
+  port: number,
   { resolver, searchDomains, learned, isDenied, nowMs }: UpstreamLookupOptions,
 ): Promise<readonly Found[]> {
   const names = [hostname, ...searchDomains().map((domain) => `${hostname}.${domain}`)];
@@ -43,7 +47,7 @@ async function find(
     ]);
     const found = answers.flatMap(({ records }) => records.flatMap(foundIn));
     for (const { address } of found) learned.learn(address, hostname.toLowerCase(), nowMs());
-    if (found.length > 0) return found.filter(({ address }) => !isDenied(address));
+    if (found.length > 0) return found.filter(({ address }) => !isDenied(address, port));
   }
   return [];
 }

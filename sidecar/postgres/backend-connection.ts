@@ -30,11 +30,8 @@ export async function connectToBackend(
   socket.on('error', () => socket.destroy());
   const { mode, ca } = upstream.tls;
   if (mode === 'Disable') {
-    return {
-      socket,
-      channel: isLoopback(socket.remoteAddress) ? 'loopback' : 'plain',
-      endPoint: undefined,
-    };
+    const isSafe = host.trustsLoopback && isLoopback(socket.remoteAddress);
+    return { socket, channel: isSafe ? 'loopback' : 'plain', endPoint: undefined };
   }
   try {
     await askForTls(socket, signal);

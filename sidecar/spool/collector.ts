@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import { isHex } from '#core/record/checkpoint.ts';
+import { lookupAmong } from '../given-addresses.ts';
 import type { Acknowledgement } from '#core/record/acknowledgement.ts';
 
 /** What the collector said of a stream; older ones do not sign it. */
@@ -26,6 +27,8 @@ export type Answer =
 
 export interface CollectorOptions {
   readonly url: string;
+  /** Where it is; undefined: its name is looked up. */
+  readonly addresses: readonly string[] | undefined;
   /** PEM of the CA that signs its certificate. */
   readonly ca: string;
   readonly token: TokenSource;
@@ -45,7 +48,7 @@ export class Collector {
 
   constructor(options: CollectorOptions) {
     this.#options = options;
-    this.#agent = agentFor(options.ca);
+    this.#agent = agentFor(options, options.ca);
     this.#url = new URL('/v1/records', options.url);
   }
 
@@ -55,7 +58,7 @@ export class Collector {
 
   /** Knows the collector by these certificates from now on. What is under way goes to its end. */
   trust(ca: string): void {
-    this.#agent = agentFor(ca); // the one before loses its connection once that is idle
+    this.#agent = agentFor(this.#options, ca); // the one before loses its connection once that is idle
   }
 
   /** Sends a batch, compressed with zstd. */
@@ -115,8 +118,9 @@ export class Collector {
   }
 }
 
-function agentFor(ca: string): Agent {
-  return new Agent({ keepAlive: true, maxSockets: 1, timeout: 60_000, ca });
+function agentFor({ addresses }: CollectorOptions, ca: string): Agent {
+  const lookup = addresses && { lookup: lookupAmong(addresses) };
+  return new Agent({ keepAlive: true, maxSockets: 1, timeout: 60_000, ca, ...lookup });
 }
 
 function tokenOf(source: TokenSource): string {

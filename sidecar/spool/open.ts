@@ -13,6 +13,7 @@ import { Committed } from './committed.ts';
 import { limitsOf } from './limits.ts';
 import type { Trouble } from './messages.ts';
 import { createSpoolDirectory, recoverSpool, type Recovered } from './recover.ts';
+import { Stall } from './stall.ts';
 import { SpoolWriter } from './writer.ts';
 
 export interface OpenSpoolOptions {
@@ -31,6 +32,8 @@ export interface Spool {
   readonly committed: Committed;
   /** Why it cannot be written now. */
   readonly trouble: Error | undefined;
+  /** For how long records wait that were to be shipped; 0 while they are taken. */
+  readonly stalledSeconds: number;
   /** Rejects when records are not signed and shipped any more. */
   readonly failed: Promise<never>;
   /** Knows the collector by the certificates of another CA, PEM, from now on. */
@@ -43,8 +46,10 @@ export interface Spool {
 export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
   const { config, waitMs, metrics, log } = options;
   const { spoolDirectory: directory, collectorPublicKeyFile } = config;
+  const stall = watchForStall(log);
   const background: Background = new Background({
     onCommitted: (records, seq, aside) => {
+      stall.shipped();
       metrics.recordsShipped.inc(records);
       if (seq === undefined) return;
       if (aside) committed.setAside();
@@ -53,8 +58,10 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
     onDeleted: (bytes) => writer.forget(bytes),
     onTrouble: (problem) => {
       tell(problem, options);
-      if (problem.kind !== 'quarantined') committed.troubled();
-      else if (problem.stream === writer.stream) recordQuarantined(writer, problem);
+      if (problem.kind !== 'quarantined') {
+        stall.failed();
+        committed.troubled();
+      } else if (problem.stream === writer.stream) recordQuarantined(writer, problem);
     },
   });
   const lock = await claim(directory);
@@ -89,6 +96,7 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
     shipped,
     collector: {
       url: config.collectorUrl.href,
+      addresses: config.collectorAddresses,
       ca: await readCertificates(config.collectorCa),
       token: options.token,
     },
@@ -102,6 +110,9 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
     committed,
     get trouble() {
       return trouble;
+    },
+    get stalledSeconds() {
+      return stall.seconds;
     },
     failed: background.failed,
     trust: (ca) => background.trust(ca),
@@ -118,6 +129,16 @@ export async function openSpool(options: OpenSpoolOptions): Promise<Spool> {
       else log.warn({ streams: left }, 'stopped; part of the spool is kept for the next start');
     },
   };
+}
+
+function watchForStall(log: Logger): Stall {
+  return new Stall({
+    nowMs: () => performance.now(),
+    onChange: (state) => {
+      if (state === 'over') log.info('records are shipped again');
+      else log.error('records have not been shipped for long: they are in this pod alone');
+    },
+  });
 }
 
 async function recover(directory: string, now: () => Moment, log: Logger): Promise<Recovered> {

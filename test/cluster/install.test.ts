@@ -36,9 +36,9 @@ interface Dashboard {
 }
 
 /** What a failed command of kubectl said. */
-async function failureOf(command: Promise<string>): Promise<string> {
+async function failureOf(command: Promise<unknown>): Promise<string> {
   return command.then(
-    (out) => assert.fail(`it succeeded: ${out}`),
+    (out) => assert.fail(`it succeeded: ${String(out)}`),
     (error: unknown) => (error instanceof Error ? error.message : 'unknown'),
   );
 }
@@ -276,6 +276,30 @@ describe('the chart with its examples', { skip: withoutCluster, timeout: 900_000
     assert.match(wrong, /password authentication failed/);
     const session = await sessionWith('own login');
     assert.deepEqual([session.namespace, session.pod], ['labelled', 'own']);
+  });
+
+  test('an agent in explicit mode that is root leads its sidecar nowhere by the hosts file', async () => {
+    const labels = { 'chaperone.dev/enforce': 'true', 'chaperone.dev/mode': 'explicit' };
+    await using dialling = await running.namespace('dialling', labels);
+    const consumer = [{ op: 'add', path: '/spec/consumers/-', value: { namespace: 'dialling' } }];
+    await running.kubectl(['patch', 'backend', 'shop', '--type=json', `--patch=${JSON.stringify(consumer)}`]); // prettier-ignore
+    const pod = (spec: object): object => ({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'root' },
+      spec: { containers: [{ name: 'main', image, command: ['sleep', 'infinity'], securityContext: { runAsUser: 0 } }], ...spec }, // prettier-ignore
+    });
+    const alias = { ip: '127.0.0.1', hostnames: ['chaperone-collector.chaperone-system.svc'] };
+    assert.match(await failureOf(dialling.apply([pod({ hostAliases: [alias] })])), /spec\.hostAliases names .*remove it/); // prettier-ignore
+    await dialling.apply([pod({})]);
+    await dialling.waitFor('pod/root', 'condition=Ready');
+    const run = (command: string): Promise<string> =>
+      dialling.kubectl(['exec', 'root', '--', 'sh', '-c', command]);
+    await run('echo 127.0.0.1 shop-db.shop-data.svc.cluster.local >> /etc/hosts');
+    assert.match(await run('getent hosts shop-db.shop-data.svc.cluster.local'), /^127\.0\.0\.1 /);
+    const url = 'postgresql://analyst@127.0.0.1:15432/shop';
+    assert.equal(await run(`psql ${url} -AtXc "SELECT 'by its own name'"`), 'by its own name\n');
+    assert.equal((await sessionWith('by its own name')).pod, 'root');
   });
 
   test('each panel of the dashboard shows it, to a login that may see its namespace', async () => {

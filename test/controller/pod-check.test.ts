@@ -12,6 +12,10 @@ const accepted: Accepted = {
   images: [injectOptions.image, 'registry.example/chaperone:earlier'],
   controllerUrl: injectOptions.controller.url,
   collectorUrl: injectOptions.collector.url,
+  addresses: {
+    controller: [...injectOptions.controller.addresses, '10.96.0.99'],
+    collector: injectOptions.collector.addresses,
+  },
   isIssued: (server, pem) => pem === injectOptions[server].ca,
 };
 
@@ -44,6 +48,7 @@ interface Changed {
     initContainers: [ChangedContainer, ChangedContainer, ChangedContainer];
     volumes: object[];
     hostPID?: boolean;
+    hostAliases?: object[];
   };
 }
 
@@ -60,6 +65,10 @@ const refused: readonly (readonly [string, (pod: Changed) => void, RegExp])[] = 
   ['another authority', ({ spec }) => void (variable(spec.initContainers[0], 'CHAPERONE_CONTROLLER_CA').value = 'MINE'), /authority/],
   ['another authority of the collector', ({ spec }) => void (variable(spec.initContainers[0], 'CHAPERONE_COLLECTOR_CA').value = 'MINE'), /authority/],
   ['another place to turn to', ({ spec }) => void (variable(spec.initContainers[0], 'CHAPERONE_CONTROLLER_URL').value = 'https://mine'), /initContainers\[chaperone\]/],
+  ['addresses that are not ours', ({ spec }) => void (variable(spec.initContainers[0], 'CHAPERONE_CONTROLLER_ADDRESSES').value = '10.96.0.20,192.0.2.1'), /addresses/],
+  ['another address of the collector', ({ spec }) => void (variable(spec.initContainers[0], 'CHAPERONE_COLLECTOR_ADDRESSES').value = '10.96.0.20'), /addresses/],
+  ['no address of the collector', ({ spec }) => void (variable(spec.initContainers[0], 'CHAPERONE_COLLECTOR_ADDRESSES').value = ''), /addresses/],
+  ['a hosts file about us', ({ spec }) => void (spec.hostAliases = [{ ip: '127.0.0.1', hostnames: ['chaperone-collector.chaperone-system.svc'] }]), /hostAliases/],
   ['another command', ({ spec }) => void spec.initContainers[0].command.push('--inspect'), /initContainers\[chaperone\]/],
   ['a variable more', ({ spec }) => void spec.initContainers[0].env.push({ name: 'NODE_OPTIONS', value: '--require=/x' }), /initContainers\[chaperone\]/],
   ['other rules of the network', ({ spec }) => void (spec.initContainers[1].command = ['/usr/sbin/nft', 'flush', 'ruleset']), /chaperone/],

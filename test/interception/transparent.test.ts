@@ -7,7 +7,7 @@ import { startPodSidecar, type PodSidecar } from '../support/pod-sidecar.ts';
 import { further, lookupsIn, sessionsIn, startPodWorld, type PodWorld, type RecordedSession } from '../support/pod-world.ts'; // prettier-ignore
 import { until } from '../support/until.ts';
 
-const { outside } = addresses;
+const { gateway, outside } = addresses;
 const apiVersion = 'chaperone.dev/v1alpha1';
 const consumers = [{ namespace: 'agents' }];
 const tls = { mode: 'Disable' };
@@ -162,11 +162,15 @@ describe('an agent in a pod', { skip: withoutNamespaces }, () => {
       fails(() => curl(`http://${further.metadata}/`), reset);
       fails(() => curl('http://rebound.example.com/'), reset);
       fails(() => curl('http://inside.example.com/'), reset);
-      assert.deepEqual((await since(before, 4)).map(summaryOf), [
+      for (const host of [gateway.v4, `[${gateway.v6}]`])
+        fails(() => curl(`http://${host}:10250/`), reset);
+      assert.deepEqual((await since(before, 6)).map(summaryOf), [
         `TCP ${outside.v4}:81: Allow observe, backend-unreachable`,
         `TCP ${further.metadata}:80: Deny denied-address, access-withdrawn`,
         `TCP ${further.metadata}:80: Deny denied-address, access-withdrawn`,
         `TCP ${further.metadata}:80: Deny denied-address, access-withdrawn`,
+        `TCP ${gateway.v4}:10250: Deny denied-address, access-withdrawn`,
+        `TCP [${gateway.v6}]:10250: Deny denied-address, access-withdrawn`,
       ]);
     });
 
@@ -242,11 +246,13 @@ describe('an agent in a pod', { skip: withoutNamespaces }, () => {
       assert.equal(summaryOf((await since(before, 1))[0] as RecordedSession), `TCP ${outside.v4}:5432: Deny ambiguous-host, access-withdrawn`); // prettier-ignore
     });
 
-    test('reaches an address that nobody may dial once a Backend names it', async () => {
+    test('reaches an address that nobody may dial once a Backend names it, at the port that it names', async () => {
       const before = begun();
       await sidecar.apply(named, policy('Enforce'));
       assert.equal(curl(`http://${further.metadata}/`), `hello from ${further.metadata}`);
       assert.match(summaryOf((await since(before, 1))[0] as RecordedSession), /^TCP metadata: Allow default-action, agent-closed$/); // prettier-ignore
+      fails(() => curl(`http://${further.metadata}:81/`), reset);
+      assert.equal(summaryOf((await since(before, 2))[1] as RecordedSession), `TCP ${further.metadata}:81: Deny denied-address, access-withdrawn`); // prettier-ignore
     });
   });
 

@@ -21,7 +21,12 @@ interface Followed extends Disposable {
   readonly tokenFile: string;
 }
 
-function follow(peer: PeerController, ca = peer.ca): Followed {
+interface At {
+  readonly url?: URL;
+  readonly addresses?: readonly string[];
+}
+
+function follow(peer: PeerController, ca = peer.ca, at: At = {}): Followed {
   const directory = mkdtempSync(join(tmpdir(), 'chaperone-stream-'));
   const tokenFile = join(directory, 'token');
   writeFileSync(tokenFile, 'first\n');
@@ -31,7 +36,8 @@ function follow(peer: PeerController, ca = peer.ca): Followed {
   const killed: string[] = [];
   const lost: string[] = [];
   const stream = new BundleStream({
-    url: peer.url,
+    url: at.url ?? peer.url,
+    addresses: at.addresses ?? ['127.0.0.1'],
     ca,
     tokenFile,
     onBundle: (bundle, message) => bundles.push({ bundle, message }),
@@ -65,6 +71,17 @@ describe('the stream of a controller', () => {
     assert.equal(message.credentials['shop']?.username, 'u');
     assert.deepEqual(peer.acks, [{ revision: 'one', accepted: true, problems: [] }]);
     assert.deepEqual(peer.tokens, ['Bearer first']);
+  });
+
+  test('is followed where it was said to be, and never by the hosts file', async () => {
+    await using peer = await startPeerController();
+    peer.write(bundleLine(peer));
+    const url = new URL(`https://localhost:${peer.url.port}`);
+    using astray = follow(peer, peer.ca, { url, addresses: ['127.0.0.2'] }); // where nobody listens
+    await until('it is lost', () => astray.lost.length > 0);
+    assert.deepEqual(peer.tokens, []);
+    using followed = follow(peer, peer.ca, { url });
+    await until('it is in force', () => followed.bundles.length === 1);
   });
 
   test('keeps the last bundle where one does not hold together, and says what is wrong with it', async () => {

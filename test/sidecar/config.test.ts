@@ -32,12 +32,12 @@ describe('what a sidecar in transparent mode is told', () => {
   test('lists domains and networks, and denies metadata by default', () => {
     const config = readConfig({ ...transparent, ...resolver, CHAPERONE_TRANSPARENT_SEARCH_DOMAINS: 'a.svc.cluster.local,cluster.local' }); // prettier-ignore
     assert.deepEqual(config.transparentSearchDomains, ['a.svc.cluster.local', 'cluster.local']);
-    assert.ok(config.transparentDeniedAddresses.includes('169.254.0.0/16'));
+    assert.ok(config.deniedAddresses.includes('169.254.0.0/16'));
     for (const [name, wrong] of [
       ['CHAPERONE_TRANSPARENT_SEARCH_DOMAINS', 'a,,b'],
       ['CHAPERONE_TRANSPARENT_SEARCH_DOMAINS', '.a'],
-      ['CHAPERONE_TRANSPARENT_DENIED_ADDRESSES', 'node-1'],
-      ['CHAPERONE_TRANSPARENT_DENIED_ADDRESSES', '10.0.0.0/64'],
+      ['CHAPERONE_DENIED_ADDRESSES', 'node-1'],
+      ['CHAPERONE_DENIED_ADDRESSES', '10.0.0.0/64'],
     ] as const)
       assert.throws(() => readConfig({ ...transparent, ...resolver, [name]: wrong }), new RegExp(`${name}: got "${wrong}"`)); // prettier-ignore
   });

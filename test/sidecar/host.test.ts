@@ -24,6 +24,7 @@ async function startHost(spool: TestSpool, maxSessions: number) {
     pendingLogins: none,
     spoolBytes: none,
     spoolWritable: () => true,
+    shipStalledSeconds: none,
   });
   const lines: string[] = [];
   const config: Partial<SidecarConfig> = { workload, maxSessions }; // all that it asks for here
@@ -36,7 +37,12 @@ async function startHost(spool: TestSpool, maxSessions: number) {
     tls: oneCertificate(await (await createLocalCa(Date.now())).issue('test')),
     metrics,
     log: pino({}, { write: (line) => lines.push(line) }),
-    routes: { connectTo: new Map(), lookup: undefined, isDenied: () => false },
+    routes: {
+      connectTo: new Map(),
+      lookupFor: undefined,
+      isDenied: () => false,
+      trustsLoopback: true,
+    },
     refreshKeys: async () => undefined,
   });
   const { resource } = parseResource({

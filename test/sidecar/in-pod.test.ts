@@ -4,12 +4,14 @@ import { copyFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Client } from 'pg';
-import type { BundleMessage } from '#core/bundle-message.ts';
+import type { BundleMessage, ResourceDocument } from '#core/bundle-message.ts';
 import type { Frame } from '#core/record/frame.ts';
 import { startBackendServer, type BackendServer } from '../support/backend-server.ts';
+import { createNamedCa } from '../support/named-ca.ts';
 import { ready, startOwnSidecar, type OwnSidecar } from '../support/own-sidecar.ts';
 import { startPeerCollector, type PeerCollector } from '../support/peer-collector.ts';
 import { bundleLine, startPeerController, type PeerController } from '../support/peer-controller.ts'; // prettier-ignore
+import { startRawBackend } from '../support/raw-backend.ts';
 import { psql, type PsqlResult } from '../support/psql.ts';
 import { until } from '../support/until.ts';
 
@@ -32,9 +34,14 @@ describe('the sidecar of a pod', () => {
   before(async () => {
     database = await startBackendServer({ version: 18 });
     ({ password } = database);
-    controller = await startPeerController();
-    collector = await startPeerCollector();
-    sidecar = await startOwnSidecar({ controller, collector });
+    // Names that nobody could look up: all that leads to the servers is the addresses of their Services.
+    controller = await startPeerController(await createNamedCa('controller.invalid'));
+    collector = await startPeerCollector(await createNamedCa('collector.invalid'));
+    const named = (name: string, { port }: URL): URL => new URL(`https://${name}.invalid:${port}`);
+    sidecar = await startOwnSidecar({
+      controller: { url: named('controller', controller.url), ca: controller.ca },
+      collector: { url: named('collector', new URL(collector.url)).href, ca: collector.ca },
+    });
   });
 
   after(async () => {
@@ -48,19 +55,7 @@ describe('the sidecar of a pod', () => {
   async function send(given: Partial<BundleMessage> = {}): Promise<void> {
     revisions += 1;
     const revision = `r${revisions}`;
-    const orders = {
-      apiVersion,
-      kind: 'Backend',
-      metadata: { name: 'orders' },
-      spec: {
-        protocol: 'Postgres',
-        hosts: ['orders-db'],
-        ports: [5432],
-        upstream: { address: `127.0.0.1:${database.port}`, tls: { mode: 'Disable' } },
-        credential: { type: 'Password', secretRef: { name: 'orders' } },
-        consumers: [{ namespace: 'agents' }],
-      },
-    };
+    const orders = ordersAt(`127.0.0.1:${database.port}`);
     const credentials = { orders: { type: 'Password', username: 'postgres', password } } as const;
     const authorities = { controller: controller.ca, collector: collector.ca };
     controller.write(bundleLine(controller, { revision, attachment: 'Explicit', resources: [policy, orders], credentials, authorities, ...given })); // prettier-ignore
@@ -108,6 +103,26 @@ describe('the sidecar of a pod', () => {
     await send();
   });
 
+  test('dials no upstream by the hosts file that its agents can write, nor takes loopback for a safe place', async () => {
+    const heard: string[] = [];
+    let connections = 0;
+    await using impostor = await startRawBackend(({ socket, onMessage }) => {
+      connections += 1;
+      onMessage((_tag, body) => {
+        heard.push(String(body));
+        socket.destroy();
+      });
+      socket.write(Buffer.from('520000000800000003', 'hex')); // AuthenticationCleartextPassword
+    });
+    for (const host of ['localhost', '127.0.0.1']) {
+      await send({ resources: [policy, ordersAt(`${host}:${impostor.port}`)] });
+      assert.match((await agent('SELECT 42')).err, /backend/, host);
+    }
+    assert.deepEqual(heard, [], 'it was given a password');
+    assert.equal(connections, 1, 'only one of them was named by its address');
+    await send();
+  });
+
   test('keeps what agents trust over a restart in place, and ships what it had left', async () => {
     const trusted = join(sidecar.trust, '..', 'as-an-agent-read-it.crt');
     copyFileSync(join(sidecar.trust, 'ca.crt'), trusted);
@@ -147,6 +162,22 @@ describe('the sidecar of a pod', () => {
     assert.deepEqual([...new Set(attachments)], ['Explicit']);
   });
 });
+
+function ordersAt(address: string): ResourceDocument {
+  return {
+    apiVersion,
+    kind: 'Backend',
+    metadata: { name: 'orders' },
+    spec: {
+      protocol: 'Postgres',
+      hosts: ['orders-db'],
+      ports: [5432],
+      upstream: { address, tls: { mode: 'Disable' } },
+      credential: { type: 'Password', secretRef: { name: 'orders' } },
+      consumers: [{ namespace: 'agents' }],
+    },
+  };
+}
 
 async function connected({ host, port, user, password }: BackendServer) {
   const client = new Client({ host, port, user, password, database: 'postgres' });

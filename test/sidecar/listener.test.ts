@@ -52,6 +52,7 @@ describe('a listener', () => {
           pendingLogins: none,
           spoolBytes: none,
           spoolWritable: () => true,
+          shipStalledSeconds: none,
         }),
         log: pino({ level: 'silent' }),
       }),

@@ -60,6 +60,7 @@ export async function openLiveSpool(options: LiveSpoolOptions): Promise<LiveSpoo
     pendingLogins: () => 0,
     spoolBytes: () => spool.writer.totalBytes,
     spoolWritable: () => spool.trouble === undefined,
+    shipStalledSeconds: () => spool.stalledSeconds,
   });
   const log: LogLine[] = [];
   const lines = { write: (line: string) => void log.push(JSON.parse(line) as LogLine) };

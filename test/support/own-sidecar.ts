@@ -46,7 +46,7 @@ export async function startOwnSidecar({
   for (const audience of ['controller', 'collector'])
     writeFileSync(join(home, paths.tokens, audience), `token for the ${audience}\n`);
   const [port, healthPort] = [await freePort(), await freePort()];
-  const options = { ...injectOptions, spoolMaxBytes: 64 * 1024 ** 2, controller: { ...controller, url: controller.url.href }, collector }; // prettier-ignore
+  const options = { ...injectOptions, spoolMaxBytes: 64 * 1024 ** 2, controller: { ...controller, addresses, url: controller.url.href }, collector: { ...collector, addresses } }; // prettier-ignore
   const { containers } = buildOwnParts(options, 'explicit', { uid: 1_234_567_890, openPorts: [] });
   const written = (containers[0]?.env ?? []).map(({ name, value = '' }): [string, string] => {
     const isPath = Object.values(paths).some((path) => value.startsWith(path));
@@ -102,6 +102,8 @@ export async function startOwnSidecar({
   };
   return sidecar;
 }
+
+const addresses = ['127.0.0.1'];
 
 /** Waits until it would let a pod's other containers start. */
 export async function ready(sidecar: OwnSidecar): Promise<void> {

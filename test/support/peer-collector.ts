@@ -6,7 +6,7 @@ import { signAcknowledgement } from '#core/record/acknowledgement.ts';
 import { firstLink, hashHeader, nextLink } from '#core/record/chain.ts';
 import { unsigned } from '#core/record/checkpoint.ts';
 import { parseFrames, payloadMatches, tryParseFrame, type Frame } from '#core/record/frame.ts';
-import { createLocalCa } from '../../cli/dev/certificates.ts';
+import { createLocalCa, type LocalCa } from '../../cli/dev/certificates.ts';
 
 /** What a collector has of a stream. */
 export interface PeerStream {
@@ -42,8 +42,8 @@ export interface PeerCollector extends AsyncDisposable {
   framesOf(stream: string): Frame[];
 }
 
-export async function startPeerCollector(): Promise<PeerCollector> {
-  const ca = await createLocalCa(Date.now());
+export async function startPeerCollector(authority?: LocalCa): Promise<PeerCollector> {
+  const ca = authority ?? (await createLocalCa(Date.now()));
   const keys = generateKeyPairSync('ed25519');
   const streams = new Map<string, PeerStream>();
   let batches = 0;

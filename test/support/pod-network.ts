@@ -28,6 +28,8 @@ export const ports = listenerPorts;
 export const addresses = {
   pod: { v4: '10.99.0.2', v6: 'fd10:99::2' },
   outside: { v4: '10.99.0.1', v6: 'fd10:99::1' },
+  /** Of the pod's default routes: the outside's as well. */
+  gateway: { v4: '10.99.0.254', v6: 'fd10:99::fe' },
 } as const;
 
 /** Behind short names, as a pod's resolv.conf has them. */
@@ -77,13 +79,14 @@ export function makePodNetwork(): PodNetwork {
     ip('-n', name, 'link', 'set', 'lo', 'up');
   }
   ip('link', 'add', 'eth0', 'netns', pod, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', outside);
-  for (const [name, own] of [[pod, addresses.pod], [outside, addresses.outside]] as const) {
-    ip('-n', name, 'link', 'set', 'eth0', 'up');
+  for (const name of [pod, outside]) ip('-n', name, 'link', 'set', 'eth0', 'up');
+  const owned = [[pod, addresses.pod], [outside, addresses.outside], [outside, addresses.gateway]] as const; // prettier-ignore
+  for (const [name, own] of owned) {
     ip('-n', name, 'addr', 'add', `${own.v4}/24`, 'dev', 'eth0');
     ip('-n', name, 'addr', 'add', `${own.v6}/64`, 'dev', 'eth0', 'nodad');
-  } // prettier-ignore
-  ip('-n', pod, 'route', 'add', 'default', 'via', addresses.outside.v4);
-  ip('-n', pod, 'route', 'add', 'default', 'via', addresses.outside.v6);
+  }
+  ip('-n', pod, 'route', 'add', 'default', 'via', addresses.gateway.v4);
+  ip('-n', pod, 'route', 'add', 'default', 'via', addresses.gateway.v6);
 
   const network: PodNetwork = {
     at: (place, caps) => {

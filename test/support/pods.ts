@@ -8,8 +8,16 @@ import type { Random } from './random.ts';
 export const injectOptions: InjectOptions = {
   image: 'registry.example/chaperone@sha256:00',
   imagePullPolicy: 'IfNotPresent',
-  controller: { url: 'https://controller.example:8443', ca: 'CA OF THE CONTROLLER' },
-  collector: { url: 'https://collector.example:8443', ca: 'CA OF THE COLLECTOR' },
+  controller: {
+    url: 'https://chaperone-controller.chaperone-system.svc/',
+    addresses: ['10.96.0.20', 'fd10:96::20'],
+    ca: 'CA OF THE CONTROLLER',
+  },
+  collector: {
+    url: 'https://chaperone-collector.chaperone-system.svc/',
+    addresses: ['10.96.0.21'],
+    ca: 'CA OF THE COLLECTOR',
+  },
   sidecarResources: {
     requests: { cpu: '0.02', memory: '96Mi' },
     limits: { cpu: '2', memory: '256Mi' },

@@ -61,6 +61,8 @@ const refused: [RefusalReason, Pod, RegExp, Partial<PodFacts>?][] = [
   ['privileged', withApp({ securityContext: { privileged: true } }), /\.privileged/],
   ['privileged', plainPod({ initContainers: [app({ securityContext: { privileged: true } })] }), /spec\.initContainers/],
   ['host-path', plainPod({ volumes: [{ name: 'v', hostPath: { path: '/' } }] }), /spec\.volumes\["v"\]/],
+  ['host-alias', plainPod({ hostAliases: [{ ip: '::1', hostnames: ['x'] }, { ip: '127.0.0.1', hostnames: ['db', 'Chaperone-Collector.chaperone-system.SVC'] }] }), /spec\.hostAliases.*remove it/],
+  ['host-alias', plainPod({ hostAliases: [{ ip: '127.0.0.1', hostnames: ['chaperone-controller.chaperone-system.svc.cluster.local'] }] }), /spec\.hostAliases/],
   ['service-mesh', plainPod({ containers: [app(), app({ name: 'istio-proxy' })] }), /Istio/],
   ['service-mesh', plainPod({ initContainers: [app({ name: 'linkerd-init' })] }), /Linkerd/],
   ['runtime-class', plainPod({ runtimeClassName: 'sandboxed' }), /"sandboxed" is gVisor/, { runtimeHandler: 'runsc' }],

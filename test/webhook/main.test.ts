@@ -16,6 +16,7 @@ import { plainPod } from '../support/pods.ts';
 type Fields = Record<string, unknown>;
 
 const policies = '/apis/chaperone.dev/v1alpha1';
+const services = '/api/v1/namespaces/audit/services';
 const empty = { items: [] };
 
 interface Answer {
@@ -60,6 +61,8 @@ describe('the webhook as a process', () => {
         ['/api/v1/namespaces/dialling', { metadata: { name: 'dialling', labels: { 'chaperone.dev/mode': 'explicit' } } }],
         ['/apis/node.k8s.io/v1/runtimeclasses/sandboxed', { metadata: { name: 'sandboxed' }, handler: 'runsc' }],
         [`${policies}/clusterauditpolicies`, empty],
+        [`${services}/chaperone-controller`, { spec: { clusterIPs: ['10.96.0.20', 'fd10:96::20'] } }],
+        [`${services}/chaperone-collector`, { spec: { clusterIPs: ['10.96.0.21'] } }],
         ...['agents', 'loose', 'dialling'].map((name): [string, object] => [`${policies}/namespaces/${name}/auditpolicies`, empty]),
       ]),
     ); // prettier-ignore
@@ -76,9 +79,9 @@ describe('the webhook as a process', () => {
         CHAPERONE_TLS_KEY_FILE: file('tls.key'),
         CHAPERONE_DRAIN_SECONDS: '1',
         CHAPERONE_IMAGE: 'registry.example/chaperone:1',
-        CHAPERONE_CONTROLLER_URL: 'https://controller:8443',
+        CHAPERONE_CONTROLLER_URL: 'https://chaperone-controller.audit.svc',
         CHAPERONE_CONTROLLER_CA_FILE: file('ca.crt'),
-        CHAPERONE_COLLECTOR_URL: 'https://collector:8443',
+        CHAPERONE_COLLECTOR_URL: 'https://chaperone-collector.audit.svc',
         CHAPERONE_COLLECTOR_CA_FILE: file('ca.crt'),
       },
     });
@@ -190,6 +193,18 @@ describe('the webhook as a process', () => {
     assert.deepEqual([allowed, status?.code], [false, 503]);
     assert.equal((await ask('agents', plainPod())).allowed, true);
     assert.equal((await ask('unknown', plainPod())).allowed, false);
+  });
+
+  test('says where our servers are as the cluster has it now, and lets nothing in without', async () => {
+    assert.match((await ask('agents', plainPod())).patch, /_CONTROLLER_ADDRESSES","value":"10\.96\.0\.20,fd10:96::20".*_COLLECTOR_ADDRESSES","value":"10\.96\.0\.21"/); // prettier-ignore
+    const collector = `${services}/chaperone-collector`;
+    for (const headless of [{ spec: { clusterIPs: ['None'] } }, 404]) {
+      api.objects.set(collector, headless);
+      const { allowed, status } = await ask('agents', plainPod());
+      assert.deepEqual([allowed, status?.code], [false, 503]);
+    }
+    api.objects.set(collector, { spec: { clusterIPs: ['10.96.0.22'] } });
+    assert.match((await ask('agents', plainPod())).patch, /_COLLECTOR_ADDRESSES","value":"10\.96\.0\.22"/); // prettier-ignore
   });
 
   test('tells the owner once, however often the same is tried', async () => {

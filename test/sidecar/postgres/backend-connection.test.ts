@@ -10,7 +10,12 @@ import type { Stop } from '../../../sidecar/ready.ts';
 import { dial } from '../../../sidecar/upstream.ts';
 import { until } from '../../support/until.ts';
 
-const routes = { connectTo: new Map(), lookup: undefined, isDenied: () => false };
+const routes = {
+  connectTo: new Map(),
+  lookupFor: undefined,
+  isDenied: () => false,
+  trustsLoopback: true,
+};
 
 const killed: Stop = { refusal: { code: 'session-ended', message: 'killed' }, reason: 'killed' };
 

@@ -224,13 +224,16 @@ describe('the collector', () => {
   });
 
   for (const status of [400, 503])
-    test(`that answers ${status} is asked again`, async () => {
-      let refusals = 0;
-      peer.intercept = () => (refusals++ < 3 ? { status, body: {} } : undefined);
+    test(`that answers ${status} is asked again, and how long that goes on is counted`, async () => {
+      peer.intercept = () => ({ status, body: {} });
       const live = await open();
       await record(live, 10);
+      const failures = (): Promise<number> => live.metric('chaperone_ship_failures_total');
+      await until('it was asked again', async () => (await failures()) >= 3);
+      assert.ok((await live.metric('chaperone_ship_stalled_seconds')) > 0);
+      peer.intercept = undefined;
       await untilAcked(live.spool.writer.stream, 11);
-      assert.ok((await live.metric('chaperone_ship_failures_total')) >= 3);
+      await until('it is over', async () => (await live.metric('chaperone_ship_stalled_seconds')) === 0); // prettier-ignore
       await live.spool.close(20_000);
       assert.equal(live.log.some(({ level }) => level === 50), status === 400); // prettier-ignore
     });
@@ -309,7 +312,7 @@ test('a worker that fails is noticed: nothing is signed or shipped without it', 
     stream: 's',
     leftovers: [],
     shipped: [],
-    collector: { url: peer.url, ca: peer.ca, token: { value: 't' } },
+    collector: { url: peer.url, addresses: undefined, ca: peer.ca, token: { value: 't' } },
     collectorKey: 'this is no key',
   });
   await assert.rejects(background.failed, /worker of the spool failed/);

@@ -13,7 +13,12 @@ import { startBackendServer, type BackendServer } from '../../../support/backend
 import { startRawBackend, type RawBackend } from '../../../support/raw-backend.ts';
 import { until } from '../../../support/until.ts';
 
-const routes = { connectTo: new Map(), lookup: undefined, isDenied: () => false };
+const routes = {
+  connectTo: new Map(),
+  lookupFor: undefined,
+  isDenied: () => false,
+  trustsLoopback: true,
+};
 
 let dials = 0;
 const warnings: string[] = [];
@@ -25,6 +30,7 @@ function hostOf(credential: BackendCredential): LaneHost {
       dials += 1;
       return dial(backend, routes, signal);
     },
+    trustsLoopback: true,
     credential: () => credential,
     warn: (_target: Target, error: Error) => warnings.push(error.message),
   } as unknown as LaneHost;
