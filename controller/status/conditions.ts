@@ -7,8 +7,12 @@ import type { Finding, Findings } from './findings.ts';
 export const conditionTypes = ['Accepted', 'ResolvedRefs', 'Programmed'] as const;
 
 /** A condition as the API has it. */
-export interface Condition extends Finding {
+export interface Condition {
   readonly type: (typeof conditionTypes)[number];
+  readonly status: Finding['status'];
+  /** One of `reasons`, or of those of another release. */
+  readonly reason: string;
+  readonly message: string;
   readonly observedGeneration: number;
   /** When `status` last changed; RFC 3339, in whole seconds. */
   readonly lastTransitionTime: string;

@@ -3,11 +3,28 @@ import { nameOf } from '#core/policy/resources.ts';
 import { said, type KeptResource } from '../bundles.ts';
 import { findLogin, type KeptCredential } from '../login.ts';
 
+/** Why a condition is what it is, in one word for programs; docs/policies.md says what each means. */
+export const reasons = [
+  'Accepted',
+  'Invalid',
+  'Conflict',
+  'HostNotAllowed',
+  'ResolvedRefs',
+  'SecretNotFound',
+  'SecretWithoutKeys',
+  'BackendNotFound',
+  'ProviderNotFound',
+  'Programmed',
+  'NoSidecars',
+  'Pending',
+  'HeldBack',
+  'Refused',
+] as const;
+
 /** What a condition says. */
 export interface Finding {
   readonly status: 'True' | 'False' | 'Unknown';
-  /** One word for programs: docs/policies.md lists all of them. */
-  readonly reason: string;
+  readonly reason: (typeof reasons)[number];
   readonly message: string;
 }
 
@@ -41,7 +58,7 @@ const valid: Finding = { status: 'True', reason: 'Accepted', message: 'it is val
 const resolved: Finding = { status: 'True', reason: 'ResolvedRefs', message: 'everything that it names exists' }; // prettier-ignore
 const unread: Finding = { status: 'Unknown', reason: 'Invalid', message: 'it cannot be read' };
 
-function no(reason: string, message: string): Finding {
+function no(reason: Finding['reason'], message: string): Finding {
   return { status: 'False', reason, message };
 }
 

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import type { BackendCredential } from '#core/control.ts';
+import { projectDirectory } from '../../../cli/instance.ts';
 import type { KeptResource } from '../../../controller/bundles.ts';
 import type { KeptCredential } from '../../../controller/login.ts';
 import { buildConditions, judgeProgrammed, readConditions, type Condition } from '../../../controller/status/conditions.ts'; // prettier-ignore
 import { countSidecars, type Count, type LivePod } from '../../../controller/status/counts.ts';
-import { judgeResources } from '../../../controller/status/findings.ts';
+import { judgeResources, reasons } from '../../../controller/status/findings.ts';
 import { Pace } from '../../../controller/status/pace.ts';
 import { podKey, type Standing, type Standings } from '../../../controller/status/standing.ts';
 import { keptBackend, keptPolicy, keptProvider } from '../../support/kept-resource.ts';
@@ -195,6 +198,13 @@ describe('conditions', () => {
     assert.deepEqual(readConditions(object), conditions);
     for (const status of [undefined, 'x', { conditions: 'x' }, { conditions: [{}] }])
       assert.deepEqual(readConditions({ status }), []);
+  });
+
+  test('have reasons that the documents explain, and no others are explained', () => {
+    const text = readFileSync(join(projectDirectory, 'docs/policies.md'), 'utf8');
+    const [, section = ''] = text.split('\n## What the status says\n');
+    const explained = [...section.matchAll(/^\| `\w+` +\| [^|]+\| `(\w+)`/gm)].map(([, reason]) => reason); // prettier-ignore
+    assert.deepEqual(new Set(explained), new Set(reasons));
   });
 
   test('have messages of a length that people read', () => {
