@@ -12,6 +12,7 @@ import type { Parsed } from '#core/policy/parse.ts';
 import { concerns, withoutLogin } from '#core/policy/concerns.ts';
 import { resolve } from '#core/policy/resolve.ts';
 import { nameOf, type Problem, type Resource } from '#core/policy/resources.ts';
+import { findLogin, type KeptCredential } from './login.ts';
 
 /** A resource of ours in the cluster: what its author wrote, and what that means or why it means nothing. */
 export interface KeptResource {
@@ -20,16 +21,13 @@ export interface KeptResource {
   readonly name: string;
   /** Of a namespaced kind. */
   readonly namespace: string | undefined;
+  /** Of this object, unlike that of one of the same name before it. */
+  readonly uid: string;
+  /** Which change of its spec this is, as the API server counts them. */
+  readonly generation: number;
+  /** What its author wrote, for comparison: its name and a digest. */
+  readonly part: string;
   readonly parsed: Parsed;
-}
-
-/** A Secret of the credentials namespace. */
-export interface KeptCredential {
-  readonly name: string;
-  /** Hosts of upstreams that it may be sent to, by annotation. */
-  readonly hosts: readonly string[];
-  /** Undefined where its keys are those of no login. */
-  readonly byType: ReadonlyMap<BackendCredential['type'], BackendCredential>;
 }
 
 /** A pod with what is known of its namespace. */
@@ -49,10 +47,18 @@ export interface Cluster {
   readonly secret: Buffer;
 }
 
+/** What is wrong with a resource beside the others. */
+export interface Fault {
+  /** Such as `Backend/shop`. */
+  readonly resource: string;
+  readonly text: string;
+}
+
 /** A bundle, or what keeps this pod from getting one: then it keeps the last. */
 export type Built =
-  | { readonly kind: 'bundle'; readonly message: BundleMessage }
-  | { readonly kind: 'held'; readonly problems: readonly string[] };
+  /** `parts` are those of the resources in it. */
+  | { readonly kind: 'bundle'; readonly message: BundleMessage; readonly parts: readonly string[] }
+  | { readonly kind: 'held'; readonly faults: readonly Fault[] };
 
 /**
  * Makes what one pod is told. A policy that cannot be read holds it back where it could be about this pod, and so does a
@@ -62,18 +68,18 @@ export function buildBundle(pod: KeptPod, cluster: Cluster): Built {
   const concerned = cluster.resources.filter((kept) => mayConcern(kept, pod));
   const unread = concerned.filter(({ parsed }) => parsed.resource === undefined);
   if (unread.length > 0)
-    return { kind: 'held', problems: unread.map(({ name, parsed }) => `${name}: ${said(parsed.problems ?? [])}`) }; // prettier-ignore
+    return { kind: 'held', faults: unread.map(({ name, parsed }) => ({ resource: name, text: said(parsed.problems ?? []) })) }; // prettier-ignore
   const injects = pod.attachment !== 'Pod';
   const documents = concerned.map(({ document }) =>
     injects ? document : withoutCredential(document),
   );
   const resources = concerned.flatMap(({ parsed }) => parsed.resource ?? []).map((resource) => (injects ? resource : withoutLogin(resource))); // prettier-ignore
   const given = credentialsFor(resources, cluster);
-  if (given.problems.length > 0) return { kind: 'held', problems: given.problems };
+  if (given.faults.length > 0) return { kind: 'held', faults: given.faults };
   const types = [...given.credentials].map(([name, { type }]) => [name, type] as const);
   const { problems = [] } = resolve(resources, pod, new Map(types));
   if (problems.length > 0)
-    return { kind: 'held', problems: problems.map(({ resource, path, message }) => `${nameAt(resources, resource)}: ${path}: ${message}`) }; // prettier-ignore
+    return { kind: 'held', faults: problems.map(({ resource, path, message }) => ({ resource: nameAt(resources, resource), text: `${path}: ${message}` })) }; // prettier-ignore
   const content = {
     workload: { pod: pod.pod, namespace: pod.namespace, serviceAccount: pod.serviceAccount, uid: pod.uid, labels: Object.fromEntries(pod.labels) }, // prettier-ignore
     attachment: pod.attachment,
@@ -84,11 +90,12 @@ export function buildBundle(pod: KeptPod, cluster: Cluster): Built {
     authorities: cluster.authorities,
   };
   const revision = createHmac('sha256', cluster.secret).update(JSON.stringify(content)).digest('hex').slice(0, 16); // prettier-ignore
-  return { kind: 'bundle', message: { type: 'bundle', version: 1, revision, ...content } };
+  const parts = concerned.map(({ part }) => part);
+  return { kind: 'bundle', message: { type: 'bundle', version: 1, revision, ...content }, parts };
 }
 
-/** One that cannot be read concerns all that it could be about. */
-function mayConcern({ parsed, namespace }: KeptResource, pod: KeptPod): boolean {
+/** Whether a resource is about a pod; one that cannot be read is about all that it could be about. */
+export function mayConcern({ parsed, namespace }: KeptResource, pod: Workload): boolean {
   const { resource } = parsed;
   if (resource) return concerns(resource, pod);
   return namespace === undefined || namespace === pod.namespace;
@@ -99,24 +106,18 @@ function credentialsFor(
   cluster: Cluster,
 ): {
   readonly credentials: ReadonlyMap<string, BackendCredential>;
-  readonly problems: readonly string[];
+  readonly faults: readonly Fault[];
 } {
   const credentials = new Map<string, BackendCredential>();
-  const problems: string[] = [];
+  const faults: Fault[] = [];
   for (const resource of resources) {
-    if (resource.kind !== 'Backend' || !resource.spec.credential) continue;
-    const { secretName, type } = resource.spec.credential;
-    const kept = cluster.credential(secretName);
-    const login = kept?.byType.get(type);
-    const { host } = resource.spec.upstream;
-    const problem = (text: string): unknown => problems.push(`${nameOf(resource)}: ${text}`);
-    if (!kept) problem(`there is no Secret ${secretName} in the namespace of credentials`);
-    else if (!login) problem(`the Secret ${secretName} has not the keys of a ${type}`);
-    else if (!kept.hosts.includes(host.toLowerCase()))
-      problem(`the Secret ${secretName} may not be sent to ${host}: its annotation chaperone.dev/hosts names it not`); // prettier-ignore
-    else credentials.set(secretName, login);
+    if (resource.kind !== 'Backend') continue;
+    const found = findLogin(resource, cluster.credential);
+    if (found.kind === 'login') credentials.set(found.secretName, found.login);
+    else if (found.kind !== 'none')
+      faults.push({ resource: nameOf(resource), text: found.problem });
   }
-  return { credentials, problems };
+  return { credentials, faults };
 }
 
 function keysFor(resources: readonly Resource[], { keysOf }: Cluster): BundleMessage['keys'] {
@@ -136,6 +137,7 @@ function nameAt(resources: readonly Resource[], index: number): string {
   return resource ? nameOf(resource) : 'a resource';
 }
 
-function said(problems: readonly Problem[]): string {
+/** Says in one line what is wrong with a document. */
+export function said(problems: readonly Problem[]): string {
   return problems.map(({ path, message }) => `${path}: ${message}`).join('; ');
 }

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
 import type { BackendCredential } from '#core/control.ts';
@@ -9,8 +9,10 @@ import { documentOf, nameOfDocument } from '../webhook/document.ts';
 import { containerNames } from '../webhook/names.ts';
 import { addressIn, clusterAddresses, serviceOf, type ServerAddresses } from '../webhook/own-service.ts'; // prettier-ignore
 import { tryParsePod, type Pod } from '../webhook/pod.ts';
-import type { KeptCredential, KeptResource } from './bundles.ts';
+import type { KeptResource } from './bundles.ts';
 import type { ControllerConfig } from './config.ts';
+import { kinds, pathOf } from './kinds.ts';
+import type { KeptCredential } from './login.ts';
 import { KubeApi, type KubeObject } from './watch/kube-api.ts';
 import { Reflector } from './watch/reflector.ts';
 
@@ -18,7 +20,10 @@ import { Reflector } from './watch/reflector.ts';
 export interface WatchedPod {
   /** Without its status and what the API server notes beside it. */
   readonly pod: Pod;
+  readonly namespace: string;
   readonly uid: string;
+  /** Whether its sidecar runs, as its node says. */
+  readonly isRunning: boolean;
   /** Whether it has ended. One that is being removed has its grace period, and its sessions with it. */
   readonly over: boolean;
 }
@@ -34,8 +39,6 @@ export interface ClusterStateOptions {
   readonly signal: AbortSignal;
 }
 
-const group = '/apis/chaperone.dev/v1alpha1';
-const kinds = ['backends', 'identityproviders', 'auditpolicies', 'clusterauditpolicies'] as const;
 const killsName = 'chaperone-kills';
 /** What was asked before this process looked is done. */
 const killMs = 120_000;
@@ -64,7 +67,7 @@ export class ClusterState {
       keep: (object: KubeObject) => T | undefined,
       changed: (key: string) => void = () => onChange(undefined),
     ): Reflector<T> => new Reflector({ api, path, keep, onChange: changed, log, signal });
-    this.#resources = kinds.map((kind) => reflect(`${group}/${kind}`, keepResource));
+    this.#resources = kinds.map((kind) => reflect(pathOf(kind), keepResource));
     this.#pods = reflect('/api/v1/pods', keepPod, onChange);
     this.#namespaces = reflect('/api/v1/namespaces', labelsOf);
     this.#credentials = reflect(`/api/v1/namespaces/${config.credentialsNamespace}/secrets`, keepCredential); // prettier-ignore
@@ -102,6 +105,10 @@ export class ClusterState {
 
   get podCount(): number {
     return this.#pods.size;
+  }
+
+  get pods(): IterableIterator<WatchedPod> {
+    return this.#pods.values();
   }
 
   pod(namespace: string, name: string): WatchedPod | undefined {
@@ -149,23 +156,39 @@ function keepResource(object: KubeObject): KeptResource {
   const metadata = isObject(document['metadata']) ? document['metadata'] : {};
   const namespace = typeof metadata['namespace'] === 'string' ? metadata['namespace'] : undefined;
   const name = nameOfDocument(document);
-  return { document, name, namespace, parsed: parseResource(document) };
+  const { uid, generation } = isObject(object['metadata']) ? object['metadata'] : {};
+  return {
+    document,
+    name,
+    namespace,
+    uid: typeof uid === 'string' ? uid : '',
+    generation: typeof generation === 'number' ? generation : 0,
+    part: `${name}@${hash('sha256', JSON.stringify(document), 'hex').slice(0, 12)}`,
+    parsed: parseResource(document),
+  };
 }
 
 function keepPod(object: KubeObject): WatchedPod | undefined {
   const pod = tryParsePod(object);
   const ours = pod?.spec.initContainers?.some(({ name }) => name === containerNames.sidecar);
   if (!pod || ours !== true) return undefined;
-  const { uid } = isObject(object['metadata']) ? object['metadata'] : {};
-  const { phase } = isObject(object['status']) ? object['status'] : {};
+  const { uid, namespace } = isObject(object['metadata']) ? object['metadata'] : {};
+  const { phase, initContainerStatuses } = isObject(object['status']) ? object['status'] : {};
   const { metadata, spec } = pod;
   const { name = '', labels = {}, annotations = {} } = metadata;
   const kept = { name, labels, annotations };
   return {
     pod: { metadata: kept, spec },
+    namespace: typeof namespace === 'string' ? namespace : '',
     uid: typeof uid === 'string' ? uid : '',
+    isRunning: Array.isArray(initContainerStatuses) && initContainerStatuses.some(isRunningSidecar),
     over: phase === 'Succeeded' || phase === 'Failed',
   };
+}
+
+function isRunningSidecar(status: unknown): boolean {
+  const { name, state } = isObject(status) ? status : {};
+  return name === containerNames.sidecar && isObject(state) && isObject(state['running']);
 }
 
 interface Kill {

@@ -19,7 +19,14 @@ import { createMetrics } from './metrics.ts';
 import { checkPod, type Accepted, type Checked } from './pod-check.ts';
 import { ProviderKeyStore } from './provider-keys.ts';
 import { buildServer } from './server.ts';
+import { Acknowledged } from './status/acknowledged.ts';
+import { keepStatus, type StatusSources } from './status/keep-status.ts';
+import { livePods } from './status/live-pods.ts';
+import { ReportWriter } from './status/report-writer.ts';
+import type { Standings } from './status/standing.ts';
+import { StatusObjects } from './status/status-objects.ts';
 import { Streams, type PodKey } from './streams.ts';
+import { KubeApi } from './watch/kube-api.ts';
 
 const deadlineMs = 5_000;
 const requestGraceMs = 5_000;
@@ -41,7 +48,10 @@ async function run(config: ControllerConfig, log: Logger): Promise<void> {
   const leader = Leader.start({
     lease: new LeaseObject(connection, { namespace, name: 'chaperone-controller' }),
     identity: `${podName}_${randomUUID()}`,
-    lead: (term) => rotateCertificates({ objects, clusterDomain, log }, term),
+    lead: async (term) => {
+      const rotation = rotateCertificates({ objects, clusterDomain, log }, term);
+      await Promise.all([rotation, keepStatus({ sources, objects: statuses, api: new KubeApi(kubeConfig), namespace, log }, term)]); // prettier-ignore
+    },
     log,
   });
   const held: { certificates?: IssuedCertificates } = {};
@@ -52,7 +62,17 @@ async function run(config: ControllerConfig, log: Logger): Promise<void> {
     leading: () => leader.leading,
   });
   const ending = new AbortController();
+  const statuses = new StatusObjects(connection, namespace);
+  const changes = new Set<() => void>();
+  const noteChange = (): void => {
+    for (const listener of changes) listener();
+  };
+  const acknowledged = new Acknowledged(() => {
+    reports.changed();
+    noteChange();
+  });
   const changed = (pod: string | undefined): void => {
+    noteChange();
     if (pod !== undefined) return streams.changed(pod);
     keys.track(state.resources.flatMap(({ parsed }) => parsed.resource?.kind === 'IdentityProvider' ? parsed.resource : [])); // prettier-ignore
     return streams.changed();
@@ -70,12 +90,27 @@ async function run(config: ControllerConfig, log: Logger): Promise<void> {
     if (signal.aborted) return 'it is stopping';
     return held.certificates ? state.missing : 'there are no certificates yet';
   };
-  const check = (pod: PodKey): Checked => checkWatched(pod, state, acceptedBy(config, state, held.certificates)); // prettier-ignore
-  const streams: Streams = new Streams(
-    (pod) => bundleFor(pod, check(pod), { state, keys, certificates: held.certificates }),
+  const accepted = (): Accepted => acceptedBy(config, state, held.certificates);
+  const check = (pod: PodKey): Checked => checkWatched(pod, state, accepted());
+  const streams: Streams = new Streams({
+    bundleFor: (pod) => bundleFor(pod, check(pod), { state, keys, certificates: held.certificates }), // prettier-ignore
     metrics,
+    acknowledged,
     log,
-  );
+  });
+  const standings = (): Standings => acknowledged.standings();
+  const reports: ReportWriter = new ReportWriter({ objects: statuses, name: podName, standings, log, signal: ending.signal }); // prettier-ignore
+  const sources: StatusSources = {
+    resources: () => state.resources,
+    pods: (known) => livePods(state, accepted(), known),
+    credential: (name) => state.credential(name),
+    standings,
+    isReady: () => held.certificates !== undefined && state.missing === undefined,
+    onChange: (listener) => {
+      changes.add(listener);
+      return () => void changes.delete(listener);
+    },
+  };
   const health = await startHealth({
     listen: config.metricsListen,
     registry: metrics.registry,
@@ -88,6 +123,7 @@ async function run(config: ControllerConfig, log: Logger): Promise<void> {
     tls: issued.pair,
     identities: new Identities(connection, namespace),
     streams,
+    acknowledged,
     check: (pod) => waitForPod(pod, check, () => state.pod(pod.namespace, pod.name) !== undefined),
     refreshKeys: (provider) => keys.refresh(provider),
     notReady,

@@ -7,12 +7,14 @@ import type { ServerKeyPair } from '#core/control.ts';
 import type { Identities, ProvenPod } from './identities.ts';
 import type { Metrics } from './metrics.ts';
 import type { Checked } from './pod-check.ts';
+import type { Acknowledged } from './status/acknowledged.ts';
 import type { Streams } from './streams.ts';
 
 export interface ServerOptions {
   readonly tls: ServerKeyPair;
   readonly identities: Identities;
   readonly streams: Streams;
+  readonly acknowledged: Acknowledged;
   /** Looks at the pod that a token proves; waits a moment for one that is newer than the watch. */
   readonly check: (pod: ProvenPod) => Promise<Checked>;
   /** Has an issuer's keys fetched anew; false where there is none of this name, or it was too soon. */
@@ -26,13 +28,15 @@ export interface ServerOptions {
 const maxBodyBytes = 256 * 1024;
 const maxProviderName = 253;
 
-type Reason = 'unauthorized' | 'forbidden' | 'not-ours' | 'unavailable' | 'bad-request';
+type Reason =
+  'unauthorized' | 'forbidden' | 'not-ours' | 'unavailable' | 'bad-request' | 'not-here';
 const statuses: Readonly<Record<Reason, number>> = {
   unauthorized: 401,
   forbidden: 403,
   'not-ours': 403,
   unavailable: 503,
   'bad-request': 400,
+  'not-here': 409,
 };
 
 /** A request that is not let in; goes out as `application/problem+json` (RFC 9457). */
@@ -47,7 +51,7 @@ class Refused extends Error {
 
 /** Builds the HTTPS API: streams for sidecars, and orders of people. */
 export function buildServer(given: ServerOptions): FastifyInstance<Server> {
-  const { tls, identities, streams, metrics, log } = given;
+  const { tls, identities, streams, acknowledged, metrics, log } = given;
   const app = Fastify({
     https: { ...tls, minVersion: 'TLSv1.2' },
     bodyLimit: maxBodyBytes,
@@ -90,10 +94,13 @@ export function buildServer(given: ServerOptions): FastifyInstance<Server> {
     return reply;
   });
   app.post('/v1/bundle/ack', async (request, reply) => {
-    const { namespace, name: pod } = await sidecarOf(request.headers.authorization);
+    const { namespace, name: pod, uid } = await sidecarOf(request.headers.authorization);
     const ack = tryParseAck(request.body);
     if (!ack) throw new Refused('bad-request', 'want revision, accepted and problems');
     const { accepted, revision, problems } = ack;
+    // A sidecar may reach another replica than the one that it follows, and then asks again.
+    if (!acknowledged.take(uid, ack))
+      throw new Refused('not-here', 'this replica has sent the pod no such bundle');
     metrics.acks.inc({ outcome: accepted ? 'accepted' : 'refused' });
     if (!accepted)
       log.error({ namespace, pod, revision, problems }, 'a sidecar refused its bundle');

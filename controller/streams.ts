@@ -1,8 +1,9 @@
 import type { ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import { maxLineBytes, pingMs, type StreamMessage } from '#core/bundle-message.ts';
-import type { Built } from './bundles.ts';
+import type { Built, Fault } from './bundles.ts';
 import type { Metrics } from './metrics.ts';
+import type { Acknowledged } from './status/acknowledged.ts';
 
 /** The pod that a stream is for. */
 export interface PodKey {
@@ -30,10 +31,19 @@ const settleMs = 50;
 /** A sidecar that has left so much unread is gone. */
 const maxUnread = 2 * maxLineBytes;
 
+export interface StreamsOptions {
+  readonly bundleFor: BundleFor;
+  readonly metrics: Metrics;
+  /** Is told what each sidecar is sent. */
+  readonly acknowledged: Acknowledged;
+  readonly log: Logger;
+}
+
 /** Keeps all sidecars that follow this replica told. */
 export class Streams {
   readonly #bundleFor: BundleFor;
   readonly #metrics: Metrics;
+  readonly #acknowledged: Acknowledged;
   readonly #log: Logger;
   readonly #streams = new Set<Stream>();
   readonly #pings: NodeJS.Timeout;
@@ -41,9 +51,10 @@ export class Streams {
   /** Pods of which something has changed, by `namespace/name`; undefined among them stands for all. */
   readonly #changed = new Set<string | undefined>();
 
-  constructor(bundleFor: BundleFor, metrics: Metrics, log: Logger) {
+  constructor({ bundleFor, metrics, acknowledged, log }: StreamsOptions) {
     this.#bundleFor = bundleFor;
     this.#metrics = metrics;
+    this.#acknowledged = acknowledged;
     this.#log = log;
     this.#pings = setInterval(() => {
       for (const stream of this.#streams) this.#write(stream, { type: 'ping' });
@@ -58,6 +69,7 @@ export class Streams {
   add(pod: PodKey, response: ServerResponse, forMs: number): void {
     const stream: Stream = { pod, response, revision: '', held: '', behind: false };
     this.#streams.add(stream);
+    this.#acknowledged.opened(pod.uid);
     response.writeHead(200, {
       'content-type': 'application/x-ndjson',
       'cache-control': 'no-store',
@@ -68,6 +80,7 @@ export class Streams {
     response.on('close', () => {
       clearTimeout(end);
       this.#streams.delete(stream);
+      this.#acknowledged.left(pod.uid);
     });
     response.on('drain', () => {
       if (stream.behind) this.#tell(stream);
@@ -106,22 +119,26 @@ export class Streams {
   #tell(stream: Stream): void {
     const built = this.#bundleFor(stream.pod);
     if (!built) return void stream.response.end();
-    if (built.kind === 'held') return this.#hold(stream, built.problems);
+    if (built.kind === 'held') return this.#hold(stream, built.faults);
     stream.held = '';
-    const { message } = built;
+    this.#acknowledged.held(stream.pod.uid, []);
+    const { message, parts } = built;
     if (message.revision === stream.revision) return undefined;
     stream.behind = stream.response.writableNeedDrain;
     if (stream.behind) return undefined;
     stream.revision = message.revision;
+    this.#acknowledged.sent(stream.pod.uid, message.revision, parts);
     this.#metrics.bundles.inc({ outcome: 'sent' });
     return this.#write(stream, message);
   }
 
-  #hold(stream: Stream, problems: readonly string[]): void {
-    const said = problems.join('; ').slice(0, 2_000);
+  #hold(stream: Stream, faults: readonly Fault[]): void {
+    const texts = faults.map(({ resource, text }) => `${resource}: ${text}`);
+    const said = texts.join('; ').slice(0, 2_000);
     if (said === stream.held) return;
     stream.held = said;
-    const { namespace, name: pod } = stream.pod;
+    const { namespace, name: pod, uid } = stream.pod;
+    this.#acknowledged.held(uid, faults.map(({ resource }) => resource)); // prettier-ignore
     this.#metrics.bundles.inc({ outcome: 'held' });
     this.#log.warn({ namespace, pod, problems: said }, 'a bundle is held back: the pod keeps the one before'); // prettier-ignore
   }

@@ -40,6 +40,8 @@ const answerMs = 10_000;
 const firstRetryMs = 250;
 const maxRetryMs = 30_000;
 const maxAnswerBytes = 4_096;
+/** What cannot be said for minutes is not said: it decides nothing here. */
+const ackTries = 10;
 
 /**
  * Follows the controller: one long answer, from which every bundle comes whole. When it ends another is asked for at once,
@@ -50,6 +52,8 @@ export class BundleStream {
   readonly #keys: KeysAsked;
   #ca: string;
   #bundle: Bundle | undefined;
+  /** What was sent last: nobody asks any more what became of the one before. */
+  #last: BundleMessage | undefined;
 
   constructor(options: BundleStreamOptions) {
     this.#options = options;
@@ -77,8 +81,7 @@ export class BundleStream {
       if (signal.aborted) return;
       onLost(end.reason);
       failures = end.heard ? 0 : failures + 1;
-      const most = Math.min(maxRetryMs, firstRetryMs * 2 ** failures);
-      await delay(most * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => undefined);
+      await pause(failures, signal);
     }
   }
 
@@ -115,6 +118,7 @@ export class BundleStream {
   }
 
   #take(message: BundleMessage): void {
+    this.#last = message;
     const judged = judgeBundle(message);
     if (judged.bundle) {
       this.#ca = message.authorities.controller;
@@ -127,8 +131,20 @@ export class BundleStream {
       accepted: judged.bundle !== undefined,
       problems: judged.problems ?? [],
     };
-    // That one of them is lost is seen at the next: it says nothing of what is in force here.
-    void this.#post('/v1/bundle/ack', ack).catch(() => undefined);
+    void this.#acknowledge(message, ack); // never rejects
+  }
+
+  /** Says what became of a bundle until somebody takes it: a replica that has not sent it does not. */
+  async #acknowledge(message: BundleMessage, ack: BundleAck): Promise<void> {
+    const { signal } = this.#options;
+    for (
+      let tries = 1;
+      tries <= ackTries && this.#last === message && !signal.aborted;
+      tries += 1
+    ) {
+      if (await this.#post('/v1/bundle/ack', ack).catch(() => false)) return;
+      await pause(tries, signal);
+    }
   }
 
   async #post(path: string, body: object): Promise<boolean> {
@@ -159,6 +175,12 @@ export class BundleStream {
       outgoing.end(body);
     });
   }
+}
+
+/** Waits, ever longer after failures, and not at the same moments as others do. */
+async function pause(failures: number, signal: AbortSignal): Promise<void> {
+  const most = Math.min(maxRetryMs, firstRetryMs * 2 ** failures);
+  await delay(most * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => undefined);
 }
 
 /** Ends a response on which nothing comes any more. */

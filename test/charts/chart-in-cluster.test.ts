@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { renderChart, trialValues, type Rendered } from '../support/chart.ts';
+import { accountsIn, isShared, renderChart, trialValues, type Rendered } from '../support/chart.ts'; // prettier-ignore
 import { cluster, withoutCluster, type Cluster, type Namespace } from '../support/cluster.ts';
 
 /** An installation of the same names may be in the cluster: what is in no namespace of the test is tried under other ones. */
@@ -62,11 +62,13 @@ describe('the chart, at the API server', { skip: withoutCluster }, () => {
       `credentials.namespace=${credentials}`,
       `test.namespace=${elsewhere}`,
     ]);
-    await running.kubectl(['apply', '--filename=-'], { input: listOf(accounts(objects)) });
+    await running.kubectl(['apply', '--filename=-'], {
+      input: listOf(accountsIn(objects, prefix)),
+    });
   });
 
   after(async () => {
-    const named = accounts(objects).filter(isShared);
+    const named = accountsIn(objects, prefix).filter(isShared);
     await running.kubectl(['delete', '--ignore-not-found', '--filename=-'], {
       input: listOf(named),
     });
@@ -149,7 +151,7 @@ describe('the chart, at the API server', { skip: withoutCluster }, () => {
       access,
       ...named(secrets, ['get', 'patch'], ofSecrets),
       ...named(['chaperone-authorities'], ['get', 'patch'], { ...ofSecrets, resource: 'configmaps' }),
-      ...named(['chaperone-kills'], ['get', 'watch', 'patch'], { ...ofSecrets, resource: 'configmaps' }),
+      ...named(['chaperone-kills', 'chaperone-programmed'], ['get', 'list', 'watch', 'patch'], { ...ofSecrets, resource: 'configmaps' }),
       ...named(['chaperone-controller'], ['get', 'update'], { verb: '', resource: 'leases', group: 'coordination.k8s.io', namespace: own }),
       ...named(['chaperone'], ['get', 'patch'], ofHooks),
       { verb: 'watch', resource: 'secrets', namespace: credentials },
@@ -190,12 +192,15 @@ describe('the chart, at the API server', { skip: withoutCluster }, () => {
   ];
   const neverOne: Readonly<Record<string, readonly Question[]>> = {
     'chaperone-webhook': [
+      ...kinds.map((resource) => ({ ...chaperone('patch', resource), subresource: 'status' })),
+      ...named(['chaperone-programmed'], ['patch'], { ...ofSecrets, resource: 'configmaps' }),
       ...named(secrets, ['get', 'patch'], ofSecrets),
       { verb: 'get', resource: 'secrets', namespace: credentials },
       { verb: 'list', resource: 'pods', namespace: elsewhere },
       review,
     ],
     'chaperone-collector': [
+      ...kinds.map((resource) => ({ ...chaperone('patch', resource), subresource: 'status' })),
       ...named(secrets, ['get', 'patch'], ofSecrets),
       { verb: 'get', resource: 'secrets', namespace: credentials },
       { verb: 'list', resource: 'pods', namespace: elsewhere },
@@ -205,6 +210,12 @@ describe('the chart, at the API server', { skip: withoutCluster }, () => {
       ...named(['chaperone-collector-key', 'chaperone-database', 'other'], ['get'], ofSecrets),
       { verb: 'create', resource: 'secrets', namespace: own },
       { ...ofHooks, verb: 'delete', name: 'chaperone' },
+      ...kinds.map((resource) => ({ ...chaperone('update', resource), subresource: 'status' })),
+      ...named(['chaperone-programmed', 'other'], ['update', 'delete'], {
+        ...ofSecrets,
+        resource: 'configmaps',
+      }),
+      { verb: 'create', resource: 'configmaps', namespace: own },
     ],
     'chaperone-setup': [
       ...named(secrets, ['get', 'patch'], ofSecrets),
@@ -281,27 +292,6 @@ describe('the chart, at the API server', { skip: withoutCluster }, () => {
 
 function listOf(items: readonly object[]): string {
   return JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
-}
-
-/** Whether an object is outside of the test's own namespaces. */
-function isShared({ metadata }: Rendered): boolean {
-  return metadata.namespace === undefined || metadata.namespace === 'default';
-}
-
-/** Accounts and what they may do, with names of the test's own where they are in no namespace of its own. */
-function accounts(objects: readonly Rendered[]): readonly Rendered[] {
-  const ofAccess = ['ServiceAccount', 'Role', 'RoleBinding', 'ClusterRole', 'ClusterRoleBinding'];
-  return objects
-    .filter(({ kind }) => ofAccess.includes(kind))
-    .map((object) => {
-      const { kind, metadata } = object;
-      const { labels: _, ...rest } = metadata; // of aggregation: nobody else is to get these rights
-      if (!isShared(object)) return { ...object, metadata: rest };
-      const renamed = { ...object, metadata: { ...rest, name: `${prefix}${metadata.name}` } };
-      if (kind === 'ClusterRole' || kind === 'Role') return renamed;
-      const roleRef = object['roleRef'] as { readonly name: string };
-      return { ...renamed, roleRef: { ...roleRef, name: `${prefix}${roleRef.name}` } };
-    });
 }
 
 /** The pods that an object makes. */

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { BackendCredential } from '#core/control.ts';
 import { parseResource } from '#core/policy/parse.ts';
-import { buildBundle, type Cluster, type KeptCredential, type KeptPod, type KeptResource } from '../../controller/bundles.ts'; // prettier-ignore
+import { buildBundle, type Cluster, type KeptPod, type KeptResource } from '../../controller/bundles.ts'; // prettier-ignore
+import type { KeptCredential } from '../../controller/login.ts';
 
 const apiVersion = 'chaperone.dev/v1alpha1';
 const pod: KeptPod = {
@@ -39,7 +40,7 @@ const login: BackendCredential = { type: 'Password', username: 'u', password: 'o
 function kept(document: object): KeptResource {
   const { kind, metadata } = document as { kind: string; metadata: { name: string; namespace?: string } }; // prettier-ignore
   const name = [kind, metadata.namespace, metadata.name].filter(Boolean).join('/');
-  return { document: { ...document }, name, namespace: metadata.namespace, parsed: parseResource(document) }; // prettier-ignore
+  return { document: { ...document }, name, namespace: metadata.namespace, uid: 'u', generation: 1, part: `${name}@1`, parsed: parseResource(document) }; // prettier-ignore
 }
 
 function clusterWith(documents: readonly object[], secret?: Partial<KeptCredential>): Cluster {
@@ -56,12 +57,14 @@ function clusterWith(documents: readonly object[], secret?: Partial<KeptCredenti
 
 function problemsOf(cluster: Cluster, of = pod): string {
   const built = buildBundle(of, cluster);
-  return built.kind === 'held' ? built.problems.join() : assert.fail('it was not held back');
+  return built.kind === 'held'
+    ? built.faults.map(({ resource, text }) => `${resource}: ${text}`).join()
+    : assert.fail('it was not held back');
 }
 
 function messageOf(cluster: Cluster, of = pod) {
   const built = buildBundle(of, cluster);
-  return built.kind === 'bundle' ? built.message : assert.fail(built.problems.join());
+  return built.kind === 'bundle' ? built.message : assert.fail(JSON.stringify(built.faults));
 }
 
 describe('a bundle', () => {

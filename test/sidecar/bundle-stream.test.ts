@@ -98,6 +98,21 @@ describe('the stream of a controller', () => {
     assert.match(JSON.stringify(peer.acks[1]?.problems), /spec\.later/);
   });
 
+  test('hears what became of a bundle until it takes that, and nothing more of one before', async () => {
+    await using peer = await startPeerController();
+    peer.ackRefusals = 2;
+    peer.write(bundleLine(peer));
+    using followed = follow(peer);
+    await until('it has asked three times', () => peer.acks.length === 3);
+    assert.deepEqual(new Set(peer.acks.map(({ revision }) => revision)), new Set(['one']));
+    peer.ackRefusals = 1;
+    peer.write(bundleLine(peer, { revision: 'two' }) + bundleLine(peer, { revision: 'three' }));
+    await until('both are in force', () => followed.bundles.length === 3);
+    await until('the last is taken', () => peer.acks.at(-1)?.revision === 'three' && peer.ackRefusals === 0); // prettier-ignore
+    const ofOne = peer.acks.filter(({ revision }) => revision === 'one');
+    assert.equal(ofOne.length, 3);
+  });
+
   test('is asked for again when it ends, with the token that the file has then', async () => {
     await using peer = await startPeerController();
     peer.write(bundleLine(peer));

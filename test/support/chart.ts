@@ -48,6 +48,27 @@ export async function renderChart(
     .filter((object) => object !== null);
 }
 
+/** Whether an object is outside of a test's own namespaces. */
+export function isShared({ metadata }: Rendered): boolean {
+  return metadata.namespace === undefined || metadata.namespace === 'default';
+}
+
+/** Accounts and what they may do, with a prefix to the names of those that are in no namespace of a test's own. */
+export function accountsIn(objects: readonly Rendered[], prefix: string): readonly Rendered[] {
+  const ofAccess = ['ServiceAccount', 'Role', 'RoleBinding', 'ClusterRole', 'ClusterRoleBinding'];
+  return objects
+    .filter(({ kind }) => ofAccess.includes(kind))
+    .map((object) => {
+      const { kind, metadata } = object;
+      const { labels: _, ...rest } = metadata; // of aggregation: nobody else is to get these rights
+      if (!isShared(object)) return { ...object, metadata: rest };
+      const renamed = { ...object, metadata: { ...rest, name: `${prefix}${metadata.name}` } };
+      if (kind === 'ClusterRole' || kind === 'Role') return renamed;
+      const roleRef = object['roleRef'] as { readonly name: string };
+      return { ...renamed, roleRef: { ...roleRef, name: `${prefix}${roleRef.name}` } };
+    });
+}
+
 /** What Helm says against values; fails where it takes them. */
 export async function refusalOf(values: readonly string[]): Promise<string> {
   const { ok, err } = await runHelm(templateArguments('chaperone-system', values));

@@ -18,6 +18,8 @@ export interface PeerController extends AsyncDisposable {
   status: number;
   /** Whether a refusal has no end. */
   unending: boolean;
+  /** How many acknowledgements it still takes for those of a bundle that another has sent. */
+  ackRefusals: number;
   /** Writes to every stream, as it is. */
   write(text: string): void;
   /** Ends every stream. */
@@ -36,6 +38,7 @@ export async function startPeerController(
   let last = '';
   let status = 200;
   let unending = false;
+  let ackRefusals = 0;
   const server = createServer(await ca.issue('controller'), (request, response) => {
     if (request.url === '/v1/bundle') {
       tokens.push(request.headers.authorization ?? '');
@@ -51,7 +54,9 @@ export async function startPeerController(
       if (request.url === '/v1/bundle/ack')
         acks.push(body as BundleAck); // of the sidecar under test
       else keysAsked.push(body);
-      response.writeHead(204).end();
+      const isRefused = request.url === '/v1/bundle/ack' && ackRefusals > 0;
+      if (isRefused) ackRefusals -= 1;
+      response.writeHead(isRefused ? 409 : 204).end();
     });
   });
   server.listen(atPort, '127.0.0.1');
@@ -75,6 +80,12 @@ export async function startPeerController(
     },
     set unending(given) {
       unending = given;
+    },
+    get ackRefusals() {
+      return ackRefusals;
+    },
+    set ackRefusals(given) {
+      ackRefusals = given;
     },
     write: (text) => {
       last = text.endsWith('\n') ? text : '';
