@@ -37,6 +37,13 @@ export interface PodSpec {
   readonly runtimeClassName?: string;
   readonly nodeSelector?: Readonly<Record<string, string>>;
   readonly os?: { readonly name?: string };
+  /** Of all containers together. */
+  readonly resources?: PodResources;
+}
+
+export interface PodResources {
+  readonly requests?: Readonly<Record<string, unknown>>;
+  readonly limits?: Readonly<Record<string, unknown>>;
 }
 
 export interface Container {
@@ -46,6 +53,9 @@ export interface Container {
   readonly ports?: readonly ContainerPort[];
   readonly volumeMounts?: readonly VolumeMount[];
   readonly securityContext?: SecurityContext;
+  readonly resources?: object;
+  readonly resizePolicy?: readonly object[];
+  readonly imagePullPolicy?: string;
   readonly startupProbe?: Handler;
   readonly readinessProbe?: Handler;
   readonly livenessProbe?: Handler;
@@ -139,6 +149,9 @@ const container = shape(
       allowPrivilegeEscalation: isBoolean,
       capabilities: shape({ add: listOf(isString), drop: listOf(isString) }),
     }),
+    resources: isObject,
+    resizePolicy: listOf(isObject),
+    imagePullPolicy: isString,
     startupProbe: handler,
     readinessProbe: handler,
     livenessProbe: handler,
@@ -189,6 +202,7 @@ const spec = shape(
     runtimeClassName: isString,
     nodeSelector: mapOfStrings,
     os: shape({ name: isString }),
+    resources: shape({ requests: isObject, limits: isObject }),
   },
   ['containers'],
 );
