@@ -4,9 +4,10 @@ import { findOwn, type Found } from './find-own.ts';
 import { refuseHostAliases } from './host-aliases.ts';
 import { isOwnName, keys, volumeNames } from './names.ts';
 import { findOpenPorts } from './open-ports.ts';
-import { buildOwnParts, type OwnParts, type PartOptions } from './own-parts.ts';
+import { buildOwnParts, type Mode, type OwnParts, type PartOptions } from './own-parts.ts';
 import type { Container, Pod, Volume } from './pod.ts';
 import { PodPatch, type PatchOperation } from './pod-patch.ts';
+import { raiseResources } from './pod-resources.ts';
 import {
   findRefusals,
   isPluginVolume,
@@ -136,9 +137,11 @@ function buildPatch(input: PatchInput): {
     warnings.push(...change.warnings);
   }
   if (!facts.kubeApiToken) withholdToken(pod, lost, patch, warnings);
-  if (found.kind === 'nothing')
+  if (found.kind === 'nothing') {
     patch.append(['spec', 'volumes'], volumesWithout(pod, lost), parts.volumes);
-  if (!isInPlace) placeFirst(pod, parts, patch);
+    makeRoom(pod, facts.mode, options, patch);
+  }
+  if (!isInPlace) placeFirst(pod, found.kind === 'ours', parts, patch);
   describe(pod, patch);
   return { patch: patch.operations, warnings };
 }
@@ -160,17 +163,41 @@ function withholdToken(
   );
 }
 
+/** Once: a pod that has our containers states amounts with them in it. */
+function makeRoom({ spec }: Pod, mode: Mode, options: InjectOptions, patch: PodPatch): void {
+  const { sidecarResources: sidecar, initResources } = options;
+  const init = mode === 'explicit' ? undefined : initResources;
+  const raised = spec.resources && raiseResources(spec.resources, { sidecar, init });
+  if (raised) patch.set(['spec', 'resources'], raised);
+}
+
 /** Undefined where no list of volumes is there to append to. */
 function volumesWithout({ spec }: Pod, lost: readonly Volume[]): readonly Volume[] | undefined {
   return spec.volumes?.filter((volume) => !lost.includes(volume));
 }
 
 /** Puts our containers before all others: what runs before them would not be intercepted. */
-function placeFirst({ spec }: Pod, parts: OwnParts, patch: PodPatch): void {
+function placeFirst({ spec }: Pod, isOurs: boolean, parts: OwnParts, patch: PodPatch): void {
   const present = spec.initContainers;
   for (const [index, { name }] of [...(present ?? []).entries()].reverse())
     if (isOwnName(name)) patch.remove(['spec', 'initContainers', index]);
-  patch.prepend(['spec', 'initContainers'], present, parts.containers);
+  const placed = isOurs ? parts.containers.map((part) => asGiven(part, present)) : parts.containers;
+  patch.prepend(['spec', 'initContainers'], present, placed);
+}
+
+/**
+ * What plugins of the API server have given to a container of ours stays, as LimitRanger and AlwaysPullImages do: they are
+ * not asked again after us, and then refuse a container without it.
+ */
+function asGiven(part: Container, present: readonly Container[] = []): Container {
+  const before = present.find(({ name }) => name === part.name);
+  const { resources, imagePullPolicy, resizePolicy } = before ?? {};
+  return {
+    ...part,
+    ...(resources && { resources }),
+    ...(imagePullPolicy !== undefined && { imagePullPolicy }),
+    ...(resizePolicy && { resizePolicy }),
+  };
 }
 
 /** Says in labels and annotations what other programs ask for. */

@@ -38,6 +38,13 @@ export interface PodSpec {
   readonly nodeSelector?: Readonly<Record<string, string>>;
   readonly os?: { readonly name?: string };
   readonly hostAliases?: readonly { readonly hostnames?: readonly string[] }[];
+  /** Of all containers together. */
+  readonly resources?: PodResources;
+}
+
+export interface PodResources {
+  readonly requests?: Readonly<Record<string, unknown>>;
+  readonly limits?: Readonly<Record<string, unknown>>;
 }
 
 export interface Container {
@@ -47,6 +54,9 @@ export interface Container {
   readonly ports?: readonly ContainerPort[];
   readonly volumeMounts?: readonly VolumeMount[];
   readonly securityContext?: SecurityContext;
+  readonly resources?: object;
+  readonly resizePolicy?: readonly object[];
+  readonly imagePullPolicy?: string;
   readonly startupProbe?: Handler;
   readonly readinessProbe?: Handler;
   readonly livenessProbe?: Handler;
@@ -140,6 +150,9 @@ const container = shape(
       allowPrivilegeEscalation: isBoolean,
       capabilities: shape({ add: listOf(isString), drop: listOf(isString) }),
     }),
+    resources: isObject,
+    resizePolicy: listOf(isObject),
+    imagePullPolicy: isString,
     startupProbe: handler,
     readinessProbe: handler,
     livenessProbe: handler,
@@ -191,6 +204,7 @@ const spec = shape(
     nodeSelector: mapOfStrings,
     os: shape({ name: isString }),
     hostAliases: listOf(shape({ hostnames: listOf(isString) })),
+    resources: shape({ requests: isObject, limits: isObject }),
   },
   ['containers'],
 );

@@ -79,7 +79,7 @@ describe('an installed release', { skip: withoutCluster, timeout: 600_000 }, () 
   // The node of another cluster is elsewhere, and so are its cgroups.
   const here = (process.env['KUBECONFIG'] ?? '') === '';
   if (here)
-    test('has a sidecar of at most 80 MB', async () => {
+    test('has a sidecar that comes to rest below 80 MB', async () => {
       const pod = await shop.podOf('analyst');
       const read = (path: string): Promise<string> =>
         shop.kubectl('get', 'pod', pod, `--output=jsonpath=${path}`);

@@ -53,13 +53,15 @@ function podOf(name: string, namespace: string, options: InjectOptions): object 
   return { apiVersion: 'v1', kind: 'Pod', ...document };
 }
 
+type AskOptions = RequestOptions & { readonly headers: Readonly<Record<string, string>> };
+
 class PodAtTest implements FollowingPod {
   readonly revisions: string[] = [];
   accepts = true;
-  readonly #options: RequestOptions;
+  readonly #options: AskOptions;
   #stream: IncomingMessage | undefined;
 
-  constructor(options: RequestOptions) {
+  constructor(options: AskOptions) {
     this.#options = options;
   }
 

@@ -7,6 +7,7 @@ import type { PatchOperation } from '../../webhook/pod-patch.ts';
 import { tryParsePod, type Container, type Pod } from '../../webhook/pod.ts';
 import { asServed, injectOptions, podFacts, randomPod } from '../support/pods.ts';
 import { Random, scaled } from '../support/random.ts';
+import { realPod } from '../support/real-pods.ts';
 
 const firstUid = { draw: () => uidRange.first, keeps: () => true };
 
@@ -47,6 +48,7 @@ const documented = [
   /^\/spec\/initContainers(\/\d+)?$/,
   /^\/spec\/volumes(\/(\d+|-))?$/,
   /^\/spec\/automountServiceAccountToken$/,
+  /^\/spec\/resources$/,
 ];
 
 describe('a generated pod', () => {
@@ -55,7 +57,7 @@ describe('a generated pod', () => {
     for (const seed of seeds) {
       const random = new Random(seed);
       try {
-        claim(randomPod(random), random);
+        claim(seed % 2 === 0 ? randomPod(random) : realPod(random, 'agent'), random);
       } catch (error) {
         throw new Error(`seed ${seed}`, { cause: error });
       }
@@ -91,6 +93,21 @@ describe('a generated pod', () => {
       assert.deepEqual(again.kind === 'injected' && [again.patch, again.uid], [[], uidRange.first]);
       assert.deepEqual(inject(asServed(injected)).patch, []);
       assert.deepEqual(inject(asServed(apply(asServed(pod), inject(asServed(pod)).patch))).patch, []); // prettier-ignore
+    }));
+
+  test('is injected anew with what plugins of the API server gave to our containers', () =>
+    each((pod) => {
+      const served = asServed(apply(pod, inject(pod).patch));
+      const drawn = { draw: () => uidRange.last, keeps: () => false };
+      const again = injectPod(served, podFacts, injectOptions, drawn);
+      if (again.kind === 'refused') assert.fail(JSON.stringify(again.refusals));
+      const [nft, sidecar, proof] = apply(served, again.patch).spec.initContainers ?? [];
+      assert.match(JSON.stringify(nft), new RegExp(`uid=${uidRange.last}`));
+      const plugins = ({ resources, imagePullPolicy, resizePolicy }: Container): object => ({ resources, imagePullPolicy, resizePolicy }); // prettier-ignore
+      assert.deepEqual(
+        [nft, sidecar, proof].map((own) => own && plugins(own)),
+        served.spec.initContainers?.slice(0, 3).map(plugins),
+      );
     }));
 
   test('keeps its containers, but for variables, one mount, privileges and the token', () =>
