@@ -101,12 +101,12 @@ describe('a generated pod', () => {
       const drawn = { draw: () => uidRange.last, keeps: () => false };
       const again = injectPod(served, podFacts, injectOptions, drawn);
       if (again.kind === 'refused') assert.fail(JSON.stringify(again.refusals));
-      const [nft, sidecar, proof] = apply(served, again.patch).spec.initContainers ?? [];
-      assert.match(JSON.stringify(nft), new RegExp(`uid=${uidRange.last}`));
+      const [sidecar, network] = apply(served, again.patch).spec.initContainers ?? [];
+      assert.match(JSON.stringify(network), new RegExp(`uid=${uidRange.last}`));
       const plugins = ({ resources, imagePullPolicy, resizePolicy }: Container): object => ({ resources, imagePullPolicy, resizePolicy }); // prettier-ignore
       assert.deepEqual(
-        [nft, sidecar, proof].map((own) => own && plugins(own)),
-        served.spec.initContainers?.slice(0, 3).map(plugins),
+        [sidecar, network].map((own) => own && plugins(own)),
+        served.spec.initContainers?.slice(0, 2).map(plugins),
       );
     }));
 
