@@ -118,6 +118,8 @@ describe('the chart, at the API server', { skip: withoutCluster }, () => {
     group: 'authorization.k8s.io',
   };
   const ofSecrets = { verb: '', resource: 'secrets', namespace: own };
+  const ofServices = { verb: '', resource: 'services', namespace: own };
+  const ofSidecars = ['chaperone-controller', 'chaperone-collector'];
   const ofHooks = {
     verb: '',
     resource: 'mutatingwebhookconfigurations',
@@ -136,6 +138,7 @@ describe('the chart, at the API server', { skip: withoutCluster }, () => {
       { ...chaperone('list', 'auditpolicies'), namespace: elsewhere },
       chaperone('list', 'clusterauditpolicies'),
       { verb: 'create', resource: 'events', namespace: elsewhere },
+      ...named(ofSidecars, ['get'], ofServices),
     ],
     'chaperone-controller': [
       ...['pods', 'namespaces', 'nodes'].flatMap((resource) =>
@@ -150,6 +153,7 @@ describe('the chart, at the API server', { skip: withoutCluster }, () => {
       ...named(secrets, ['get', 'patch'], ofSecrets),
       ...named(['chaperone-authorities'], ['get', 'patch'], { ...ofSecrets, resource: 'configmaps' }),
       ...named(['chaperone-kills'], ['get', 'watch', 'patch'], { ...ofSecrets, resource: 'configmaps' }),
+      ...named(ofSidecars, ['get', 'list', 'watch'], ofServices),
       ...named(['chaperone-controller'], ['get', 'update'], { verb: '', resource: 'leases', group: 'coordination.k8s.io', namespace: own }),
       ...named(['chaperone'], ['get', 'patch'], ofHooks),
       { verb: 'watch', resource: 'secrets', namespace: credentials },
@@ -193,6 +197,7 @@ describe('the chart, at the API server', { skip: withoutCluster }, () => {
       ...named(secrets, ['get', 'patch'], ofSecrets),
       { verb: 'get', resource: 'secrets', namespace: credentials },
       { verb: 'list', resource: 'pods', namespace: elsewhere },
+      { ...ofServices, verb: 'list' },
       review,
     ],
     'chaperone-collector': [
