@@ -14,8 +14,19 @@ const follow = spawn(kube, ['kubectl', `--kubeconfig=${kubeconfigFile}`, '-n', '
 void follow;
 const open = shop.psql("SELECT 'while it drains', pg_sleep(600)").then(() => 'answered', String);
 await until('session', async () => (await reader.sessions({ text: 'while it drains' }))[0], 60000);
+const ip = await shop.kubectl('get', 'pod', old, '--output=jsonpath={.status.podIP}');
+let last = '';
+const poll = setInterval(() => {
+  fetch(`http://${ip}:15490/metrics`).then(async (r) => {
+    const t = await r.text();
+    const now = ['chaperone_sessions', 'chaperone_records_written_total', 'chaperone_records_shipped_total'].map((n) => t.split('\n').filter((l) => l.startsWith(n)).join(' ')).join(' | ');
+    if (now !== last) console.log(new Date().toISOString(), now);
+    last = now;
+  }, (e) => { if (last !== 'gone') console.log(new Date().toISOString(), String(e.cause ?? e)); last = 'gone'; });
+}, 100);
 console.log('deleting', new Date().toISOString());
 await shop.kubectl('delete', 'pod', old);
+clearInterval(poll);
 console.log('deleted', new Date().toISOString(), await open, new Date().toISOString());
 await new Promise((r) => setTimeout(r, 5000));
 console.log(JSON.stringify((await reader.sessions({ text: 'while it drains' }))[0]));

@@ -319,6 +319,7 @@ export class Relay {
 
   #agentEnd(): void {
     this.#agentEnded = true;
+    if (this.#stopping.stop) this.#stop(this.#stopping.stop);
     this.#endUpstream();
     this.#linger();
   }

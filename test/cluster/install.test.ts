@@ -136,65 +136,6 @@ describe('the chart with its examples', { skip: withoutCluster, timeout: 900_000
     );
   });
 
-  test('nobody but the kubelet gets a token that is for sidecars', async () => {
-    const pod = await shop.podOf('analyst');
-    for (const audience of ['chaperone-controller', 'chaperone-collector']) {
-      const bound = ['--bound-object-kind=Pod', `--bound-object-name=${pod}`];
-      const said = await failureOf(shop.kubectl('create', 'token', 'analyst', `--audience=${audience}`, ...bound)); // prettier-ignore
-      assert.match(said, /chaperone-tokens.*for sidecars/);
-    }
-    assert.notEqual(await shop.kubectl('create', 'token', 'analyst', '--audience=other'), '');
-    const source = { serviceAccountToken: { audience: 'chaperone-controller', path: 'token', expirationSeconds: 600 } }; // prettier-ignore
-    const thief = {
-      apiVersion: 'v1',
-      kind: 'Pod',
-      metadata: { name: 'thief', namespace: 'default' },
-      spec: {
-        containers: [{ name: 'main', image, volumeMounts: [{ name: 'mine', mountPath: '/mine' }] }],
-        volumes: [{ name: 'mine', projected: { sources: [source] } }],
-      },
-    };
-    const apply = running.kubectl(['apply', '--filename=-'], { input: JSON.stringify(thief) });
-    assert.match(await failureOf(apply), /chaperone-projected-tokens/);
-  });
-
-  test('our containers stay as they were injected, and nobody debugs them', async () => {
-    const pod = await shop.podOf('analyst');
-    const said = await failureOf(shop.kubectl('set', 'image', `pod/${pod}`, `chaperone=${image}`));
-    assert.match(said, /chaperone-running-pods.*stay as they were injected/);
-    assert.match(
-      await shop.kubectl('set', 'image', `pod/${pod}`, `analyst=${image}`),
-      /^$|image updated/,
-    );
-    const debug = ['debug', pod, `--image=${image}`, '--profile=restricted'];
-    const targeted = await failureOf(shop.kubectl(...debug, '--container=look', '--target=chaperone', '--', 'true')); // prettier-ignore
-    assert.match(targeted, /may not share the processes/);
-    const named = await failureOf(
-      shop.kubectl(...debug, '--container=chaperone-look', '--', 'true'),
-    );
-    assert.match(named, /names that begin with/);
-  });
-
-  test('what Pod Security would keep out is kept out where it has to let NET_ADMIN in', async () => {
-    const tryPod = (container: object, spec: object = {}): Promise<string> => {
-      const pod = {
-        apiVersion: 'v1',
-        kind: 'Pod',
-        metadata: { name: 'tried', namespace: 'shop' },
-        spec: { containers: [{ name: 'main', image, command: ['sleep', '1'], ...container }], ...spec }, // prettier-ignore
-      };
-      return running.kubectl(['create', '--dry-run=server', '--filename=-'], { input: JSON.stringify(pod) }); // prettier-ignore
-    };
-    assert.match(await tryPod({}), /created/);
-    for (const [container, spec] of [
-      [{ securityContext: { privileged: true } }, {}],
-      [{ ports: [{ containerPort: 80, hostPort: 80 }] }, {}],
-      [{}, { hostPID: true }],
-      [{}, { volumes: [{ name: 'host', hostPath: { path: '/' } }] }],
-    ] as const)
-      await failureOf(tryPod(container, spec));
-  });
-
   test('an agent with a driver of its own works, and so does one with a parametrised query', async () => {
     const { outputFiles } = await build({
       stdin: { contents: driverAgent, resolveDir: projectDirectory },
