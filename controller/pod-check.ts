@@ -1,5 +1,6 @@
 import type { Attachment } from '#core/bundle-message.ts';
 import { isObject } from '#core/policy/fields.ts';
+import { harmlessCapabilities } from '../webhook/agent-container.ts';
 import { attachmentOf } from '../webhook/attachment.ts';
 import { findOwn } from '../webhook/find-own.ts';
 import { injectPod, type InjectOptions } from '../webhook/inject.ts';
@@ -95,11 +96,9 @@ function optionsFrom(
     spoolMaxBytes: Number(env.get('CHAPERONE_SPOOL_MAX_BYTES') ?? 0),
     logLevel: env.get('CHAPERONE_LOG_LEVEL') ?? '',
   };
-  return { ...parts, allowedCapabilities: allCapabilities, trustVariables: [] };
+  // Which of the harmless ones are allowed differs with the release's values.
+  return { ...parts, allowedCapabilities: harmlessCapabilities, trustVariables: [] };
 }
-
-/** Which of the harmless ones are allowed differs with the release's values. */
-const allCapabilities = ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID', 'KILL', 'NET_BIND_SERVICE'];
 
 function fieldOf(container: Container | undefined, field: string): unknown {
   return isObject(container) ? container[field] : undefined; // of fields that the webhook only writes

@@ -12,7 +12,7 @@ import type { Metrics } from './metrics.ts';
 import type { Spool } from './spool/open.ts';
 import type { Surroundings } from './surroundings.ts';
 
-/** How long a bundle holds without the controller: a weekend's outage stops no agent at once, a pod cut off does end. */
+/** How long a bundle holds while nothing is heard of the controller: a weekend's outage stops no agent at once, a pod cut off does end. */
 const holdMs = 24 * 3_600_000;
 
 export interface BundleSourceOptions {
@@ -72,6 +72,7 @@ function followController(
 ): BundleSource {
   const { config, host, credentials, surroundings, spool, onApplied, metrics, log, signal } = options; // prettier-ignore
   let announced: Authorities = { controller: '', collector: '' };
+  let inForce = false;
   let lapsing: NodeJS.Timeout | undefined;
   return new BundleStream({
     url,
@@ -80,8 +81,7 @@ function followController(
     tokenFile,
     signal,
     onBundle: (bundle, { credentials: given, network, authorities, attachment, revision }) => {
-      clearTimeout(lapsing);
-      lapsing = undefined;
+      inForce = true;
       surroundings?.surroundedBy(network);
       credentials.replace(given); // before the bundle that names them
       if (authorities.collector !== announced.collector) spool.trust(authorities.collector);
@@ -97,10 +97,18 @@ function followController(
       log.error({ problems }, 'a bundle was refused: the one before stays in force');
     },
     onKill: (session) => void host.kill(session),
-    onLost: (reason) => {
-      log.warn({ reason }, 'the controller is not followed now');
+    // A bundle that is held back is sent by nobody: that the controller is there is enough for the last one to hold.
+    onHeard: () => {
+      clearTimeout(lapsing);
+      lapsing = undefined;
+    },
+    onLost: ({ reason, isOrderly }) => {
+      if (isOrderly) log.info({ reason }, 'the controller is asked for a new stream');
+      else log.warn({ reason }, 'the controller is not followed now');
+      if (!inForce) return;
       lapsing ??= setTimeout(() => {
         log.error('the last bundle is out of force, since the controller was away for too long');
+        inForce = false;
         host.lapse();
       }, holdMs).unref();
     },

@@ -8,7 +8,6 @@ import {
   silenceMs,
   type BundleAck,
   type BundleMessage,
-  type StreamMessage,
 } from '#core/bundle-message.ts';
 import type { Bundle, ProviderKeys } from '#core/policy/resolve.ts';
 import type { Problem } from '#core/policy/resources.ts';
@@ -16,6 +15,14 @@ import { BoundedLines } from './bounded-lines.ts';
 import { lookupAmong } from './given-addresses.ts';
 import { KeysAsked } from './keys-asked.ts';
 import { judgeBundle } from './received-bundle.ts';
+
+/** Why the controller is not followed now. */
+export interface Lost {
+  /** Holds nothing that is secret. */
+  readonly reason: string;
+  /** It had said something, and ended the stream itself: it does so when a token expires and when a replica stops. */
+  readonly isOrderly: boolean;
+}
 
 export interface BundleStreamOptions {
   readonly url: URL;
@@ -31,21 +38,24 @@ export interface BundleStreamOptions {
   readonly onRefused: (problems: readonly Problem[]) => void;
   /** An operator asks to end the session whose id begins so. */
   readonly onKill: (session: string) => void;
-  /** The stream was lost, or could not be had: `reason` holds nothing that is secret. */
-  readonly onLost: (reason: string) => void;
+  /** The controller said something that can be read, be it only that it is there. */
+  readonly onHeard: () => void;
+  /** The stream was lost, or could not be had. */
+  readonly onLost: (lost: Lost) => void;
   readonly signal: AbortSignal;
 }
 
 const answerMs = 10_000;
-const firstRetryMs = 250;
+/** At most as long after a stream on which something came; doubled by each failure. */
+const baseRetryMs = 250;
 const maxRetryMs = 30_000;
 const maxAnswerBytes = 4_096;
 /** What cannot be said for minutes is not said: it decides nothing here. */
 const ackTries = 10;
 
 /**
- * Follows the controller: one long answer, from which every bundle comes whole. When it ends another is asked for at once,
- * and after failures ever more rarely; until then the last bundle holds.
+ * Follows the controller: one long answer, from which every bundle comes whole. When it ends another is asked for
+ * within a quarter of a second, and after failures ever more rarely; until then the last bundle holds.
  */
 export class BundleStream {
   readonly #options: BundleStreamOptions;
@@ -76,17 +86,18 @@ export class BundleStream {
     for (let failures = 0; !signal.aborted;) {
       const end = await this.#follow().catch((error: unknown) => ({
         heard: false,
+        isOrderly: false,
         reason: error instanceof Error ? error.message : 'unknown',
       }));
       if (signal.aborted) return;
-      onLost(end.reason);
+      onLost({ reason: end.reason, isOrderly: end.isOrderly });
       failures = end.heard ? 0 : failures + 1;
       await pause(failures, signal);
     }
   }
 
-  /** Takes what comes until there is nothing more. Returns whether a bundle came, and why it is over. */
-  async #follow(): Promise<{ readonly heard: boolean; readonly reason: string }> {
+  /** Takes what comes until there is nothing more. Returns whether the controller was heard, and why it is over. */
+  async #follow(): Promise<Lost & { readonly heard: boolean }> {
     const response = await this.#ask('GET', '/v1/bundle');
     if (response.statusCode !== 200) throw new Error(await reasonOf(response));
     const watchdog = new Watchdog(response);
@@ -95,26 +106,29 @@ export class BundleStream {
     try {
       for await (const piece of response as AsyncIterable<Buffer>) {
         watchdog.heard();
-        for (const line of lines.take(piece)) if (this.#read(line) === 'bundle') heard = true;
+        for (const line of lines.take(piece)) heard = this.#read(line) || heard;
       }
-      return { heard, reason: 'the controller ended the stream' };
+      return { heard, isOrderly: heard, reason: 'the controller ended the stream' };
     } catch (error) {
       const message = error instanceof Error ? error.message : 'unknown';
-      return { heard, reason: watchdog.silent ? 'the controller was silent' : message };
+      const reason = watchdog.silent ? 'the controller was silent' : message;
+      return { heard, isOrderly: false, reason };
     } finally {
       watchdog.stop();
       response.destroy();
     }
   }
 
-  #read(line: string): StreamMessage['type'] | undefined {
+  /** Says whether the line was one that can be read. */
+  #read(line: string): boolean {
     const read = readStreamLine(line);
-    if (read.kind === 'unknown') return undefined; // of a newer controller
+    if (read.kind === 'unknown') return false; // of a newer controller
     if (read.kind === 'malformed') throw new Error('the controller sent a line that says nothing');
     const { message } = read;
+    this.#options.onHeard();
     if (message.type === 'kill') this.#options.onKill(message.session);
     if (message.type === 'bundle') this.#take(message);
-    return message.type;
+    return true;
   }
 
   #take(message: BundleMessage): void {
@@ -179,7 +193,7 @@ export class BundleStream {
 
 /** Waits, ever longer after failures, and not at the same moments as others do. */
 async function pause(failures: number, signal: AbortSignal): Promise<void> {
-  const most = Math.min(maxRetryMs, firstRetryMs * 2 ** failures);
+  const most = Math.min(maxRetryMs, baseRetryMs * 2 ** failures);
   await delay(most * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => undefined);
 }
 

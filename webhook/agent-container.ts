@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { isTrustMount } from './refusals.ts';
 import { paths, volumeNames } from './names.ts';
 import type { Container, EnvVar, SecurityContext, VolumeMount } from './pod.ts';
@@ -125,8 +126,7 @@ function hardened(
     securityContext.allowPrivilegeEscalation === false &&
     drop.length === 1 &&
     drop[0] === 'ALL' &&
-    add.length === kept.length &&
-    add.every((capability, index) => capability === kept[index]);
+    isDeepStrictEqual(new Set(add), new Set(kept)); // the order is that of the values, which may change
   if (isSo) return undefined;
   return {
     ...securityContext,

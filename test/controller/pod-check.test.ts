@@ -24,9 +24,9 @@ function injected(
   change: (pod: Changed) => void = () => undefined,
   pod = plainPod(),
   facts = podFacts,
+  options = injectOptions,
 ): Pod {
-  // prettier-ignore
-  const injection = injectPod(pod, facts, injectOptions, { draw: () => uid, keeps: () => true });
+  const injection = injectPod(pod, facts, options, { draw: () => uid, keeps: () => true });
   if (injection.kind === 'refused') assert.fail(JSON.stringify(injection.refusals));
   const document = structuredClone(pod);
   jsonPatch.applyPatch(document, structuredClone(injection.patch) as never, true);
@@ -98,6 +98,15 @@ describe('the check of a pod', () => {
       variable(spec.initContainers[0], 'CHAPERONE_LOG_LEVEL').value = 'debug';
     });
     assert.equal(checkPod(earlier, enforced, accepted).kind, 'ours');
+  });
+
+  test('takes capabilities in whatever order the values have them', () => {
+    const allowedCapabilities = injectOptions.allowedCapabilities.toReversed();
+    const pod = injected(undefined, plainPod(), podFacts, {
+      ...injectOptions,
+      allowedCapabilities,
+    });
+    assert.deepEqual(checkPod(pod, enforced, accepted), { kind: 'ours', attachment: 'Namespace' });
   });
 
   test('takes no pod without a sidecar', () => {

@@ -43,7 +43,8 @@ function follow(peer: PeerController, ca = peer.ca, at: At = {}): Followed {
     onBundle: (bundle, message) => bundles.push({ bundle, message }),
     onRefused: (problems) => refused.push(problems),
     onKill: (session) => killed.push(session),
-    onLost: (reason) => lost.push(reason),
+    onHeard: () => undefined,
+    onLost: ({ reason }) => lost.push(reason),
     signal: stopping.signal,
   });
   const dispose = (): void => {
