@@ -13,6 +13,7 @@ import { concerns, withoutLogin } from '#core/policy/concerns.ts';
 import { resolve } from '#core/policy/resolve.ts';
 import { nameOf, type Problem, type Resource } from '#core/policy/resources.ts';
 import { findLogin, type KeptCredential } from './login.ts';
+import { standInsFor } from './stand-ins.ts';
 
 /** A resource of ours in the cluster: what its author wrote, and what that means or why it means nothing. */
 export interface KeptResource {
@@ -56,16 +57,42 @@ export interface Fault {
 
 /** A bundle, or what keeps this pod from getting one: then it keeps the last. */
 export type Built =
-  /** `parts` are those of the resources in it. */
-  | { readonly kind: 'bundle'; readonly message: BundleMessage; readonly parts: readonly string[] }
+  /** `parts` are those of the resources in it; `faults` are of policies that others stand in for. */
+  | {
+      readonly kind: 'bundle';
+      readonly message: BundleMessage;
+      readonly parts: readonly string[];
+      readonly faults: readonly Fault[];
+    }
   | { readonly kind: 'held'; readonly faults: readonly Fault[] };
 
 /**
- * Makes what one pod is told. A policy that cannot be read holds it back where it could be about this pod, and so does a
- * Backend of its own that does not hold together: leaving either out would allow what was to be denied.
+ * Makes what one pod is told. What of the cluster's own cannot be read or does not hold together holds it back: leaving it
+ * out would allow what was to be denied. Where that is a policy of the pod's namespace, a tighter one stands in for it.
  */
 export function buildBundle(pod: KeptPod, cluster: Cluster): Built {
   const concerned = cluster.resources.filter((kept) => mayConcern(kept, pod));
+  const built = buildOf(concerned, pod, cluster);
+  const own = concerned.filter(({ namespace }) => namespace !== undefined);
+  if (built.kind === 'bundle' || own.length === 0) return built;
+  const platform = concerned.filter(({ namespace }) => namespace === undefined);
+  const isFine = (some: readonly KeptResource[]): boolean =>
+    buildOf([...platform, ...some], pod, cluster).kind === 'bundle';
+  if (!isFine([])) return built;
+  const faults: Fault[] = [];
+  const replaced = own.map((kept) => {
+    const alone = buildOf([...platform, kept], pod, cluster);
+    if (alone.kind === 'bundle') return kept;
+    const text = alone.faults.map((fault) => fault.text).join('; ');
+    faults.push({ resource: kept.name, text });
+    const standIns = standInsFor(kept, text);
+    return standIns.find((standIn) => isFine([standIn])) ?? kept;
+  });
+  const mended = buildOf([...platform, ...replaced], pod, cluster);
+  return mended.kind === 'bundle' ? { ...mended, faults } : built;
+}
+
+function buildOf(concerned: readonly KeptResource[], pod: KeptPod, cluster: Cluster): Built {
   const unread = concerned.filter(({ parsed }) => parsed.resource === undefined);
   if (unread.length > 0)
     return { kind: 'held', faults: unread.map(({ name, parsed }) => ({ resource: name, text: said(parsed.problems ?? []) })) }; // prettier-ignore
@@ -91,7 +118,7 @@ export function buildBundle(pod: KeptPod, cluster: Cluster): Built {
   };
   const revision = createHmac('sha256', cluster.secret).update(JSON.stringify(content)).digest('hex').slice(0, 16); // prettier-ignore
   const parts = concerned.map(({ part }) => part);
-  return { kind: 'bundle', message: { type: 'bundle', version: 1, revision, ...content }, parts };
+  return { kind: 'bundle', message: { type: 'bundle', version: 1, revision, ...content }, parts, faults: [] }; // prettier-ignore
 }
 
 /** Whether a resource is about a pod; one that cannot be read is about all that it could be about. */

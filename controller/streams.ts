@@ -20,14 +20,16 @@ interface Stream {
   readonly pod: PodKey;
   readonly response: ServerResponse;
   revision: string;
-  /** What held its bundle back last, said once. */
-  held: string;
+  /** What was wrong last with what it is to be told; said once. */
+  noted: string;
   /** It reads more slowly than there is news; it gets the newest once it has read what it was sent. */
   behind: boolean;
 }
 
 /** Changes come in flocks: what is told waits for so long, and a policy is in force a second after it was applied. */
 const settleMs = 50;
+/** As long as orders are kept in the cluster. */
+const keepKillsMs = 10 * 60_000;
 /** A sidecar that has left so much unread is gone. */
 const maxUnread = 2 * maxLineBytes;
 
@@ -47,6 +49,8 @@ export class Streams {
   readonly #log: Logger;
   readonly #streams = new Set<Stream>();
   readonly #pings: NodeJS.Timeout;
+  /** Sessions that were to end, with the time. */
+  readonly #kills = new Map<string, number>();
   #settling: NodeJS.Timeout | undefined;
   /** Pods of which something has changed, by `namespace/name`; undefined among them stands for all. */
   readonly #changed = new Set<string | undefined>();
@@ -57,7 +61,7 @@ export class Streams {
     this.#acknowledged = acknowledged;
     this.#log = log;
     this.#pings = setInterval(() => {
-      for (const stream of this.#streams) this.#write(stream, { type: 'ping' });
+      for (const stream of this.#streams) this.#send(stream, lineOf({ type: 'ping' }));
     }, pingMs);
   }
 
@@ -65,9 +69,13 @@ export class Streams {
     return this.#streams.size;
   }
 
-  /** Takes an answer over, and ends it at a time in milliseconds from now, when the pod's token expires. */
+  /**
+   * Takes an answer over, and ends it at a time in milliseconds from now, when the pod's token expires. A pod has one
+   * stream: the newest, or a token that was taken away could hold thousands.
+   */
   add(pod: PodKey, response: ServerResponse, forMs: number): void {
-    const stream: Stream = { pod, response, revision: '', held: '', behind: false };
+    for (const other of this.#streams) if (other.pod.uid === pod.uid) other.response.end();
+    const stream: Stream = { pod, response, revision: '', noted: '', behind: false };
     this.#streams.add(stream);
     this.#acknowledged.opened(pod.uid);
     response.writeHead(200, {
@@ -85,6 +93,11 @@ export class Streams {
     response.on('drain', () => {
       if (stream.behind) this.#tell(stream);
     });
+    // It may have been between two streams when they were ordered.
+    for (const [session, ordered] of this.#kills)
+      if (performance.now() - ordered < keepKillsMs)
+        this.#send(stream, lineOf({ type: 'kill', session })); // prettier-ignore
+      else this.#kills.delete(session);
     this.#tell(stream);
   }
 
@@ -104,7 +117,8 @@ export class Streams {
 
   /** Tells every sidecar to end a session, if it has it. */
   kill(session: string): void {
-    for (const stream of this.#streams) this.#write(stream, { type: 'kill', session });
+    this.#kills.set(session, performance.now());
+    for (const stream of this.#streams) this.#send(stream, lineOf({ type: 'kill', session }));
   }
 
   /** Ends all streams over a time, so that not all sidecars turn to the other replicas at once. */
@@ -120,34 +134,55 @@ export class Streams {
     const built = this.#bundleFor(stream.pod);
     if (!built) return void stream.response.end();
     if (built.kind === 'held') return this.#hold(stream, built.faults);
-    stream.held = '';
-    this.#acknowledged.held(stream.pod.uid, []);
-    const { message, parts } = built;
-    if (message.revision === stream.revision) return undefined;
+    const { message, parts, faults } = built;
+    if (message.revision === stream.revision) return this.#standIn(stream, faults);
     stream.behind = stream.response.writableNeedDrain;
     if (stream.behind) return undefined;
+    const line = lineOf(message);
+    const bytes = Buffer.byteLength(line);
+    if (bytes > maxLineBytes)
+      return this.#hold(stream, [
+        { resource: 'the bundle', text: `it has ${bytes} bytes, and a sidecar takes ${maxLineBytes}: have fewer or smaller policies` },
+      ]); // prettier-ignore
+    this.#standIn(stream, faults);
     stream.revision = message.revision;
     this.#acknowledged.sent(stream.pod.uid, message.revision, parts);
     this.#metrics.bundles.inc({ outcome: 'sent' });
-    return this.#write(stream, message);
+    return this.#send(stream, line);
   }
 
   #hold(stream: Stream, faults: readonly Fault[]): void {
-    const texts = faults.map(({ resource, text }) => `${resource}: ${text}`);
-    const said = texts.join('; ').slice(0, 2_000);
-    if (said === stream.held) return;
-    stream.held = said;
-    const { namespace, name: pod, uid } = stream.pod;
-    this.#acknowledged.held(uid, faults.map(({ resource }) => resource)); // prettier-ignore
+    if (!this.#note(stream, faults)) return;
     this.#metrics.bundles.inc({ outcome: 'held' });
-    this.#log.warn({ namespace, pod, problems: said }, 'a bundle is held back: the pod keeps the one before'); // prettier-ignore
+    this.#log.warn({ ...podOf(stream), problems: stream.noted }, 'a bundle is held back: the pod keeps the one before'); // prettier-ignore
   }
 
-  #write({ response }: Stream, message: StreamMessage): void {
-    if (response.writableLength > maxUnread) return void response.destroy();
-    const line = `${JSON.stringify(message)}\n`;
-    if (line.length <= maxLineBytes) response.write(line);
-    else this.#log.error({ bytes: line.length }, 'a bundle is longer than a sidecar takes');
-    return undefined;
+  /** Some of its policies cannot be applied, and tighter ones stand in for them. */
+  #standIn(stream: Stream, faults: readonly Fault[]): void {
+    if (!this.#note(stream, faults) || faults.length === 0) return;
+    this.#log.warn({ ...podOf(stream), problems: stream.noted }, 'policies of the namespace cannot be applied: the pod is told to refuse what they select'); // prettier-ignore
   }
+
+  /** Returns whether this is news. */
+  #note(stream: Stream, faults: readonly Fault[]): boolean {
+    const texts = faults.map(({ resource, text }) => `${resource}: ${text}`);
+    const noted = texts.join('; ').slice(0, 2_000);
+    if (noted === stream.noted) return false;
+    stream.noted = noted;
+    this.#acknowledged.held(stream.pod.uid, faults.map(({ resource }) => resource)); // prettier-ignore
+    return true;
+  }
+
+  #send({ response }: Stream, line: string): void {
+    if (response.writableLength > maxUnread) response.destroy();
+    else response.write(line);
+  }
+}
+
+function lineOf(message: StreamMessage): string {
+  return `${JSON.stringify(message)}\n`;
+}
+
+function podOf({ pod: { namespace, name } }: Stream): object {
+  return { namespace, pod: name };
 }

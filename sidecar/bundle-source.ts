@@ -1,6 +1,8 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import type { SidecarReport } from '#core/control.ts';
 import type { Bundle, ProviderKeys } from '#core/policy/resolve.ts';
+import { keepAnnounced, type Authorities } from './announced-authorities.ts';
 import { BundleDirectory } from './bundle-directory.ts';
 import { BundleStream } from './bundle-stream.ts';
 import type { SidecarConfig } from './config.ts';
@@ -68,8 +70,8 @@ function followController(
   { url, addresses, ca, tokenFile }: Extract<SidecarConfig['source'], { kind: 'controller' }>,
   options: BundleSourceOptions,
 ): BundleSource {
-  const { host, credentials, surroundings, spool, onApplied, metrics, log, signal } = options;
-  let collectorCa = '';
+  const { config, host, credentials, surroundings, spool, onApplied, metrics, log, signal } = options; // prettier-ignore
+  let announced: Authorities = { controller: '', collector: '' };
   let lapsing: NodeJS.Timeout | undefined;
   return new BundleStream({
     url,
@@ -82,8 +84,9 @@ function followController(
       lapsing = undefined;
       surroundings?.surroundedBy(network);
       credentials.replace(given); // before the bundle that names them
-      if (authorities.collector !== collectorCa) spool.trust(authorities.collector);
-      collectorCa = authorities.collector;
+      if (authorities.collector !== announced.collector) spool.trust(authorities.collector);
+      if (!isDeepStrictEqual(authorities, announced)) tryKeep(config, authorities, log);
+      announced = authorities;
       metrics.bundles.inc({ outcome: 'accepted' });
       host.apply(bundle, attachment);
       log.info({ revision, attachment }, 'a bundle is in force');
@@ -102,4 +105,12 @@ function followController(
       }, holdMs).unref();
     },
   });
+}
+
+function tryKeep({ spoolDirectory }: SidecarConfig, announced: Authorities, log: Logger): void {
+  try {
+    keepAnnounced(spoolDirectory, announced);
+  } catch (err) {
+    log.warn({ err }, 'the authorities cannot be kept for the next start'); // this process goes by them all the same
+  }
 }

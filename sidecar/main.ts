@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { ChaperoneError } from '#core/errors.ts';
 import { listenForOperators } from './admin-socket.ts';
+import { withAnnounced } from './announced-authorities.ts';
 import { followBundles, type BundleSource } from './bundle-source.ts';
 import { readConfig, type SidecarConfig } from './config.ts';
 import type { SidecarReport, SidecarSecrets } from '#core/control.ts';
@@ -34,7 +35,8 @@ const nowhere = { address: '', port: 0 }; // the ends of a connection that nobod
 type Control = ControlPipe<SidecarSecrets, SidecarReport>;
 
 /** Starts the parts in the order in which they need each other, and stops them in the opposite one. */
-async function run(config: SidecarConfig, control: Control, log: Logger): Promise<void> {
+async function run(given: SidecarConfig, control: Control, log: Logger): Promise<void> {
+  const config = withAnnounced(given);
   const stopped = stopRequest(control);
   const { secrets } = control;
   const credentials = new Credentials(secrets.credentials);

@@ -21,7 +21,7 @@ export function podLines(effective: Effective): readonly string[] {
     `sidecar     ${sidecarText(effective)}`,
     `attachment  ${attachments[attachment]}`,
     ...(bundle ? bundleLines(bundle.policy, [...bundle.backends.values()]) : []),
-    ...(leftOut.length > 0 ? ['', 'Until this is mended, what was in force before stays so for the pod:'] : []),
+    ...(leftOut.length > 0 ? ['', 'Until this is mended, what was in force before stays so for the pod; in the place of its namespace’s own policies stands one that refuses:'] : []),
     ...leftOut.flatMap(({ name, problems }) =>
       problems.map(({ path, message }) => printable(`  ${name}: ${path === '' ? '' : `${path}: `}${message}`)),
     ),

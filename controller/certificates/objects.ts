@@ -22,10 +22,21 @@ export interface Versioned<T> {
   readonly value: T;
 }
 
+/** When somebody wants other authorities to take over, in milliseconds since 1970; undefined where nobody does. */
+export interface Wanted {
+  readonly wantedMs: number | undefined;
+}
+
+interface FoundSecret extends Versioned<ReadonlyMap<string, string>> {
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
 /** Somebody else wrote in between: read again. */
 export class Conflict extends Error {}
 
 const authoritySecret = 'chaperone-authority';
+/** Annotation of that Secret: a time as RFC 3339 writes it. */
+const replaceAt = 'chaperone.dev/replace-at';
 const authoritiesMap = 'chaperone-authorities';
 const webhookKinds = ['Mutating', 'Validating'] as const;
 
@@ -42,9 +53,14 @@ export class CertificateObjects {
   }
 
   /** Undefined value: it cannot be read as what is kept. */
-  async readKept(server: Server): Promise<Versioned<Kept | undefined>> {
-    const { version, value } = await this.#readSecret(authoritySecret);
-    return { version, value: tryParseKept(value.get(server)) };
+  async readKept(server: Server): Promise<Versioned<Kept | undefined> & Wanted> {
+    const { version, value, annotations } = await this.#readSecret(authoritySecret);
+    const wantedMs = Date.parse(annotations[replaceAt] ?? '');
+    return {
+      version,
+      value: tryParseKept(value.get(server)),
+      wantedMs: Number.isNaN(wantedMs) ? undefined : wantedMs,
+    };
   }
 
   /** Of several servers, read at once. */
@@ -123,14 +139,15 @@ export class CertificateObjects {
     return true;
   }
 
-  async #readSecret(name: string): Promise<Versioned<ReadonlyMap<string, string>>> {
+  async #readSecret(name: string): Promise<FoundSecret> {
     const { namespace } = this.places;
     const { metadata, data = {} } = await this.#core.readNamespacedSecret({ namespace, name });
     const entries = Object.entries(data).map(([key, value]): [string, string] => [
       key,
       Buffer.from(value, 'base64').toString(),
     ]);
-    return { version: metadata?.resourceVersion ?? '', value: new Map(entries) };
+    const { resourceVersion = '', annotations = {} } = metadata ?? {};
+    return { version: resourceVersion, value: new Map(entries), annotations };
   }
 
   async #writeSecret(

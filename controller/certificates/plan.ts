@@ -26,7 +26,7 @@ export interface Certificates {
   /** Trusted until the last server shows the new leaf; its key is gone. */
   readonly previous: string | undefined;
   readonly leaf: ServerKeyPair | undefined;
-  /** When `next` became `authority`, in milliseconds since 1970. */
+  /** When `authority` began to sign, in milliseconds since 1970; unknown of what an earlier release has made. */
   readonly promotedMs: number | undefined;
 }
 
@@ -42,23 +42,35 @@ export type RotationStep =
   | { readonly kind: 'forget-previous' }
   | { readonly kind: 'wait'; readonly untilMs: number };
 
-/**
- * Says what to do with certificates. `names` are those by which the server is dialled. All of it stands where clients
- * and servers find it since `publishedMs`, with a controller there to put it back.
- */
+/** What a plan is made for. Times are in milliseconds since 1970. */
+export interface Circumstances {
+  /** Those by which the server is dialled. */
+  readonly names: readonly string[];
+  /** Since when all of it stands where clients and servers find it, with a controller there to put it back. */
+  readonly publishedMs: number;
+  /** When somebody wants another authority to take over; it is announced at once, and not before `authorityOverlap`. */
+  readonly wantedMs?: number | undefined;
+  readonly nowMs: number;
+}
+
+/** Says what to do with certificates. */
 export function planRotation(
   certificates: Certificates,
-  names: readonly string[],
-  publishedMs: number,
-  nowMs: number,
+  { names, publishedMs, wantedMs, nowMs }: Circumstances,
 ): RotationStep {
   const authority = read(certificates.authority, nowMs);
   const next = read(certificates.next, nowMs);
   if (!authority) return { kind: next ? 'promote-next' : 'create-authority' };
   const announceMs = authority.endMs - lifetimes.authorityOverlap;
-  if (!next && nowMs >= announceMs) return { kind: 'announce-next' };
+  const isWanted =
+    wantedMs !== undefined &&
+    wantedMs > (certificates.promotedMs ?? -Infinity) &&
+    wantedMs < nowMs + lifetimes.authorityOverlap;
+  if (!next && (nowMs >= announceMs || isWanted)) return { kind: 'announce-next' };
   const settledMs = publishedMs + lifetimes.settling;
-  const promoteMs = next && Math.max(next.beginMs + lifetimes.announcement, settledMs);
+  const usualMs = next && Math.max(next.beginMs + lifetimes.announcement, settledMs);
+  // Who names an earlier time has seen to it that the next one is known by then.
+  const promoteMs = next && isWanted ? wantedMs : usualMs;
   if (promoteMs !== undefined && nowMs >= promoteMs) return { kind: 'promote-next' };
   const leaf = read(certificates.leaf, nowMs);
   const leafMs = leaf && leaf.endMs - lifetimes.leafRest;

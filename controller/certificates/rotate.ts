@@ -85,11 +85,12 @@ export class Rotation {
     const { objects, log } = this.#options;
     for (let round = 0; round < maxRounds && !signal.aborted; round += 1) {
       try {
-        const { version, value: kept } = await objects.readKept(this.#server);
+        const { version, value: kept, wantedMs } = await objects.readKept(this.#server);
         if (kept === undefined) throw new Unreadable();
         const publishedMs = await this.#publish(kept, signal);
         const nowMs = this.#now();
-        const step = planRotation(kept, this.#subject.names, publishedMs, nowMs);
+        const { names } = this.#subject;
+        const step = planRotation(kept, { names, publishedMs, wantedMs, nowMs });
         if (step.kind === 'wait') return step.untilMs;
         const changed = await takeStep(kept, step, this.#subject, nowMs);
         if (signal.aborted) break;

@@ -24,7 +24,7 @@ export async function takeStep(
     case 'create-authority': {
       const authority = await authorityOf(subject, nowMs);
       const leaf = await leafOf(authority, subject, nowMs);
-      return { authority, leaf, next: undefined, previous: undefined, promotedMs: undefined };
+      return { authority, leaf, next: undefined, previous: undefined, promotedMs: nowMs };
     }
     case 'announce-next':
       return { ...certificates, next: await authorityOf(subject, nowMs) };
@@ -39,7 +39,7 @@ export async function takeStep(
       return { ...certificates, leaf: await leafOf(certificates.authority, subject, nowMs) };
     }
     case 'forget-previous':
-      return { ...certificates, previous: undefined, promotedMs: undefined };
+      return { ...certificates, previous: undefined };
     case 'wait':
       return certificates;
   }

@@ -37,6 +37,8 @@ const maxBytes = 512 * 1024 * 1024; // of a page
 const watchSeconds = { least: 240, spread: 60 };
 /** It sends a bookmark a minute: what is silent for longer is a connection that nobody holds any more. */
 const silenceMs = 100_000;
+/** After so long without a byte the kernel asks the other end's whether there is one, and gives it ten seconds. */
+const keepAliveMs = 20_000;
 
 /**
  * Lists and watches over the API with the library's credentials. The library's own watch passes over what it cannot read
@@ -132,6 +134,7 @@ export class KubeApi {
         return reject(new StatusError(response.statusCode ?? 0));
       });
       const timer = setTimeout(() => outgoing.destroy(new Error('no answer in time')), answerMs);
+      outgoing.on('socket', (socket) => socket.setKeepAlive(true, keepAliveMs));
       outgoing.on('error', (error) => {
         clearTimeout(timer);
         reject(error);

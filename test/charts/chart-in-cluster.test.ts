@@ -120,6 +120,8 @@ describe('the chart, at the API server', { skip: withoutCluster }, () => {
     group: 'authorization.k8s.io',
   };
   const ofSecrets = { verb: '', resource: 'secrets', namespace: own };
+  const ofServices = { verb: '', resource: 'services', namespace: own };
+  const ofSidecars = ['chaperone-controller', 'chaperone-collector'];
   const ofHooks = {
     verb: '',
     resource: 'mutatingwebhookconfigurations',
@@ -138,6 +140,7 @@ describe('the chart, at the API server', { skip: withoutCluster }, () => {
       { ...chaperone('list', 'auditpolicies'), namespace: elsewhere },
       chaperone('list', 'clusterauditpolicies'),
       { verb: 'create', resource: 'events', namespace: elsewhere },
+      ...named(ofSidecars, ['get'], ofServices),
     ],
     'chaperone-controller': [
       ...['pods', 'namespaces', 'nodes'].flatMap((resource) =>
@@ -152,6 +155,7 @@ describe('the chart, at the API server', { skip: withoutCluster }, () => {
       ...named(secrets, ['get', 'patch'], ofSecrets),
       ...named(['chaperone-authorities'], ['get', 'patch'], { ...ofSecrets, resource: 'configmaps' }),
       ...named(['chaperone-kills', 'chaperone-programmed'], ['get', 'list', 'watch', 'patch'], { ...ofSecrets, resource: 'configmaps' }),
+      ...named(ofSidecars, ['get', 'list', 'watch'], ofServices),
       ...named(['chaperone-controller'], ['get', 'update'], { verb: '', resource: 'leases', group: 'coordination.k8s.io', namespace: own }),
       ...named(['chaperone'], ['get', 'patch'], ofHooks),
       { verb: 'watch', resource: 'secrets', namespace: credentials },
@@ -197,6 +201,7 @@ describe('the chart, at the API server', { skip: withoutCluster }, () => {
       ...named(secrets, ['get', 'patch'], ofSecrets),
       { verb: 'get', resource: 'secrets', namespace: credentials },
       { verb: 'list', resource: 'pods', namespace: elsewhere },
+      { ...ofServices, verb: 'list' },
       review,
     ],
     'chaperone-collector': [

@@ -35,6 +35,12 @@ const policy = (changes: object = {}, namespace = 'agents', name = 'agents'): ob
   metadata: { name, namespace },
   spec: { podSelector: {}, mode: 'Observe', ...changes },
 });
+const clusterPolicy = (changes: object): object => ({
+  apiVersion,
+  kind: 'ClusterAuditPolicy',
+  metadata: { name: 'lockdown' },
+  spec: { podSelector: {}, mode: 'Observe', ...changes },
+});
 const login: BackendCredential = { type: 'Password', username: 'u', password: 'of the shop' };
 
 function kept(document: object): KeptResource {
@@ -89,11 +95,52 @@ describe('a bundle', () => {
     assert.doesNotMatch(JSON.stringify(message.resources), /credential/);
   });
 
-  test('is held back whole by a policy that cannot be read, for the pods of its namespace alone', () => {
-    const cluster = clusterWith([policy(), policy({ later: true }, 'agents', 'newer')]);
-    assert.match(problemsOf(cluster), /AuditPolicy\/agents\/newer: spec\.later/);
-    assert.equal(buildBundle({ ...pod, namespace: 'others' }, cluster).kind, 'bundle');
+  test('is held back whole by a policy of the cluster that cannot be read', () => {
+    const cluster = clusterWith([policy(), clusterPolicy({ later: true })]);
+    assert.match(problemsOf(cluster), /ClusterAuditPolicy\/lockdown: spec\.later/);
   });
+
+  describe('with a policy of its namespace that cannot be applied', () => {
+    const token = { identity: 'Token' };
+    for (const [what, changes, stands] of [
+      ['cannot be read', { later: true }, { mode: 'Enforce', denies: true }],
+      ['observes who has a token, where nobody issues any', token, { mode: 'Observe', denies: false }],
+      ['asks for a token, where nobody issues any', { ...token, mode: 'Enforce' }, { mode: 'Enforce', denies: true }],
+    ] as const) {
+      test(`says what the cluster says now, where it ${what}`, () => {
+        const lockdown = clusterPolicy({ mode: 'Enforce' });
+        const cluster = clusterWith([backend(), policy({}, 'agents', 'fine'), policy(changes, 'agents', 'broken'), lockdown]);
+        const built = buildBundle(pod, cluster);
+        assert.ok(built.kind === 'bundle');
+        assert.deepEqual(built.faults.map(({ resource }) => resource), ['AuditPolicy/agents/broken']);
+        const { resources } = built.message;
+        const named = (name: string): object | undefined => resources.find(({ metadata }) => (metadata as { name: string }).name === name);
+        assert.deepEqual(named('lockdown'), lockdown);
+        assert.deepEqual(named('fine'), policy({}, 'agents', 'fine'));
+        const { spec } = named('broken') as { spec: { mode: string; identity?: string; rules?: readonly { action: string }[] } };
+        assert.deepEqual({ mode: spec.mode, denies: spec.rules?.[0]?.action === 'Deny' }, stands);
+        assert.equal(spec.identity, undefined);
+        assert.equal(parseResource(named('broken')).problems, undefined);
+      });
+    }
+
+    test('is as it was for pods of other namespaces', () => {
+      const cluster = clusterWith([policy({ later: true }), policy({}, 'others')]);
+      const built = buildBundle({ ...pod, namespace: 'others' }, cluster);
+      assert.ok(built.kind === 'bundle');
+      assert.deepEqual(built.faults, []);
+    });
+
+    test('denies where it wants a token, and the login of a Backend is the agent’s own', () => {
+      const provider = { apiVersion, kind: 'IdentityProvider', metadata: { name: 'issuer' }, spec: { issuer: 'https://issuer.example', audiences: ['chaperone'] } };
+      const { credential: _, ...relayed } = (backend() as { spec: Record<string, unknown> }).spec;
+      const cluster = clusterWith([provider, { ...backend(), spec: relayed }, policy({ ...token, mode: 'Enforce' })]);
+      const built = buildBundle(pod, cluster);
+      assert.ok(built.kind === 'bundle', JSON.stringify(built));
+      assert.match(built.faults[0]?.text ?? '', /spec\.credential: missing/);
+      assert.match(JSON.stringify(built.message.resources), /AuditPolicy\/agents\/agents cannot be applied/);
+    });
+  }); // prettier-ignore
 
   for (const [what, secret, said] of [
     ['is not there', undefined, /there is no Secret/],

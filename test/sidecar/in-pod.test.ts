@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { Client } from 'pg';
 import type { BundleMessage, ResourceDocument } from '#core/bundle-message.ts';
 import type { Frame } from '#core/record/frame.ts';
+import { createLocalCa } from '../../cli/dev/certificates.ts';
 import { startBackendServer, type BackendServer } from '../support/backend-server.ts';
 import { createNamedCa } from '../support/named-ca.ts';
 import { ready, startOwnSidecar, type OwnSidecar } from '../support/own-sidecar.ts';
@@ -135,6 +136,16 @@ describe('the sidecar of a pod', () => {
     const left = await until('the stream before has come whole', () => collector.framesOf(stream ?? '').find(({ header }) => header.kind === 'stream.end')); // prettier-ignore
     assert.equal(left.header.kind === 'stream.end' && left.header.reason, 'recovered');
     assert.ok(collector.framesOf(stream ?? '').some(({ payload }) => String(payload).includes("SELECT 'before'"))); // prettier-ignore
+  });
+
+  test('knows its controller by what was announced last when it is restarted in place', async () => {
+    const next = await createLocalCa(Date.now());
+    const both = `${controller.ca}${next.certificate}`;
+    await send({ authorities: { controller: both, collector: collector.ca } });
+    await controller[Symbol.asyncDispose]();
+    controller = await startPeerController(next, Number(controller.url.port));
+    await Promise.all([sidecar.restart('SIGKILL'), send()]);
+    assert.equal((await agent('SELECT 42')).out, '42\n');
   });
 
   test('ends the sessions of a backend that is withdrawn, on record', async () => {

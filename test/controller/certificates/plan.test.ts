@@ -18,11 +18,11 @@ const start = Date.UTC(2026, 0, 1);
 const day = 86_400_000;
 
 /** Takes steps until the plan says to wait. */
-async function settle(given: Certificates, nowMs: number, wanted = names) {
+async function settle(given: Certificates, nowMs: number, wanted = names, wantedMs?: number) {
   const steps: RotationStep['kind'][] = [];
   let certificates = given;
-  const publishedMs = nowMs - lifetimes.settling;
-  let step = planRotation(certificates, wanted, publishedMs, nowMs);
+  const circumstances = { names: wanted, publishedMs: nowMs - lifetimes.settling, wantedMs, nowMs };
+  let step = planRotation(certificates, circumstances);
   while (step.kind !== 'wait') {
     steps.push(step.kind);
     assert.ok(steps.length < 8, steps.join());
@@ -32,7 +32,7 @@ async function settle(given: Certificates, nowMs: number, wanted = names) {
       { name: 'chaperone-webhook', names: wanted },
       nowMs,
     );
-    step = planRotation(certificates, wanted, publishedMs, nowMs);
+    step = planRotation(certificates, circumstances);
   }
   return { certificates, steps, untilMs: step.untilMs };
 }
@@ -82,6 +82,33 @@ describe('certificates of the webhook', () => {
     const promoted = (await settle(announced, end + lifetimes.announcement)).certificates;
     assert.equal(promoted.previous, certificates.authority?.cert);
     assert.ok(!JSON.stringify(promoted).includes(JSON.stringify(certificates.authority?.key)));
+  });
+
+  test('are replaced once at the time that somebody names, and announced at once', async () => {
+    const { certificates } = await settle(nothing, start);
+    const asked = start + 5 * day;
+    for (const wantedMs of [asked + 60_000, asked + 9 * day]) {
+      const announced = await settle(certificates, asked, names, wantedMs);
+      assert.deepEqual(announced.steps, ['announce-next']);
+      const early = await settle(announced.certificates, wantedMs - 1, names, wantedMs);
+      assert.deepEqual([early.steps, early.untilMs], [[], wantedMs]);
+      const promoted = await settle(announced.certificates, wantedMs, names, wantedMs);
+      assert.deepEqual(promoted.steps, ['promote-next']);
+      assert.ok(isTrusted(certificates, trustedAuthorities(promoted.certificates)));
+      const forgotten = await settle(promoted.certificates, wantedMs + day, names, wantedMs);
+      assert.deepEqual(forgotten.steps, ['forget-previous']);
+      const later = await settle(forgotten.certificates, wantedMs + 2 * day, names, wantedMs);
+      assert.deepEqual(later.steps, [], 'it is done');
+    }
+  });
+
+  test('are not replaced for a time that is too far away to be meant', async () => {
+    const { certificates } = await settle(nothing, start);
+    assert.deepEqual((await settle(certificates, start, names, start + 300 * day)).steps, []);
+  });
+
+  test('of a new installation are not replaced by a time that has passed', async () => {
+    assert.deepEqual((await settle(nothing, start, names, start - day)).steps, ['create-authority']); // prettier-ignore
   });
 
   test('begin anew where nothing can be gone on with', async () => {
