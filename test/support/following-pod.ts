@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { request, type RequestOptions } from 'node:https';
+import { request } from 'node:https';
 import { createInterface } from 'node:readline';
 import jsonPatch from 'fast-json-patch';
 import { readStreamLine, type BundleAck } from '#core/bundle-message.ts';
@@ -53,7 +53,12 @@ function podOf(name: string, namespace: string, options: InjectOptions): object 
   return { apiVersion: 'v1', kind: 'Pod', ...document };
 }
 
-type AskOptions = RequestOptions & { readonly headers: Readonly<Record<string, string>> };
+interface AskOptions {
+  readonly host: string;
+  readonly servername: string;
+  readonly ca: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
 
 class PodAtTest implements FollowingPod {
   readonly revisions: string[] = [];
