@@ -34,7 +34,7 @@ export class TransparentMode {
   /** Opens the listeners; until the first bundle nothing is let through. @throws ChaperoneError `config-invalid`. */
   async start({ host, connections, notReady, log }: Served): Promise<void> {
     const { transparentPort: port, transparentDnsPort: dnsPort } = this.#config;
-    const { resolver, learned, isDenied } = this.#surroundings;
+    const { resolver, learned, places, isDenied } = this.#surroundings;
     const unknownHost = () => host.unknownHost();
     const service = new NameService({
       known: () => this.#known,
@@ -54,6 +54,7 @@ export class TransparentMode {
       connections,
       originalDestination: await loadOriginalDestination(),
       learned,
+      places,
       isDenied,
       bundle: () => host.bundle,
       unknownHost,
