@@ -189,6 +189,20 @@ describe('an agent in a pod', { skip: withoutNamespaces }, () => {
       ]);
     });
 
+    test('has counted what it sends that is neither TCP nor DNS, and not what closed ports of its own refuse', async () => {
+      const ready = sidecar.reports.find((report) => report.type === 'ready');
+      assert.ok(ready);
+      const refused = (): number => {
+        const text = world.network.run('root in the pod', 'curl', '--silent', ready.metricsUrl);
+        return Number(/^chaperone_packets_refused_total (\d+)$/m.exec(text)?.[1]);
+      };
+      const counted = refused();
+      for (const host of [outside.v4, outside.v6, '127.0.0.1', '::1'])
+        for (let times = 0; times < 3; times += 1)
+          await world.network.try('agent', 'udp', [host, 443, 'once']);
+      assert.equal(refused(), counted + 6);
+    });
+
     test('gets nothing from the listeners themselves, nor at the address of the pod', async () => {
       const before = begun();
       for (const host of ['127.0.0.1', '[::1]'])
