@@ -36,7 +36,7 @@ export interface Effective {
   readonly isSelected: boolean;
   /** Undefined where resources contradict each other. */
   readonly bundle: Bundle | undefined;
-  readonly leftOut: readonly LeftOut[];
+  readonly heldBack: readonly LeftOut[];
 }
 
 /** Finds what applies to a pod, as the controller would. Credentials that are named are taken to be there. */
@@ -73,6 +73,6 @@ export function effectiveOf({ namespace, pod, namespaceLabels, objects }: Seen):
     hasSidecar,
     isSelected: namespaceLabels[keys.enforce] === 'true' || metadata.labels?.[keys.inject] === 'true',
     bundle,
-    leftOut: [...invalid, ...conflicts],
+    heldBack: [...invalid, ...conflicts],
   }; // prettier-ignore
 }

@@ -74,7 +74,7 @@ describe('a fault', { skip, timeout: 3_600_000 }, () => {
       assert.equal(injected + refused, asked);
       await namespace.kubectl(['rollout', 'status', 'deployment/workers', '--timeout=120s']);
       const containers = await namespace.kubectl(['get', 'pods', '--selector=app=workers', '--output=jsonpath={range .items[*]}{.spec.initContainers[*].name}{"\\n"}{end}']); // prettier-ignore
-      assert.deepEqual(containers.trim().split('\n'), Array(2).fill('chaperone-nft chaperone chaperone-proof')); // prettier-ignore
+      assert.deepEqual(containers.trim().split('\n'), Array(2).fill('chaperone chaperone-network')); // prettier-ignore
       await namespace.kubectl(['delete', 'deployment', 'workers']);
     });
   });

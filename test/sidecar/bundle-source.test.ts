@@ -60,6 +60,7 @@ function follow({ url, ca }: PeerController): Followed {
       spoolBytes: none,
       spoolWritable: () => true,
       shipStalledSeconds: none,
+      packetsRefused: none,
     }),
     log: pino({}, { write: (line) => void log.push(JSON.parse(line) as Followed['log'][number]) }),
     signal: stopping.signal,
