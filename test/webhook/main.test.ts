@@ -69,7 +69,7 @@ describe('the webhook as a process', () => {
     await writeCertificate();
     writeFileSync(file('ca.crt'), ca.certificate);
     writeFileSync(file('kubeconfig'), api.kubeconfig);
-    child = spawn(process.execPath, ['webhook/main.ts'], {
+    child = spawn(process.execPath, ['--max-old-space-size=256', 'webhook/main.ts'], {
       cwd: projectDirectory,
       stdio: ['ignore', 'inherit', 'pipe'],
       env: {
@@ -240,11 +240,21 @@ describe('the webhook as a process', () => {
     ]; // prettier-ignore
     for (const [body, status] of bodies)
       assert.equal((await post('/v1/pods', body)).status, status, body.slice(0, 40));
-    assert.equal((await post('/v1/pods', { announced: 9 * 1024 * 1024 })).status, 413);
+    assert.equal((await post('/v1/pods', { announced: 5 * 1024 * 1024 })).status, 413);
     assert.equal((await post('/v1/other', '{}')).status, 404);
     assert.equal((await ask('agents', {})).allowed, false);
     assert.equal((await ask('agents', plainPod())).allowed, true);
   });
+
+  test('outlives questions that take thirty times their length, and answers others meanwhile', async () => {
+    const filler = `${'[],'.repeat(1_300_000)}[]`;
+    const hostile = question('agents', { ...plainPod(), extra: [] }).replace('"extra":[]', `"extra":[${filler}]`);
+    const answers = Promise.all([1, 2, 3, 4, 5, 6, 7, 8].map(() => post('/v1/pods', hostile)));
+    assert.equal((await ask('agents', plainPod())).allowed, true);
+    for (const { status, text } of await answers)
+      assert.ok(status === 200 || (status === 503 && text.startsWith('too many')), `${status} ${text.slice(0, 80)}`);
+    assert.equal((await ask('agents', plainPod())).allowed, true);
+  }); // prettier-ignore
 
   test('counts what it was asked, and says when its certificate expires', async () => {
     const text = await (await fetch(metricsUrl)).text();
