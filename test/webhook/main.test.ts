@@ -207,9 +207,12 @@ describe('the webhook as a process', () => {
     assert.match((await ask('agents', plainPod())).patch, /_COLLECTOR_ADDRESSES","value":"10\.96\.0\.22"/); // prettier-ignore
   });
 
-  test('tells the owner once, however often the same is tried', async () => {
+  test('tells the owner once, however often the same is tried, and nobody who is not there', async () => {
     const owner = { apiVersion: 'apps/v1', kind: 'ReplicaSet', name: 'agent', uid: 'u', controller: true };
     const pod = plainPod({ hostNetwork: true }, { ownerReferences: [owner] });
+    const sets = '/apis/apps/v1/namespaces/agents/replicasets';
+    for (const name of ['agent', 'last']) api.objects.set(`${sets}/${name}`, { metadata: { name, uid: 'u' } });
+    api.objects.set(`${sets}/stranger`, { metadata: { name: 'stranger', uid: 'unknown to whoever asks' } });
     const first = api.nextEvent();
     await ask('agents', pod, { dryRun: true });
     await ask('agents', pod);
@@ -217,6 +220,8 @@ describe('the webhook as a process', () => {
     assert.deepEqual([(involvedObject as Fields)['name'], type], ['agent', 'Warning']);
     assert.match(String(message), /spec\.hostNetwork/);
     await ask('agents', pod);
+    for (const other of [{ ...owner, name: 'stranger' }, { ...owner, name: 'nobody' }, { ...owner, kind: 'Secret' }])
+      await ask('agents', plainPod({ hostNetwork: true }, { ownerReferences: [other] }));
     const last = api.nextEvent();
     await ask('agents', plainPod({}, { ownerReferences: [{ ...owner, name: 'last' }] }));
     await last;
@@ -260,7 +265,7 @@ describe('the webhook as a process', () => {
     const text = await (await fetch(metricsUrl)).text();
     assert.match(text, /chaperone_webhook_requests_total\{about="pods",outcome="injected"\} [1-9]/);
     assert.match(text, /chaperone_webhook_injected_total\{mode="explicit"\} 1\n/);
-    assert.match(text, /chaperone_webhook_refused_total\{reason="host-namespace"\} 3\n/);
+    assert.match(text, /chaperone_webhook_refused_total\{reason="host-namespace"\} 6\n/);
     assert.match(text, /chaperone_webhook_refused_total\{reason="windows"\} 0\n/);
     assert.match(text, /chaperone_webhook_seconds_count\{about="resources"\} 2\n/);
     const expires = Number(/^chaperone_webhook_cert_expiry_seconds (\S+)$/m.exec(text)?.[1]);
