@@ -13,7 +13,7 @@ import { concerns, withoutLogin } from '#core/policy/concerns.ts';
 import { resolve } from '#core/policy/resolve.ts';
 import { nameOf, type Problem, type Resource } from '#core/policy/resources.ts';
 import { findLogin, type KeptCredential } from './login.ts';
-import { standInsFor } from './stand-ins.ts';
+import { refusalOf, standInsFor } from './stand-ins.ts';
 
 /** A resource of ours in the cluster: what its author wrote, and what that means or why it means nothing. */
 export interface KeptResource {
@@ -28,6 +28,8 @@ export interface KeptResource {
   readonly generation: number;
   /** What its author wrote, for comparison: its name and a digest. */
   readonly part: string;
+  /** Of its document as JSON. */
+  readonly bytes: number;
   readonly parsed: Parsed;
 }
 
@@ -72,10 +74,12 @@ export type Built =
  */
 export function buildBundle(pod: KeptPod, cluster: Cluster): Built {
   const concerned = cluster.resources.filter((kept) => mayConcern(kept, pod));
-  const built = buildOf(concerned, pod, cluster);
   const own = concerned.filter(({ namespace }) => namespace !== undefined);
-  if (built.kind === 'bundle' || own.length === 0) return built;
   const platform = concerned.filter(({ namespace }) => namespace === undefined);
+  const tooMuch = excessOf(own);
+  if (tooMuch !== undefined) return withoutOwn(own, tooMuch, (some) => buildOf([...platform, ...some], pod, cluster)); // prettier-ignore
+  const built = buildOf(concerned, pod, cluster);
+  if (built.kind === 'bundle' || own.length === 0) return built;
   const isFine = (some: readonly KeptResource[]): boolean =>
     buildOf([...platform, ...some], pod, cluster).kind === 'bundle';
   if (!isFine([])) return built;
@@ -90,6 +94,27 @@ export function buildBundle(pod: KeptPod, cluster: Cluster): Built {
   });
   const mended = buildOf([...platform, ...replaced], pod, cluster);
   return mended.kind === 'bundle' ? { ...mended, faults } : built;
+}
+
+/** How much of its own a namespace may have for one pod: each of its bundles holds all of it, and is made anew at each change. */
+const maxOwn = { policies: 64, bytes: 1024 * 1024 } as const;
+
+function excessOf(own: readonly KeptResource[]): string | undefined {
+  const bytes = own.reduce((sum, each) => sum + each.bytes, 0);
+  if (own.length <= maxOwn.policies && bytes <= maxOwn.bytes) return undefined;
+  return `${own.length} policies of the namespace select the pod, of ${bytes} bytes together; want at most ${maxOwn.policies}, of ${maxOwn.bytes} bytes`; // prettier-ignore
+}
+
+/** The bundle with one policy that refuses everything in the place of all of the namespace. */
+function withoutOwn(
+  own: readonly KeptResource[],
+  why: string,
+  build: (some: readonly KeptResource[]) => Built,
+): Built {
+  const [first] = own;
+  const built = build(first ? [refusalOf(first, why)] : []);
+  if (built.kind === 'held') return built;
+  return { ...built, faults: own.map(({ name }) => ({ resource: name, text: why })) };
 }
 
 function buildOf(concerned: readonly KeptResource[], pod: KeptPod, cluster: Cluster): Built {

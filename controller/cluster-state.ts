@@ -3,9 +3,8 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
 import type { BackendCredential } from '#core/control.ts';
 import { isObject } from '#core/policy/fields.ts';
-import { parseResource } from '#core/policy/parse.ts';
 import type { BundleNetwork } from '#core/bundle-message.ts';
-import { documentOf, nameOfDocument } from '../webhook/document.ts';
+import { documentOf, nameOfDocument, readDocument } from '../webhook/document.ts';
 import { containerNames } from '../webhook/names.ts';
 import { addressIn, clusterAddresses, serviceOf, type ServerAddresses } from '../webhook/own-service.ts'; // prettier-ignore
 import { tryParsePod, type Pod } from '../webhook/pod.ts';
@@ -31,8 +30,8 @@ export interface WatchedPod {
 export interface ClusterStateOptions {
   readonly kubeConfig: KubeConfig;
   readonly config: ControllerConfig;
-  /** Something that bundles are made of has changed: of one pod, by `namespace/name`, or of any. */
-  readonly onChange: (pod: string | undefined) => void;
+  /** Something that bundles are made of has changed: of a pod, by `namespace/name`, of a namespace, by `namespace/`, or of any. */
+  readonly onChange: (of: string | undefined) => void;
   /** Sessions to end, by what their ids begin with. */
   readonly onKill: (session: string) => void;
   readonly log: Logger;
@@ -67,9 +66,13 @@ export class ClusterState {
       keep: (object: KubeObject) => T | undefined,
       changed: (key: string) => void = () => onChange(undefined),
     ): Reflector<T> => new Reflector({ api, path, keep, onChange: changed, log, signal });
-    this.#resources = kinds.map((kind) => reflect(pathOf(kind), keepResource));
+    // What a namespace has for itself is news to its own pods alone.
+    const ofNamespace = (key: string): void => onChange(`${key.slice(0, key.indexOf('/'))}/`);
+    this.#resources = kinds.map((kind) => reflect(pathOf(kind), keepResource, kind === 'AuditPolicy' ? ofNamespace : undefined)); // prettier-ignore
     this.#pods = reflect('/api/v1/pods', keepPod, onChange);
-    this.#namespaces = reflect('/api/v1/namespaces', labelsOf);
+    this.#namespaces = reflect('/api/v1/namespaces', labelsOf, (key) =>
+      onChange(`${key.slice(1)}/`),
+    );
     this.#credentials = reflect(`/api/v1/namespaces/${config.credentialsNamespace}/secrets`, keepCredential); // prettier-ignore
     this.#nodes = reflect('/api/v1/nodes', addressesOfNode);
     const slices = '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices';
@@ -164,7 +167,7 @@ function keepResource(object: KubeObject): KeptResource {
     uid: typeof uid === 'string' ? uid : '',
     generation: typeof generation === 'number' ? generation : 0,
     part: `${name}@${hash('sha256', JSON.stringify(document), 'hex').slice(0, 12)}`,
-    parsed: parseResource(document),
+    ...readDocument(document),
   };
 }
 

@@ -71,9 +71,9 @@ async function run(config: ControllerConfig, log: Logger): Promise<void> {
     reports.changed();
     noteChange();
   });
-  const changed = (pod: string | undefined): void => {
+  const changed = (of: string | undefined): void => {
     noteChange();
-    if (pod !== undefined) return streams.changed(pod);
+    if (of !== undefined) return streams.changed(of);
     keys.track(state.resources.flatMap(({ parsed }) => parsed.resource?.kind === 'IdentityProvider' ? parsed.resource : [])); // prettier-ignore
     return streams.changed();
   };

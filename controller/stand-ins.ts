@@ -1,3 +1,4 @@
+import { isObject } from '#core/policy/fields.ts';
 import { parseResource } from '#core/policy/parse.ts';
 import type { KeptResource } from './bundles.ts';
 
@@ -8,10 +9,23 @@ import type { KeptResource } from './bundles.ts';
  */
 export function standInsFor(kept: KeptResource, why: string): readonly KeptResource[] {
   const { resource } = kept.parsed;
-  const observes = resource?.kind === 'AuditPolicy' && resource.spec.mode === 'Observe';
-  const denying = withSpec(kept, {
-    // One that cannot be read could select any pod of its namespace.
-    podSelector: resource ? specOf(kept)['podSelector'] : {},
+  const spec = specOf(kept);
+  // One that cannot be read could select any pod of its namespace.
+  const denying = refusalOf(kept, why, resource && spec['podSelector']);
+  if (resource?.kind !== 'AuditPolicy' || resource.spec.mode !== 'Observe') return [denying];
+  const { identity: _, ...withoutIdentity } = spec;
+  return [withSpec(kept, withoutIdentity), denying];
+}
+
+/** A policy of the same name that refuses everything, with why; by default to all pods of its namespace. */
+export function refusalOf(
+  kept: KeptResource,
+  why: string,
+  podSelector: unknown = {},
+): KeptResource {
+  const message = `${kept.name} cannot be applied: ${why}`.replaceAll(/\p{Cc}/gu, ' ');
+  return withSpec(kept, {
+    podSelector,
     mode: 'Enforce',
     defaultAction: 'Deny',
     unknownHosts: 'Deny',
@@ -21,13 +35,10 @@ export function standInsFor(kept: KeptResource, why: string): readonly KeptResou
         backendSelector: {},
         anySubject: true,
         action: 'Deny',
-        message: `${kept.name} cannot be applied: ${why}`.slice(0, maxMessage),
+        message: message.slice(0, maxMessage),
       },
     ],
   });
-  if (!observes) return [denying];
-  const { identity: _, ...withoutIdentity } = specOf(kept);
-  return [withSpec(kept, withoutIdentity), denying];
 }
 
 /** Of a rule (crds/auditpolicies.yaml). */
@@ -39,6 +50,9 @@ function specOf({ document }: KeptResource): Readonly<Record<string, unknown>> {
 }
 
 function withSpec(kept: KeptResource, spec: object): KeptResource {
-  const document = { ...kept.document, spec };
+  const { apiVersion, kind, metadata } = kept.document;
+  const { name, namespace } = isObject(metadata) ? metadata : {};
+  // Whatever else it has may be what cannot be read.
+  const document = { apiVersion, kind, metadata: { name, namespace }, spec };
   return { ...kept, document, part: '', parsed: parseResource(document) };
 }

@@ -52,8 +52,11 @@ export class Streams {
   /** Sessions that were to end, with the time. */
   readonly #kills = new Map<string, number>();
   #settling: NodeJS.Timeout | undefined;
-  /** Pods of which something has changed, by `namespace/name`; undefined among them stands for all. */
+  /** Pods of which something has changed, by `namespace/name`, and `namespace/` for all of one; undefined stands for all. */
   readonly #changed = new Set<string | undefined>();
+  /** Those that are to be told, one in each turn of the event loop: others are served between them. */
+  readonly #due = new Set<Stream>();
+  #telling: NodeJS.Immediate | undefined;
 
   constructor({ bundleFor, metrics, acknowledged, log }: StreamsOptions) {
     this.#bundleFor = bundleFor;
@@ -101,18 +104,29 @@ export class Streams {
     this.#tell(stream);
   }
 
-  /** Something has changed that bundles are made of: of one pod, by `namespace/name`, or of any. */
-  changed(pod?: string): void {
-    this.#changed.add(pod);
+  /** Something has changed that bundles are made of: of a pod, by `namespace/name`, of a namespace, by `namespace/`, or of any. */
+  changed(of?: string): void {
+    this.#changed.add(of);
     this.#settling ??= setTimeout(() => {
       this.#settling = undefined;
       const changed = new Set(this.#changed);
       this.#changed.clear();
       for (const stream of this.#streams) {
         const { namespace, name } = stream.pod;
-        if (changed.has(undefined) || changed.has(`${namespace}/${name}`)) this.#tell(stream);
+        const isNews = [undefined, `${namespace}/`, `${namespace}/${name}`].some((key) => changed.has(key)); // prettier-ignore
+        if (isNews) this.#due.add(stream);
       }
+      this.#telling ??= setImmediate(() => this.#tellNext());
     }, settleMs);
+  }
+
+  #tellNext(): void {
+    const [stream] = this.#due;
+    if (stream) {
+      this.#due.delete(stream);
+      if (this.#streams.has(stream)) this.#tell(stream);
+    }
+    this.#telling = this.#due.size > 0 ? setImmediate(() => this.#tellNext()) : undefined;
   }
 
   /** Tells every sidecar to end a session, if it has it. */
@@ -125,6 +139,7 @@ export class Streams {
   close(overMs: number): void {
     clearInterval(this.#pings);
     clearTimeout(this.#settling);
+    clearImmediate(this.#telling);
     const streams = [...this.#streams];
     for (const [index, { response }] of streams.entries())
       setTimeout(() => response.end(), (overMs * index) / streams.length);

@@ -7,6 +7,7 @@ import {
 } from '@kubernetes/client-node';
 import { isObject } from '#core/policy/fields.ts';
 import { openCluster } from '../runtime/cluster-connection.ts';
+import type { OwnerReference } from './pod.ts';
 import { addressIn, clusterAddresses, serviceOf } from './own-service.ts';
 
 /** The API server itself waits five seconds for the answer that needs this. */
@@ -14,6 +15,14 @@ const deadlineMs = 3_000;
 
 /** Where our resources are, in the API. */
 const group = { group: 'chaperone.dev', version: 'v1alpha1' } as const;
+
+/** Controllers of pods that come with Kubernetes, by version and kind. */
+const owners = new Map([
+  ['apps/v1 ReplicaSet', 'replicasets'],
+  ['apps/v1 StatefulSet', 'statefulsets'],
+  ['apps/v1 DaemonSet', 'daemonsets'],
+  ['batch/v1 Job', 'jobs'],
+]);
 
 /** What the webhook reads of the cluster; every call settles within three seconds. */
 export class Cluster {
@@ -64,6 +73,24 @@ export class Cluster {
       this.#custom.listClusterCustomObject({ ...group, plural: 'clusterauditpolicies' }),
     ]);
     return [...itemsOf(ofNamespace), ...itemsOf(ofCluster)];
+  }
+
+  /** Whether there is this very owner, by its uid; false for kinds that do not come with Kubernetes. */
+  async isThere(
+    namespace: string,
+    { apiVersion, kind, name, uid }: OwnerReference,
+  ): Promise<boolean> {
+    const plural = owners.get(`${apiVersion} ${kind}`);
+    if (plural === undefined) return false;
+    const [ofGroup = '', version = ''] = apiVersion.split('/');
+    try {
+      const owner: unknown = await this.#custom.getNamespacedCustomObject({ group: ofGroup, version, namespace, plural, name }); // prettier-ignore
+      const metadata = isObject(owner) ? owner['metadata'] : {};
+      return isObject(metadata) && metadata['uid'] === uid;
+    } catch (error) {
+      if (error instanceof ApiException && error.code === 404) return false;
+      throw error;
+    }
   }
 
   /** Returns whether it was new: one of the same name says the same. */

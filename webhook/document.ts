@@ -1,4 +1,22 @@
 import { isObject } from '#core/policy/fields.ts';
+import { parseResource, type Parsed } from '#core/policy/parse.ts';
+
+/** What a resource may have of JSON, in bytes; reading more of it would hold up everybody else. */
+export const maxDocumentBytes = 256 * 1024;
+
+/** A document with its length and what it means. */
+export interface MeasuredDocument {
+  readonly bytes: number;
+  readonly parsed: Parsed;
+}
+
+/** Reads a document as sidecars do, unless it is too long to be read. */
+export function readDocument(document: Readonly<Record<string, unknown>>): MeasuredDocument {
+  const bytes = Buffer.byteLength(JSON.stringify(document));
+  if (bytes <= maxDocumentBytes) return { bytes, parsed: parseResource(document) };
+  const message = `it has ${bytes} bytes of JSON, want at most ${maxDocumentBytes}: have several`;
+  return { bytes, parsed: { problems: [{ path: 'spec', message }] } };
+}
 
 /** Returns what an author wrote of an object of the API, without what the API server adds to it. */
 export function documentOf(object: unknown): Readonly<Record<string, unknown>> {

@@ -1,13 +1,19 @@
 import { hash } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Cluster, EventBody } from './cluster.ts';
 import type { Metrics } from './metrics.ts';
 import type { Notice } from './review.ts';
 
 const maxQueued = 256;
+const paceMs = 100; // whoever asks the webhook, the API server is asked no more often than that
 const maxMessageLength = 1_024; // the API takes no more
 
-/** Tells owners of pods what became of them, beside the answers: best effort, and the newest is dropped when too many wait. */
+/**
+ * Tells owners of pods what became of them, beside the answers: best effort, and the newest is dropped when too many wait.
+ * Anybody in the cluster can ask the webhook something. Only owners that are there under their uid are told: who knows
+ * that can read them.
+ */
 export class Events {
   readonly #cluster: Cluster;
   readonly #metrics: Metrics;
@@ -42,15 +48,22 @@ export class Events {
   async #send(): Promise<void> {
     for (let notice = this.#waiting.shift(); notice; notice = this.#waiting.shift()) {
       try {
-        const isNew = await this.#cluster.createEvent(notice.namespace, eventOf(notice, new Date()));
-        this.#metrics.events.inc({ outcome: isNew ? 'sent' : 'known' });
+        this.#metrics.events.inc({ outcome: await this.#tell(notice) });
       } catch (error) {
         // Nobody depends on an Event: the pod was answered, and the metric says that one is missing.
         this.#metrics.events.inc({ outcome: 'failed' });
         this.#log.warn({ name: error instanceof Error ? error.name : 'unknown' }, 'an Event was not taken');
       } // prettier-ignore
+      if (!this.#closed) await delay(paceMs);
     }
     this.#sending = undefined;
+  }
+
+  async #tell(notice: Notice): Promise<'sent' | 'known' | 'no-owner'> {
+    const { namespace, owner } = notice;
+    if (!(await this.#cluster.isThere(namespace, owner))) return 'no-owner';
+    const isNew = await this.#cluster.createEvent(namespace, eventOf(notice, new Date()));
+    return isNew ? 'sent' : 'known';
   }
 }
 

@@ -216,13 +216,15 @@ export function tryParsePod(value: unknown): Pod | undefined {
   return pod(value) ? (withoutNulls(value) as Pod) : undefined; // `pod` checks just these fields
 }
 
-/** null means "not there" in the API, and undefined is what the rest of the code asks for. */
+/** null means "not there" in the API, and undefined is what the rest of the code asks for. What has none is not copied. */
 function withoutNulls(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(withoutNulls);
+  if (Array.isArray(value)) {
+    const items = value.map(withoutNulls);
+    return items.every((item, index) => item === value[index]) ? value : items;
+  }
   if (!isObject(value)) return value;
-  return Object.fromEntries(
-    Object.entries(value)
-      .filter(([, field]) => field !== null)
-      .map(([name, field]) => [name, withoutNulls(field)]),
-  );
+  const entries = Object.entries(value);
+  const kept = entries.filter(([, field]) => field !== null).map(([name, field]): [string, unknown] => [name, withoutNulls(field)]); // prettier-ignore
+  const isSame = kept.length === entries.length && kept.every(([name, field]) => field === value[name]); // prettier-ignore
+  return isSame ? value : Object.fromEntries(kept);
 }

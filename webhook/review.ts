@@ -1,8 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { isObject } from '#core/policy/fields.ts';
-import { parseResource } from '#core/policy/parse.ts';
 import { allow, deny, type AdmissionRequest, type AdmissionReview } from './admission.ts';
-import { documentOf } from './document.ts';
+import { documentOf, readDocument } from './document.ts';
 import { injectPod, type InjectOptions, type PodFacts, type Uids } from './inject.ts';
 import { tryParsePod, type OwnerReference, type Pod } from './pod.ts';
 import type { RefusalReason } from './refusals.ts';
@@ -124,7 +123,7 @@ export function reviewResource(request: AdmissionRequest): Reviewed {
   if (operation === 'DELETE' || subResource !== '') return valid;
   // A resource from before an upgrade must go on being labelled and deleted, with finalizers removed, whatever it says.
   if (operation === 'UPDATE' && isSameContent(object, oldObject)) return valid;
-  const { problems } = parseResource(documentOf(object));
+  const { problems } = readDocument(documentOf(object)).parsed;
   if (problems === undefined) return valid;
   const message = problems.map(({ path, message }) => `${path}: ${message}`).join('; ');
   return {

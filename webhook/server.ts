@@ -1,5 +1,5 @@
 import type { Server } from 'node:https';
-import Fastify, { type FastifyError, type FastifyInstance } from 'fastify';
+import Fastify, { type FastifyError, type FastifyInstance, type FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { deny, tryParseReview, type AdmissionRequest } from './admission.ts';
 import type { Cluster } from './cluster.ts';
@@ -14,6 +14,7 @@ import {
   reviewResource,
   type Reviewed,
 } from './review.ts';
+import { Room } from './room.ts';
 import type { ServerKeyPair } from '#core/control.ts';
 
 export interface ServerOptions {
@@ -29,8 +30,14 @@ export interface ServerOptions {
   readonly draining: () => boolean;
 }
 
-/** The API server takes objects of 3 MiB, and an update comes with what it changes. */
-const maxBodyBytes = 8 * 1024 * 1024;
+/** The API server takes requests of 3 MiB and keeps objects of 1.5, and an update comes with what it changes. */
+const maxBodyBytes = 4 * 1024 * 1024;
+/** A question takes memory beside its body. */
+const leastBytes = 16 * 1024;
+/** Bodies that come or wait: anybody in the cluster may send some, so nobody gets all the room. */
+const arriving = { bytes: 32 * 1024 * 1024, bytesOfOne: 8 * 1024 * 1024, waitMs: 1_000, maxWaiting: 1_024 }; // prettier-ignore
+/** Bodies that are read. JSON can take thirty times its length: the longest one alone, 120 MiB. */
+const reading = { bytes: maxBodyBytes, waitMs: 2_000, maxWaiting: 1_024 };
 
 /** Builds the HTTPS server that the API server asks. */
 export function buildServer(given: ServerOptions): FastifyInstance<Server> {
@@ -46,28 +53,58 @@ export function buildServer(given: ServerOptions): FastifyInstance<Server> {
   });
   app.setErrorHandler((error: FastifyError, _request, reply) => {
     const status = error.statusCode ?? 500;
-    if (status >= 500) log.error({ name: error.name, code: error.code }, 'a question failed');
-    const text = status >= 500 ? 'internal error' : error.message;
+    if (status >= 500 && status !== busy.statusCode)
+      log.error({ name: error.name, code: error.code }, 'a question failed');
+    const text = status >= 500 && status !== busy.statusCode ? 'internal error' : error.message;
     return reply.code(status).type('text/plain').send(`${text}\n`);
   });
   app.addHook('onSend', async (_request, reply) => {
     if (given.draining()) reply.header('connection', 'close');
   });
+  const bodies = new Room(arriving);
+  const readers = new Room(reading);
+  app.addHook('onRequest', async (request, reply) => {
+    const leave = await bodies.enter(request.ip, announcedBytes(request));
+    if (!leave) throw busy;
+    if (reply.raw.destroyed) leave();
+    else reply.raw.once('close', leave);
+  });
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => done(null, body)); // prettier-ignore
+  const parseJson = app.getDefaultJsonParser('error', 'error');
   const ask = (about: Question, answer: (request: AdmissionRequest) => Promise<Reviewed>): void => {
-    app.post(`/v1/${about}`, async (request, reply) => {
-      const question = tryParseReview(request.body);
-      if (!question) return reply.code(400).type('text/plain').send('want an AdmissionReview v1\n');
+    app.post<{ Body: Buffer | undefined }>(`/v1/${about}`, async (request, reply) => {
+      const { body = Buffer.alloc(0) } = request;
+      const leave = await readers.enter('all', Math.max(leastBytes, body.length));
+      if (!leave) {
+        metrics.requests.inc({ about, outcome: 'busy' });
+        throw busy;
+      }
       const stop = metrics.seconds.startTimer({ about });
       try {
+        const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+        void parseJson(request, body.toString('utf8'), (error, value) => error ? reject(error) : resolve(value)); // prettier-ignore
+        const question = tryParseReview(await promise);
+        if (!question) return await reply.code(400).type('text/plain').send('want an AdmissionReview v1\n'); // prettier-ignore
         return await settle(about, question, answer, given);
       } finally {
         stop();
+        leave();
       }
     });
   };
   ask('pods', async (request) => answerPod(request, given));
   ask('resources', async (request) => reviewResource(request));
   return app;
+}
+
+/** The API server shows whoever asked it what stands here, and controllers try again. */
+const busy = Object.assign(new Error('too many questions at once: try again'), { statusCode: 503 });
+
+/** How much is to come; as much as may, where nobody says. */
+function announcedBytes({ headers }: FastifyRequest): number {
+  const announced = Number(headers['content-length'] ?? maxBodyBytes);
+  return Math.min(maxBodyBytes, Math.max(leastBytes, announced || 0));
 }
 
 async function settle(

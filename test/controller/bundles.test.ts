@@ -4,6 +4,7 @@ import type { BackendCredential } from '#core/control.ts';
 import { parseResource } from '#core/policy/parse.ts';
 import { buildBundle, type Cluster, type KeptPod, type KeptResource } from '../../controller/bundles.ts'; // prettier-ignore
 import type { KeptCredential } from '../../controller/login.ts';
+import { readDocument } from '../../webhook/document.ts';
 
 const apiVersion = 'chaperone.dev/v1alpha1';
 const pod: KeptPod = {
@@ -46,7 +47,7 @@ const login: BackendCredential = { type: 'Password', username: 'u', password: 'o
 function kept(document: object): KeptResource {
   const { kind, metadata } = document as { kind: string; metadata: { name: string; namespace?: string } }; // prettier-ignore
   const name = [kind, metadata.namespace, metadata.name].filter(Boolean).join('/');
-  return { document: { ...document }, name, namespace: metadata.namespace, uid: 'u', generation: 1, part: `${name}@1`, parsed: parseResource(document) }; // prettier-ignore
+  return { document: { ...document }, name, namespace: metadata.namespace, uid: 'u', generation: 1, part: `${name}@1`, ...readDocument({ ...document }) }; // prettier-ignore
 }
 
 function clusterWith(documents: readonly object[], secret?: Partial<KeptCredential>): Cluster {
@@ -121,6 +122,33 @@ describe('a bundle', () => {
         assert.deepEqual({ mode: spec.mode, denies: spec.rules?.[0]?.action === 'Deny' }, stands);
         assert.equal(spec.identity, undefined);
         assert.equal(parseResource(named('broken')).problems, undefined);
+      });
+    }
+
+    for (const [what, metadata, spec] of [
+      ['has labels that mean nothing', { labels: { app: 'no label\n' } }, {}],
+      ['is longer than what is read', {}, { rules: Array.from({ length: 64 }, (_, index) => ({ name: `rule-${index}`, backends: ['shop'], anySubject: true, action: 'Allow', when: `"${'a'.repeat(2_000)}" != ""`, message: 'ä'.repeat(1_024) })) }],
+    ] as const) {
+      test(`refuses in its place, where it ${what}`, () => {
+        const broken = policy(spec) as { metadata: object };
+        const message = messageOf(clusterWith([clusterPolicy({}), { ...broken, metadata: { ...broken.metadata, ...metadata } }]));
+        assert.match(JSON.stringify(message.resources), /AuditPolicy\/agents\/agents cannot be applied/);
+        assert.deepEqual(message.resources.flatMap((document) => parseResource(document).problems ?? []), []);
+      });
+    }
+
+    for (const [what, count, length] of [['many', 65, 1], ['long', 40, 30_000]] as const) {
+      test(`refuses everything, once, where there are too ${what} for one pod`, () => {
+        const messages = { rules: Array.from({ length: Math.ceil(length / 1_000) }, (_, index) => ({ name: `rule-${index}`, backends: ['shop'], anySubject: true, action: 'Allow', message: 'a'.repeat(Math.min(length, 1_000)) })) };
+        const own = Array.from({ length: count }, (_, index) => policy(messages, 'agents', `own-${index}`));
+        const cluster = clusterWith([backend(), clusterPolicy({}), ...own]);
+        const built = buildBundle(pod, cluster);
+        assert.ok(built.kind === 'bundle');
+        assert.deepEqual(built.message.resources.map(({ kind }) => kind), ['Backend', 'ClusterAuditPolicy', 'AuditPolicy']);
+        assert.match(JSON.stringify(built.message.resources[2]), /"action":"Deny".*policies of the namespace select the pod/);
+        assert.equal(built.faults.length, count);
+        const bundles = [{ ...pod, namespace: 'others' }, pod].map((each) => buildBundle(each, clusterWith([...own.slice(0, 64).slice(-30)])));
+        assert.deepEqual(bundles.map((each) => each.kind === 'bundle' && each.faults), [[], []]);
       });
     }
 

@@ -26,6 +26,14 @@ describe('streams of sidecars', () => {
   let metrics: Metrics;
   let streams: Streams | undefined;
   let built: Built;
+  /** In which turn of the event loop each bundle was made. */
+  let builds: number[] = [];
+  let turn = 0;
+  const counted = (): Built => {
+    builds.push(turn);
+    setImmediate(() => (turn += 1));
+    return built;
+  };
 
   before(async () => {
     server = createServer((request, response) =>
@@ -53,7 +61,7 @@ describe('streams of sidecars', () => {
     });
     built = bundle('1');
     const acknowledged = new Acknowledged(() => undefined);
-    streams = new Streams({ bundleFor: () => built, metrics, acknowledged, log: pino({ level: 'silent' }) }); // prettier-ignore
+    streams = new Streams({ bundleFor: counted, metrics, acknowledged, log: pino({ level: 'silent' }) }); // prettier-ignore
   });
 
   /** Follows as a pod's sidecar does: what it is told, one after the other. */
@@ -91,6 +99,20 @@ describe('streams of sidecars', () => {
     streams?.kill('01a2');
     for (const each of [second, other])
       assert.deepEqual(await each.next(), { type: 'kill', session: '01a2' });
+  });
+
+  test('are told of a change one in a turn of the event loop, and only where it concerns them', async () => {
+    const all = await Promise.all(['/one', '/two', '/three'].map((uid) => follow(uid)));
+    await Promise.all(all.map((each) => each.next()));
+    builds = [];
+    streams?.changed('others/');
+    streams?.changed('agents/other');
+    streams?.changed('agents/');
+    await until('all are told', () => builds.length === 3 || undefined);
+    assert.equal(new Set(builds).size, 3);
+    builds = [];
+    streams?.changed('agents/agent');
+    await until('all are told', () => builds.length === 3 || undefined);
   });
 
   test('keep the bundle they have where the next is longer than a sidecar takes, which does not count as sent', async () => {

@@ -1,5 +1,5 @@
 import type { KeptResource } from '../../controller/bundles.ts';
-import { parseResource } from '#core/policy/parse.ts';
+import { readDocument } from '../../webhook/document.ts';
 
 /** What a resource is changed by. */
 export interface Changes {
@@ -53,6 +53,5 @@ function keep(
   const document = { apiVersion: 'chaperone.dev/v1alpha1', kind, metadata, spec };
   const { namespace } = metadata;
   const name = [kind, namespace, metadata.name].filter((part) => part !== undefined).join('/');
-  const parsed = parseResource(document);
-  return { document, name, namespace, uid: `uid of ${name}`, generation, part: `${name}@${generation}`, parsed }; // prettier-ignore
+  return { document, name, namespace, uid: `uid of ${name}`, generation, part: `${name}@${generation}`, ...readDocument(document) }; // prettier-ignore
 }

@@ -69,7 +69,7 @@ describe('the webhook as a process', () => {
     await writeCertificate();
     writeFileSync(file('ca.crt'), ca.certificate);
     writeFileSync(file('kubeconfig'), api.kubeconfig);
-    child = spawn(process.execPath, ['webhook/main.ts'], {
+    child = spawn(process.execPath, ['--max-old-space-size=256', 'webhook/main.ts'], {
       cwd: projectDirectory,
       stdio: ['ignore', 'inherit', 'pipe'],
       env: {
@@ -207,9 +207,12 @@ describe('the webhook as a process', () => {
     assert.match((await ask('agents', plainPod())).patch, /_COLLECTOR_ADDRESSES","value":"10\.96\.0\.22"/); // prettier-ignore
   });
 
-  test('tells the owner once, however often the same is tried', async () => {
+  test('tells the owner once, however often the same is tried, and nobody who is not there', async () => {
     const owner = { apiVersion: 'apps/v1', kind: 'ReplicaSet', name: 'agent', uid: 'u', controller: true };
     const pod = plainPod({ hostNetwork: true }, { ownerReferences: [owner] });
+    const sets = '/apis/apps/v1/namespaces/agents/replicasets';
+    for (const name of ['agent', 'last']) api.objects.set(`${sets}/${name}`, { metadata: { name, uid: 'u' } });
+    api.objects.set(`${sets}/stranger`, { metadata: { name: 'stranger', uid: 'unknown to whoever asks' } });
     const first = api.nextEvent();
     await ask('agents', pod, { dryRun: true });
     await ask('agents', pod);
@@ -217,6 +220,8 @@ describe('the webhook as a process', () => {
     assert.deepEqual([(involvedObject as Fields)['name'], type], ['agent', 'Warning']);
     assert.match(String(message), /spec\.hostNetwork/);
     await ask('agents', pod);
+    for (const other of [{ ...owner, name: 'stranger' }, { ...owner, name: 'nobody' }, { ...owner, kind: 'Secret' }])
+      await ask('agents', plainPod({ hostNetwork: true }, { ownerReferences: [other] }));
     const last = api.nextEvent();
     await ask('agents', plainPod({}, { ownerReferences: [{ ...owner, name: 'last' }] }));
     await last;
@@ -240,17 +245,27 @@ describe('the webhook as a process', () => {
     ]; // prettier-ignore
     for (const [body, status] of bodies)
       assert.equal((await post('/v1/pods', body)).status, status, body.slice(0, 40));
-    assert.equal((await post('/v1/pods', { announced: 9 * 1024 * 1024 })).status, 413);
+    assert.equal((await post('/v1/pods', { announced: 5 * 1024 * 1024 })).status, 413);
     assert.equal((await post('/v1/other', '{}')).status, 404);
     assert.equal((await ask('agents', {})).allowed, false);
     assert.equal((await ask('agents', plainPod())).allowed, true);
   });
 
+  test('outlives questions that take thirty times their length, and answers others meanwhile', async () => {
+    const filler = `${'[],'.repeat(1_300_000)}[]`;
+    const hostile = question('agents', { ...plainPod(), extra: [] }).replace('"extra":[]', `"extra":[${filler}]`);
+    const answers = Promise.all([1, 2, 3, 4, 5, 6, 7, 8].map(() => post('/v1/pods', hostile)));
+    assert.equal((await ask('agents', plainPod())).allowed, true);
+    for (const { status, text } of await answers)
+      assert.ok(status === 200 || (status === 503 && text.startsWith('too many')), `${status} ${text.slice(0, 80)}`);
+    assert.equal((await ask('agents', plainPod())).allowed, true);
+  }); // prettier-ignore
+
   test('counts what it was asked, and says when its certificate expires', async () => {
     const text = await (await fetch(metricsUrl)).text();
     assert.match(text, /chaperone_webhook_requests_total\{about="pods",outcome="injected"\} [1-9]/);
     assert.match(text, /chaperone_webhook_injected_total\{mode="explicit"\} 1\n/);
-    assert.match(text, /chaperone_webhook_refused_total\{reason="host-namespace"\} 3\n/);
+    assert.match(text, /chaperone_webhook_refused_total\{reason="host-namespace"\} 6\n/);
     assert.match(text, /chaperone_webhook_refused_total\{reason="windows"\} 0\n/);
     assert.match(text, /chaperone_webhook_seconds_count\{about="resources"\} 2\n/);
     const expires = Number(/^chaperone_webhook_cert_expiry_seconds (\S+)$/m.exec(text)?.[1]);

@@ -181,6 +181,12 @@ describe('a question about a policy', () => {
     assert.equal(about(served(wrong), { ...change, subResource: 'status' }).review.response.allowed, true); // prettier-ignore
   });
 
+  test('refuses one that is too long to be read at each pod, whatever it says', () => {
+    const long = { ...policy, spec: { podSelector: {}, filler: 'ä'.repeat(130 * 1024) } };
+    const { review } = about(served(long));
+    assert.match(review.response.status?.message ?? '', /^spec: it has 266\d{3} bytes of JSON, want at most 262144/);
+  }); // prettier-ignore
+
   test('takes a name that the server is yet to make up', () => {
     const { namespace } = policy['metadata'] as Fields;
     const metadata = { generateName: 'policy-', namespace };
