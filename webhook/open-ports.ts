@@ -16,7 +16,8 @@ export function findOpenPorts(
   return [...ports].toSorted((a, b) => a - b);
 }
 
-function handlersOf(container: Container): readonly Handler[] {
+/** What the kubelet does at a container: its probes, and the steps of its lifecycle. */
+export function handlersOf(container: Container): readonly Handler[] {
   const { startupProbe, readinessProbe, livenessProbe, lifecycle } = container;
   return [startupProbe, readinessProbe, livenessProbe, lifecycle?.postStart, lifecycle?.preStop]
     .filter((handler) => handler !== undefined); // prettier-ignore

@@ -90,8 +90,8 @@ export interface SecurityContext {
 
 /** What the kubelet does at a container: a probe, or a step of its lifecycle. */
 export interface Handler {
-  readonly httpGet?: { readonly port: number | string };
-  readonly tcpSocket?: { readonly port: number | string };
+  readonly httpGet?: { readonly port: number | string; readonly host?: string };
+  readonly tcpSocket?: { readonly port: number | string; readonly host?: string };
   readonly grpc?: { readonly port: number };
 }
 
@@ -130,8 +130,8 @@ const listOf =
 const mapOfStrings: Check = (value) => isObject(value) && Object.values(value).every(isString);
 
 const handler = shape({
-  httpGet: shape({ port: isPort }, ['port']),
-  tcpSocket: shape({ port: isPort }, ['port']),
+  httpGet: shape({ port: isPort, host: isString }, ['port']),
+  tcpSocket: shape({ port: isPort, host: isString }, ['port']),
   grpc: shape({ port: isNumber }, ['port']),
 });
 

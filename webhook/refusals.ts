@@ -1,5 +1,6 @@
 import { sidecarAudiences } from '#core/audiences.ts';
 import { maxOpenPorts } from '#core/interception/nft-rules.ts';
+import { handlersOf } from './open-ports.ts';
 import type { Mode } from './own-parts.ts';
 import { isOwnName, isSidecarUid, keys, paths, uidRange, volumeNames } from './names.ts';
 import type { Container, Pod, PodSpec, Volume } from './pod.ts';
@@ -14,6 +15,7 @@ export const refusalReasons = [
   'privileged',
   'host-path',
   'host-alias',
+  'probe-host',
   'service-mesh',
   'runtime-class',
   'windows',
@@ -122,6 +124,13 @@ function ofContainer(path: string, container: Container): Refusal[] {
     ); // prettier-ignore
   const uid = container.securityContext?.runAsUser;
   if (uid !== undefined) found.push(...ofUid(`${path}.securityContext.runAsUser`, uid));
+  for (const { httpGet, tcpSocket } of handlersOf(container)) {
+    const host = httpGet?.host ?? tcpSocket?.host ?? '';
+    if (host !== '')
+      found.push(
+        refuse('probe-host', `${path} has a probe or a lifecycle step with host ${show(host)}, whom the node would ask in the agent's place: remove host, or use exec`),
+      ); // prettier-ignore
+  }
   for (const mount of container.volumeMounts ?? []) {
     const isOurs = isTrustMount(mount);
     if (isOwnName(mount.name) && !isOurs)

@@ -219,6 +219,7 @@ describe('the chart', { skip: withoutCluster }, () => {
     }
     const own = podOf(objects, 'StatefulSet', 'chaperone-postgres');
     assert.doesNotMatch(JSON.stringify(own), /serviceAccountToken"/);
+    assert.match(JSON.stringify(own), /--auth-host=scram-sha-256 --auth-local=scram-sha-256/);
   });
 
   test('lets no container change its root, gain rights or run without bounds', () => {

@@ -31,6 +31,15 @@ const refusable: readonly Fields[] = [
   { containers: [{ name: 'app', image: 'app', securityContext: { runAsUser: uidRange.last } }] },
   { containers: [{ name: 'istio-proxy', image: 'istio/proxyv2' }] },
   { containers: [{ name: 'chaperone-network', image: 'app' }] },
+  {
+    containers: [
+      {
+        name: 'app',
+        image: 'app',
+        livenessProbe: { httpGet: { path: '/', port: 80, host: '127.0.0.1' } },
+      },
+    ],
+  },
   { initContainers: [{ name: 'chaperone', image: 'app', restartPolicy: 'Always' }] },
 ];
 
@@ -188,7 +197,7 @@ function handler(random: Random): Fields {
   const port = 1 + random.below(65_535);
   return random.pick<Fields>([
     { httpGet: { path: '/', port, scheme: 'HTTPS', httpHeaders: [{ name: 'X-A', value: 'b' }] } },
-    { httpGet: { path: '/', port: 'http', host: '127.0.0.1' } },
+    { httpGet: { path: '/', port: 'http', scheme: 'HTTP' } },
     { tcpSocket: { port } },
     { tcpSocket: { port: 'http' } },
     { exec: { command: ['true'] } },

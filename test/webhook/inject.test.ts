@@ -63,6 +63,8 @@ const refused: [RefusalReason, Pod, RegExp, Partial<PodFacts>?][] = [
   ['host-path', plainPod({ volumes: [{ name: 'v', hostPath: { path: '/' } }] }), /spec\.volumes\["v"\]/],
   ['host-alias', plainPod({ hostAliases: [{ ip: '::1', hostnames: ['x'] }, { ip: '127.0.0.1', hostnames: ['db', 'Chaperone-Collector.chaperone-system.SVC'] }] }), /spec\.hostAliases.*remove it/],
   ['host-alias', plainPod({ hostAliases: [{ ip: '127.0.0.1', hostnames: ['chaperone-controller.chaperone-system.svc.cluster.local'] }] }), /spec\.hostAliases/],
+  ['probe-host', withApp({ readinessProbe: { httpGet: { port: 80, host: '169.254.169.254' } } }), /spec\.containers\[app\].*"169\.254\.169\.254".*exec/],
+  ['probe-host', plainPod({ initContainers: [app({ lifecycle: { preStop: { tcpSocket: { port: 80, host: 'db' } } } })] }), /spec\.initContainers\[app\]/],
   ['service-mesh', plainPod({ containers: [app(), app({ name: 'istio-proxy' })] }), /Istio/],
   ['service-mesh', plainPod({ initContainers: [app({ name: 'linkerd-init' })] }), /Linkerd/],
   ['runtime-class', plainPod({ runtimeClassName: 'sandboxed' }), /"sandboxed" is gVisor/, { runtimeHandler: 'runsc' }],
