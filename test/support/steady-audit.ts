@@ -75,8 +75,6 @@ export async function audit(places: Places, agent: SteadyAgent): Promise<Account
   const { recorded, missing } = await settled(places, name, answered, runMarks);
   assert.deepEqual(missing, [], `${name}: answered or run, and not on record`);
   assert.deepEqual(recorded.filter(({ times, statuses }) => times !== 1 || statuses.length > 1), [], `${name}: recorded more than once`); // prettier-ignore
-  const ended = recorded.filter(({ mark, statuses }) => answered.has(mark) && statuses[0] !== 'ok');
-  assert.deepEqual(ended, [], `${name}: answered, and recorded with another end`);
   let killed = 0;
   await withClient(places.store, async (store) => {
     for (const [what, query] of Object.entries(flaws))
@@ -90,6 +88,8 @@ export async function audit(places: Places, agent: SteadyAgent): Promise<Account
     for (const id of closed) assert.equal(reasons.get(id), 'agent-closed', `${name}: ${id}`);
     killed = [...reasons.values()].filter((reason) => reason === 'sidecar-killed').length;
   });
+  const ended = recorded.filter(({ mark, statuses }) => answered.has(mark) && statuses[0] !== 'ok');
+  assert.deepEqual(ended, [], `${name}: answered, and recorded with another end`);
   const lostAndRun = [...lost].filter((mark) => runMarks.has(mark)).length;
   return {
     answered: answered.size,
