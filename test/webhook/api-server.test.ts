@@ -255,7 +255,9 @@ describe('generated pods at the API server', { skip: withoutCluster, timeout: 90
       const random = new Random(seed);
       const place = random.pick(['mutation-held', 'mutation-held-limited']);
       const { spec, ...pod } = polite(random, realPod(random, `agent-${seed}`));
-      const given = { ...pod, spec: { ...spec, ...nowhere } };
+      // Said, so that no image chooses it: only then may another image take the place of a running one.
+      const securityContext = { runAsUser: 1000, ...spec.securityContext };
+      const given = { ...pod, spec: { ...spec, ...nowhere, securityContext } };
       const { status, body } = await api.create(pathOf(place), given);
       if (status !== 201) continue;
       const path = `${pathOf(place)}/${nameOf(body)}`;
@@ -270,7 +272,12 @@ describe('generated pods at the API server', { skip: withoutCluster, timeout: 90
     await until('the policies hold', async () => (await resize(one, '?dryRun=All')).status !== 200);
     for (const { path, place, agent } of created) {
       const lasting = { metadata: { labels: { changed: 'yes' }, annotations: { changed: 'yes' } } };
-      const debugger_ = (more: object): object => ({ spec: { ephemeralContainers: [{ name: 'look', image: 'app', ...more }] } }); // prettier-ignore
+      const restricted = {
+        runAsUser: 1000,
+        allowPrivilegeEscalation: false,
+        capabilities: { drop: ['ALL'] },
+      };
+      const debugger_ = (more: object): object => ({ spec: { ephemeralContainers: [{ name: 'look', image: 'app', securityContext: restricted, ...more }] } }); // prettier-ignore
       for (const [of, change] of [
         ['', lasting],
         ['', { spec: { containers: [{ name: agent, image: 'app:2' }] } }],
