@@ -121,11 +121,11 @@ function buildOf(concerned: readonly KeptResource[], pod: KeptPod, cluster: Clus
   const unread = concerned.filter(({ parsed }) => parsed.resource === undefined);
   if (unread.length > 0)
     return { kind: 'held', faults: unread.map(({ name, parsed }) => ({ resource: name, text: said(parsed.problems ?? []) })) }; // prettier-ignore
-  const injects = pod.attachment !== 'Pod';
+  const getsLogins = pod.attachment !== 'Pod';
   const documents = concerned.map(({ document }) =>
-    injects ? document : withoutCredential(document),
+    getsLogins ? document : withoutCredential(document),
   );
-  const resources = concerned.flatMap(({ parsed }) => parsed.resource ?? []).map((resource) => (injects ? resource : withoutLogin(resource))); // prettier-ignore
+  const resources = concerned.flatMap(({ parsed }) => parsed.resource ?? []).map((resource) => (getsLogins ? resource : withoutLogin(resource))); // prettier-ignore
   const given = credentialsFor(resources, cluster);
   if (given.faults.length > 0) return { kind: 'held', faults: given.faults };
   const types = [...given.credentials].map(([name, { type }]) => [name, type] as const);

@@ -30,7 +30,13 @@ const maxProviderName = 253;
 const tooMany = 'too many tokens are looked into at once: try again';
 
 type Reason =
-  'unauthorized' | 'forbidden' | 'not-ours' | 'unavailable' | 'bad-request' | 'not-here';
+  | 'unauthorized'
+  | 'forbidden'
+  | 'not-ours'
+  | 'unavailable'
+  | 'bad-request'
+  | 'not-here'
+  | 'not-fetched';
 const statuses: Readonly<Record<Reason, number>> = {
   unauthorized: 401,
   forbidden: 403,
@@ -38,6 +44,7 @@ const statuses: Readonly<Record<Reason, number>> = {
   unavailable: 503,
   'bad-request': 400,
   'not-here': 409,
+  'not-fetched': 409,
 };
 
 /** A request that is not let in; goes out as `application/problem+json` (RFC 9457). */
@@ -113,7 +120,12 @@ export function buildServer(given: ServerOptions): FastifyInstance<Server> {
     const { provider } = isObject(request.body) ? request.body : {};
     if (typeof provider !== 'string' || provider.length > maxProviderName)
       throw new Refused('bad-request', 'want the name of an IdentityProvider');
-    return reply.code(202).send({ fetched: await given.refreshKeys(provider) });
+    if (!(await given.refreshKeys(provider)))
+      throw new Refused(
+        'not-fetched',
+        'there is no such provider, or its keys were fetched just now',
+      );
+    return reply.code(202).send();
   });
   app.post('/v1/kill', async (request, reply) => {
     const may = await identities.mayKill(bearer(request.headers.authorization));

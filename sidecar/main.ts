@@ -47,6 +47,7 @@ async function run(given: SidecarConfig, control: Control, log: Logger): Promise
     spoolBytes: () => state.started?.spool.writer.totalBytes ?? 0,
     spoolWritable: () => state.started !== undefined && state.started.spool.trouble === undefined,
     shipStalledSeconds: () => state.started?.spool.stalledSeconds ?? 0,
+    packetsRefused: () => state.started?.transparent?.packetsRefused ?? 0,
   });
   const notReady = (): string | undefined => whyNotReady(state.started);
   // Before all that takes a while: in a pod the kubelet goes on meanwhile.
@@ -94,7 +95,7 @@ async function run(given: SidecarConfig, control: Control, log: Logger): Promise
     metrics,
     log,
   });
-  state.started = { host, connections, spool };
+  state.started = { host, connections, spool, transparent };
   await transparent?.start({ host, connections, notReady, log });
   const listener =
     transparent ??
@@ -168,6 +169,7 @@ interface Started {
   readonly host: Host;
   readonly connections: Connections;
   readonly spool: Spool;
+  readonly transparent: TransparentMode | undefined;
 }
 
 function whyNotReady(started: Started | undefined): string | undefined {

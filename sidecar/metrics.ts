@@ -10,6 +10,8 @@ export interface Gauges {
   readonly spoolBytes: () => number;
   readonly spoolWritable: () => boolean;
   readonly shipStalledSeconds: () => number;
+  /** By the rules of the pod. */
+  readonly packetsRefused: () => number;
 }
 
 export function createMetrics(gauges: Gauges) {
@@ -30,17 +32,13 @@ export function createMetrics(gauges: Gauges) {
       this.inc({ verdict: 'Deny' }, totals.denied);
     },
   });
-  const total = (name: string, help: string, read: () => number): Counter =>
-    new Counter({
-      name,
-      help,
-      registers,
-      collect() {
-        this.reset();
-        this.inc(read());
-      },
-    });
+  const total = totalIn(registry);
   total('chaperone_records_written_total', 'Records written to the spool', () => totals.records);
+  total(
+    'chaperone_packets_refused_total',
+    'Packets that the rules of the pod refused: neither TCP nor DNS',
+    gauges.packetsRefused,
+  );
   total('chaperone_spool_written_bytes_total', 'Bytes written to the spool', () => totals.bytes);
   return {
     registry,
@@ -111,4 +109,18 @@ function registerGauges(registry: Registry, gauges: Gauges): void {
     'Seconds for which records wait that the collector does not take, 0 while it does',
     gauges.shipStalledSeconds,
   );
+}
+
+/** Makes counters that are read where they are kept. */
+function totalIn(registry: Registry) {
+  return (name: string, help: string, read: () => number): Counter =>
+    new Counter({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.reset();
+        this.inc(read());
+      },
+    });
 }

@@ -5,8 +5,9 @@ import type { Bundle } from '#core/policy/resolve.ts';
 import { tryParseAddress, type Address } from '../runtime/settings.ts';
 import type { SidecarConfig } from './config.ts';
 import { createUpstreamResolver, type NameResolver } from './dns/upstream-resolver.ts';
+import { BackendAddresses } from './interception/backend-addresses.ts';
 import { DeniedAddresses } from './interception/denied-addresses.ts';
-import { createUpstreamLookup } from './interception/upstream-lookup.ts';
+import { createUpstreamLookup, findAddresses } from './interception/upstream-lookup.ts';
 import type { Routes } from './upstream.ts';
 
 /** What is known of the network that the pod is in. */
@@ -33,6 +34,8 @@ export class Surroundings {
   readonly resolver: NameResolver;
   /** What addresses were told for which names. */
   readonly learned = new LearnedNames();
+  /** Where Backends are, though no agent has asked for them. */
+  readonly places: BackendAddresses;
   readonly #always: readonly string[];
   #network: Network | undefined;
 
@@ -46,17 +49,19 @@ export class Surroundings {
       resolve: async (name, type) =>
         this.#network?.resolver.resolve(name, type) ?? { code: 'SERVFAIL', records: [] },
     };
+    const lookup = {
+      resolver: this.resolver,
+      searchDomains: () => this.searchDomains,
+      learned: this.learned,
+      isDenied: this.isDenied,
+      nowMs,
+    };
+    this.places = new BackendAddresses({ lookUp: (name) => findAddresses(name, lookup), nowMs });
     this.routes = {
       connectTo: options.connectTo,
       isDenied: this.isDenied,
       trustsLoopback: false,
-      lookupFor: createUpstreamLookup({
-        resolver: this.resolver,
-        searchDomains: () => this.searchDomains,
-        learned: this.learned,
-        isDenied: this.isDenied,
-        nowMs: () => performance.now(),
-      }),
+      lookupFor: createUpstreamLookup(lookup),
     };
   }
 
@@ -94,4 +99,8 @@ export class Surroundings {
       denied: new DeniedAddresses([...this.#always, ...deniedAddresses]),
     };
   }
+}
+
+function nowMs(): number {
+  return performance.now();
 }

@@ -51,8 +51,9 @@ export function buildServer(given: ServerOptions): FastifyInstance<Server> {
     forceCloseConnections: 'idle',
     return503OnClosing: false, // what has arrived is answered
   });
-  app.setErrorHandler((error: FastifyError, _request, reply) => {
+  app.setErrorHandler((error: FastifyError | typeof busy, request, reply) => {
     const status = error.statusCode ?? 500;
+    if (error === busy) metrics.requests.inc({ about: request.url === '/v1/resources' ? 'resources' : 'pods', outcome: 'busy' }); // prettier-ignore
     if (status >= 500 && status !== busy.statusCode)
       log.error({ name: error.name, code: error.code }, 'a question failed');
     const text = status >= 500 && status !== busy.statusCode ? 'internal error' : error.message;
@@ -76,10 +77,7 @@ export function buildServer(given: ServerOptions): FastifyInstance<Server> {
     app.post<{ Body: Buffer | undefined }>(`/v1/${about}`, async (request, reply) => {
       const { body = Buffer.alloc(0) } = request;
       const leave = await readers.enter('all', Math.max(leastBytes, body.length));
-      if (!leave) {
-        metrics.requests.inc({ about, outcome: 'busy' });
-        throw busy;
-      }
+      if (!leave) throw busy;
       const stop = metrics.seconds.startTimer({ about });
       try {
         const { promise, resolve, reject } = Promise.withResolvers<unknown>();

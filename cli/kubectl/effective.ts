@@ -1,11 +1,10 @@
 import type { Attachment } from '#core/bundle-message.ts';
 import type { Workload } from '#core/identity/principal.ts';
-import { parseResource } from '#core/policy/parse.ts';
 import { concerns, withoutLogin } from '#core/policy/concerns.ts';
 import { resolve, type Bundle } from '#core/policy/resolve.ts';
 import { nameOf, type Problem } from '#core/policy/resources.ts';
 import { attachmentOf } from '../../webhook/attachment.ts';
-import { documentOf, nameOfDocument } from '../../webhook/document.ts';
+import { documentOf, nameOfDocument, readDocument } from '../../webhook/document.ts';
 import { containerNames, keys } from '../../webhook/names.ts';
 import type { Pod } from '../../webhook/pod.ts';
 import { credentialsOf } from '../policy-directory.ts';
@@ -36,7 +35,7 @@ export interface Effective {
   readonly isSelected: boolean;
   /** Undefined where resources contradict each other. */
   readonly bundle: Bundle | undefined;
-  readonly leftOut: readonly LeftOut[];
+  readonly heldBack: readonly LeftOut[];
 }
 
 /** Finds what applies to a pod, as the controller would. Credentials that are named are taken to be there. */
@@ -54,7 +53,7 @@ export function effectiveOf({ namespace, pod, namespaceLabels, objects }: Seen):
     serviceAccount: spec.serviceAccountName ?? 'default',
     labels: new Map(Object.entries(metadata.labels ?? {})),
   };
-  const parsed = objects.map((object) => ({ object, ...parseResource(documentOf(object)) }));
+  const parsed = objects.map((object) => ({ object, ...readDocument(documentOf(object)).parsed }));
   const resources = parsed
     .flatMap(({ resource }) => resource ?? [])
     .filter((resource) => concerns(resource, workload))
@@ -73,6 +72,6 @@ export function effectiveOf({ namespace, pod, namespaceLabels, objects }: Seen):
     hasSidecar,
     isSelected: namespaceLabels[keys.enforce] === 'true' || metadata.labels?.[keys.inject] === 'true',
     bundle,
-    leftOut: [...invalid, ...conflicts],
+    heldBack: [...invalid, ...conflicts],
   }; // prettier-ignore
 }

@@ -91,9 +91,9 @@ async function judge(effective: Effective, question: Question): Promise<number> 
   return answered.explanation.verdict.recorded.action === 'Deny' ? deniedCode : 0;
 }
 
-function bundleOf({ bundle, leftOut }: Effective): Bundle {
+function bundleOf({ bundle, heldBack }: Effective): Bundle {
   if (bundle) return bundle;
-  const why = leftOut.flatMap(({ name, problems }) =>
+  const why = heldBack.flatMap(({ name, problems }) =>
     problems.map(({ path, message }) => `${name}: ${path}: ${message}`),
   );
   throw new ChaperoneError('config-invalid', `resources contradict each other: ${why.join('; ')}`);

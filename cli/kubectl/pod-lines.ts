@@ -14,15 +14,15 @@ const attachments: Readonly<Record<Attachment, string>> = {
 
 /** Says for people what applies to a pod. */
 export function podLines(effective: Effective): readonly string[] {
-  const { workload, attachment, bundle, leftOut } = effective;
+  const { workload, attachment, bundle, heldBack } = effective;
   const { namespace, pod, serviceAccount } = workload;
   return [
     `pod         ${printable(`${namespace}/${pod}`)}, service account ${printable(serviceAccount)}`,
     `sidecar     ${sidecarText(effective)}`,
     `attachment  ${attachments[attachment]}`,
     ...(bundle ? bundleLines(bundle.policy, [...bundle.backends.values()]) : []),
-    ...(leftOut.length > 0 ? ['', 'Until this is mended, what was in force before stays so for the pod; in the place of its namespace’s own policies stands one that refuses:'] : []),
-    ...leftOut.flatMap(({ name, problems }) =>
+    ...(heldBack.length > 0 ? ['', 'Until this is mended, what was in force before stays so for the pod; in the place of its namespace’s own policies stands one that refuses:'] : []),
+    ...heldBack.flatMap(({ name, problems }) =>
       problems.map(({ path, message }) => printable(`  ${name}: ${path === '' ? '' : `${path}: `}${message}`)),
     ),
   ]; // prettier-ignore

@@ -18,7 +18,8 @@ export interface ReflectorOptions<T> {
 
 const relistMs = { least: 5 * 60_000, spread: 5 * 60_000 };
 const maxRetryMs = 30_000;
-const firstRetryMs = 250;
+/** Doubled by each failure, also the first. */
+const baseRetryMs = 250;
 
 /** All objects of a kind as the cluster has them now, kept current by a watch and listed anew every few minutes. */
 export class Reflector<T> {
@@ -59,7 +60,7 @@ export class Reflector<T> {
         if (signal.aborted) return;
         this.#say(error);
         failures += 1;
-        const most = Math.min(maxRetryMs, firstRetryMs * 2 ** failures);
+        const most = Math.min(maxRetryMs, baseRetryMs * 2 ** failures);
         await delay(most * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => undefined);
       }
     }

@@ -15,6 +15,8 @@ const serviceLabels = /^_[a-z0-9-]{1,15}\._(?:tcp|udp)\./;
 /** Names that a Backend has, and what a client's resolver makes of them. */
 export class KnownNames {
   readonly #hosts = new Map<string, ResolvedBackend[]>();
+  /** Hosts without the search domain that they end in: clients use these for short. */
+  readonly #short = new Set<string>();
   readonly #searchDomains: readonly string[];
 
   /** `searchDomains`: behind short names, as the cluster's own resolvers have them: `ns.svc.cluster.local` and so on. */
@@ -24,6 +26,8 @@ export class KnownNames {
       for (const written of backend.hosts) {
         const host = written.toLowerCase();
         this.#hosts.set(host, [...(this.#hosts.get(host) ?? []), backend]);
+        for (const domain of this.#searchDomains)
+          if (host.endsWith(`.${domain}`)) this.#short.add(host.slice(0, -domain.length - 1));
       }
   }
 
@@ -44,12 +48,15 @@ export class KnownNames {
   }
 
   /**
-   * Whether a name is a known one with something behind it: a client tries its whole search list before the name itself,
-   * and means nothing by it.
+   * Whether a name is a known one, or one for short, with something behind it: a client tries its whole search list before
+   * the name itself, and means nothing by it.
    */
   isExpansion(name: string): boolean {
     const labels = name.split('.');
-    return labels.some((_, index) => index > 0 && this.find(labels.slice(0, index).join('.')));
+    return labels.some((_, index) => {
+      const before = labels.slice(0, index).join('.').replace(serviceLabels, '');
+      return index > 0 && (this.#short.has(before) || this.find(before) !== undefined);
+    });
   }
 
   #known(host: string, exact: boolean): KnownName | undefined {

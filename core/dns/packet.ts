@@ -1,6 +1,7 @@
 import {
   decode,
   encode,
+  encodingLength,
   RECURSION_AVAILABLE,
   RECURSION_DESIRED,
   TRUNCATED_RESPONSE,
@@ -102,17 +103,25 @@ export function readQuery(bytes: Buffer): ReadQuery | undefined {
 }
 
 /**
- * Writes an answer of at most `maxBytes`. What is longer says so and has no records, so that the client asks again by TCP
- * (RFC 2181 section 9). An answer without records has an SOA, by which clients know that there is nothing (RFC 2308).
+ * Writes an answer of at most `maxBytes`. What is longer says so, so that the client asks again by TCP (RFC 2181 section
+ * 9), and has the records that there is room for: musl before 1.2.4 never asks again, and goes by those. An answer without
+ * records has an SOA, by which clients know that there is nothing (RFC 2308).
  */
 export function buildAnswer(query: DnsQuery, answer: DnsAnswer, maxBytes: number): Buffer {
   const whole = encodeAnswer(query, answer, 0);
   if (whole.length <= maxBytes) return whole;
-  return encodeAnswer(query, { code: answer.code, records: [] }, TRUNCATED_RESPONSE);
+  const { code, records } = answer;
+  let room = maxBytes - encodeAnswer(query, { code, records: [] }, TRUNCATED_RESPONSE).length;
+  const tooMany = records.findIndex((record) => (room -= lengthOf(query, record)) < 0);
+  const fitting = records.slice(0, Math.max(tooMany, 0));
+  return encodeAnswer(query, { code, records: fitting }, TRUNCATED_RESPONSE);
+}
+
+function lengthOf(query: DnsQuery, record: DnsRecord): number {
+  return encodingLength({ answers: [asAnswer(query, record)] }) - headerBytes;
 }
 
 function encodeAnswer(query: DnsQuery, { code, records }: DnsAnswer, flags: number): Buffer {
-  const name = query.spelled === '' ? '.' : query.spelled;
   const negative =
     records.length === 0 && flags === 0 && (code === 'NOERROR' || code === 'NXDOMAIN');
   return encode({
@@ -120,11 +129,19 @@ function encodeAnswer(query: DnsQuery, { code, records }: DnsAnswer, flags: numb
     id: query.id,
     flags: flags | RECURSION_AVAILABLE | (query.recursionDesired ? RECURSION_DESIRED : 0) | codes[code],
     // The library takes `UNKNOWN_65` as well, of which its types know nothing.
-    questions: [{ name, type: query.type as RecordType, class: 'IN' }],
-    answers: records.map((record) => ({ ...record, name }) as Answer),
-    authorities: negative ? [soaOf(name)] : [],
+    questions: [{ name: nameIn(query), type: query.type as RecordType, class: 'IN' }],
+    answers: records.map((record) => asAnswer(query, record)),
+    authorities: negative ? [soaOf(nameIn(query))] : [],
     additionals: query.extended ? [opt] : [],
   }); // prettier-ignore
+}
+
+function asAnswer(query: DnsQuery, record: DnsRecord): Answer {
+  return { ...record, name: nameIn(query) } as Answer;
+}
+
+function nameIn({ spelled }: DnsQuery): string {
+  return spelled === '' ? '.' : spelled;
 }
 
 const opt: Answer = { type: 'OPT', name: '.', udpPayloadSize: maxDatagramBytes, extendedRcode: 0, ednsVersion: 0, flags: 0, flag_do: false, options: [] }; // prettier-ignore

@@ -3,7 +3,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { LearnedNames } from '#core/dns/learned-names.ts';
 import { ChaperoneError } from '#core/errors.ts';
-import { findDestination } from '#core/interception/destination.ts';
+import { findDestination, type Destination } from '#core/interception/destination.ts';
 import { isSentinel, writeSentinelAnswer } from '#core/interception/sentinel.ts';
 import type { Bundle, ResolvedBackend } from '#core/policy/resolve.ts';
 import type { RecordedVerdict } from '#core/record/kinds.ts';
@@ -11,6 +11,7 @@ import type { Address } from '../../runtime/settings.ts';
 import type { Connections } from '../connections.ts';
 import type { Target } from '../lane.ts';
 import { redirectedTo } from '../loopback.ts';
+import type { BackendAddresses } from './backend-addresses.ts';
 import type { OriginalDestination } from './original-destination.ts';
 
 export interface TransparentListenerOptions {
@@ -18,6 +19,8 @@ export interface TransparentListenerOptions {
   readonly connections: Connections;
   readonly originalDestination: OriginalDestination;
   readonly learned: LearnedNames;
+  /** Asked where Backends are before an address counts as unknown. */
+  readonly places: Pick<BackendAddresses, 'lookUp'>;
   readonly isDenied: (address: string, port: number) => boolean;
   /** The bundle in force; while there is none, nothing is accepted. */
   readonly bundle: () => Bundle | undefined;
@@ -31,11 +34,13 @@ export interface TransparentListenerOptions {
 
 const backlog = 1_024;
 const sentinelMs = 5_000;
+const maxWaiting = 1_024; // connections for which it is being found out where Backends are; further ones are reset
 
 /** Accepts what the rules of the pod have led here, and finds out where it was going. */
 export class TransparentListener {
   readonly #options: TransparentListenerOptions;
   readonly #servers: Server[] = [];
+  #waiting = 0;
 
   constructor(options: TransparentListenerOptions) {
     this.#options = options;
@@ -67,14 +72,28 @@ export class TransparentListener {
   }
 
   #accept(socket: Socket): void {
-    const { originalDestination, bundle, learned, connections, nowMs } = this.#options;
+    const { originalDestination, bundle, isDenied, places } = this.#options;
     socket.on('error', () => socket.destroy());
     const dialled = originalDestination(socket);
-    const { remoteAddress, remotePort } = socket;
     if (dialled && isSentinel(dialled)) return answerSentinel(socket, this.#options.notReady());
     const inForce = bundle();
-    if (!dialled || !inForce || remoteAddress === undefined || remotePort === undefined)
-      return void socket.resetAndDestroy();
+    if (!dialled || !inForce) return void socket.resetAndDestroy();
+    const { host, port } = dialled;
+    if (isDenied(host, port) || this.#destinationOf(dialled, inForce).kind !== 'unknown')
+      return this.#serve(socket, dialled, inForce);
+    if (this.#waiting >= maxWaiting) return void socket.resetAndDestroy();
+    this.#waiting += 1;
+    return void places
+      .lookUp(port, inForce.backends.values())
+      .then(() => this.#serve(socket, dialled, bundle() ?? inForce))
+      .finally(() => (this.#waiting -= 1));
+  }
+
+  #serve(socket: Socket, dialled: Address, inForce: Bundle): void {
+    const { learned, connections, nowMs } = this.#options;
+    const { remoteAddress, remotePort } = socket;
+    if (socket.destroyed || remoteAddress === undefined || remotePort === undefined)
+      return void socket.resetAndDestroy(); // it is gone already
     const done = learned.use(dialled.host);
     socket.once('close', () => done(nowMs()));
     return connections.serve(socket, {
@@ -82,6 +101,11 @@ export class TransparentListener {
       client: { address: remoteAddress, port: remotePort },
       server: { address: dialled.host, port: dialled.port },
     });
+  }
+
+  #destinationOf({ host: address, port }: Address, { backends }: Bundle): Destination {
+    const names = this.#options.learned.namesOf(address, this.#options.nowMs());
+    return findDestination({ address, port, names }, backends.values());
   }
 
   #find(dialled: Address, bundle: Bundle): Pick<Target, 'backend' | 'undeclared'> {
@@ -94,7 +118,7 @@ export class TransparentListener {
       undeclared: { names, verdict: () => ({ action: 'Deny', wouldBe: 'Deny', reason, revision }) as const }, // prettier-ignore
     });
     if (isDenied(address, port)) return deny('denied-address');
-    const found = findDestination({ address, port, names }, bundle.backends.values());
+    const found = this.#destinationOf(dialled, bundle);
     if (found.kind === 'backend') return { backend: found.backend };
     // Recording alone must break nothing: then it passes as what it is, a connection to an address.
     if (found.kind === 'ambiguous' && bundle.policy?.enforcing === true)

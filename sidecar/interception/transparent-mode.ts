@@ -8,6 +8,7 @@ import { startDnsServer, type DnsServer } from '../dns/server.ts';
 import type { Host } from '../host.ts';
 import type { Surroundings } from '../surroundings.ts';
 import { loadOriginalDestination } from './original-destination.ts';
+import { RefusedPackets } from './refused-packets.ts';
 import { TransparentListener } from './transparent-listener.ts';
 
 export interface Served {
@@ -18,10 +19,14 @@ export interface Served {
   readonly log: Logger;
 }
 
+const tellMs = 60_000;
+
 /** Everything that only a pod has whose rules lead its traffic here: names, and what is dialled. */
 export class TransparentMode {
   readonly #config: SidecarConfig;
   readonly #surroundings: Surroundings;
+  readonly #refused = new RefusedPackets();
+  #teller: NodeJS.Timeout | undefined;
   #known: KnownNames | undefined;
   #listener: TransparentListener | undefined;
   #names: DnsServer | undefined;
@@ -31,10 +36,15 @@ export class TransparentMode {
     this.#surroundings = surroundings;
   }
 
+  /** What the rules of the pod have refused, since it began. */
+  get packetsRefused(): number {
+    return this.#refused.total;
+  }
+
   /** Opens the listeners; until the first bundle nothing is let through. @throws ChaperoneError `config-invalid`. */
   async start({ host, connections, notReady, log }: Served): Promise<void> {
     const { transparentPort: port, transparentDnsPort: dnsPort } = this.#config;
-    const { resolver, learned, isDenied } = this.#surroundings;
+    const { resolver, learned, places, isDenied } = this.#surroundings;
     const unknownHost = () => host.unknownHost();
     const service = new NameService({
       known: () => this.#known,
@@ -54,6 +64,7 @@ export class TransparentMode {
       connections,
       originalDestination: await loadOriginalDestination(),
       learned,
+      places,
       isDenied,
       bundle: () => host.bundle,
       unknownHost,
@@ -62,6 +73,7 @@ export class TransparentMode {
       nowMs,
     });
     await this.#listener.open();
+    this.#teller = setInterval(() => this.#tellRefused(log), tellMs);
   }
 
   /** Takes note of the Backends of a bundle. */
@@ -73,6 +85,13 @@ export class TransparentMode {
   async close(): Promise<void> {
     await this.#listener?.close();
     this.#names?.close();
+    clearInterval(this.#teller);
+  }
+
+  /** Nothing of what is refused reaches the sidecar, so that there is no record of it. */
+  #tellRefused(log: Logger): void {
+    const packets = this.#refused.takeNew();
+    if (packets > 0) log.info({ packets }, 'the rules of the pod refused what is neither TCP nor DNS'); // prettier-ignore
   }
 }
 

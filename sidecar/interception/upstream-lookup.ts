@@ -12,7 +12,7 @@ export interface UpstreamLookupOptions {
   readonly nowMs: () => number;
 }
 
-interface Found {
+export interface Found {
   readonly address: string;
   readonly family: 4 | 6;
 }
@@ -23,8 +23,10 @@ export function createUpstreamLookup(
 ): (port: number) => LookupFunction {
   return (port) =>
     (hostname, { family, all }, callback) => {
-      void find(hostname, port, options).then((found) => {
-        const wanted = found.filter((each) => !family || `${family}`.endsWith(`${each.family}`));
+      void findAddresses(hostname, options).then((found) => {
+        const wanted = found
+          .filter(({ address }) => !options.isDenied(address, port))
+          .filter((each) => !family || `${family}`.endsWith(`${each.family}`));
         const [first] = wanted;
         if (!first) callback(new Error(`${hostname} has no address that may be dialled`), '', 0);
         else if (all === true) callback(null, [...wanted]);
@@ -33,11 +35,10 @@ export function createUpstreamLookup(
     };
 }
 
-/** Never rejects. */
-async function find(
+/** Finds the addresses of a name, and takes note of them. Never rejects. */
+export async function findAddresses(
   hostname: string,
-  port: number,
-  { resolver, searchDomains, learned, isDenied, nowMs }: UpstreamLookupOptions,
+  { resolver, searchDomains, learned, nowMs }: Omit<UpstreamLookupOptions, 'isDenied'>,
 ): Promise<readonly Found[]> {
   const names = [hostname, ...searchDomains().map((domain) => `${hostname}.${domain}`)];
   for (const name of names) {
@@ -47,7 +48,7 @@ async function find(
     ]);
     const found = answers.flatMap(({ records }) => records.flatMap(foundIn));
     for (const { address } of found) learned.learn(address, hostname.toLowerCase(), nowMs());
-    if (found.length > 0) return found.filter(({ address }) => !isDenied(address, port));
+    if (found.length > 0) return found;
   }
   return [];
 }

@@ -96,9 +96,9 @@ describe('what applies to a pod', () => {
 
   test('leaves out what cannot be read, and says why', () => {
     const broken = { ...policy('shop'), spec: { podSelector: {}, mode: 'Sometimes' } };
-    const { bundle, leftOut } = effectiveOf({ ...seen(enforce), objects: [backend('shop'), broken] });
+    const { bundle, heldBack } = effectiveOf({ ...seen(enforce), objects: [backend('shop'), broken] });
     assert.equal(bundle?.policy, undefined);
-    assert.deepEqual(leftOut.map(({ name, problems }) => [name, problems.map(({ path }) => path)]), [
+    assert.deepEqual(heldBack.map(({ name, problems }) => [name, problems.map(({ path }) => path)]), [
       ['AuditPolicy/shop/analysts', ['spec.mode']],
     ]);
   }); // prettier-ignore
@@ -118,19 +118,19 @@ describe('what applies to a pod', () => {
   test('does not mind what contradicts each other elsewhere', () => {
     const spec = { ...Reflect.get(backend('elsewhere'), 'spec') };
     const others = ['one', 'two'].map((name) => ({ ...backend('x'), metadata: { name }, spec }));
-    const { leftOut, bundle } = effectiveOf({
+    const { heldBack, bundle } = effectiveOf({
       ...seen(enforce),
       objects: [backend('shop'), ...others],
     });
-    assert.deepEqual(leftOut, []);
+    assert.deepEqual(heldBack, []);
     assert.deepEqual([...(bundle?.backends.keys() ?? [])], ['chart-plugin-shop']);
   });
 
   test('is nothing where resources contradict each other', () => {
     const double = { ...backend('shop'), metadata: { name: 'other' } };
-    const { bundle, leftOut } = effectiveOf({ ...seen(enforce), objects: [backend('shop'), double] });
+    const { bundle, heldBack } = effectiveOf({ ...seen(enforce), objects: [backend('shop'), double] });
     assert.equal(bundle, undefined);
-    assert.match(leftOut[0]?.problems[0]?.message ?? '', /belongs to .* already/);
+    assert.match(heldBack[0]?.problems[0]?.message ?? '', /belongs to .* already/);
   }); // prettier-ignore
 });
 

@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import { buildah, imageCache } from '../../tools/buildah.ts';
 import { forImage, providePackages } from '../../tools/debian-packages.ts';
 import { run } from '../../tools/run.ts';
+import { muslClientVersion, provideMuslClient } from './musl-client.ts';
 
 /**
- * The image of what runs beside the product in tests: PostgreSQL and its clients, curl, dig, Python. `postgres` starts
- * with the variables of the usual image of PostgreSQL.
+ * The image of what runs beside the product in tests: PostgreSQL and its clients, curl, dig, Python, and a client
+ * that is linked with musl. `postgres` starts with the variables of the usual image of PostgreSQL.
  */
 
 const suite = 'bookworm';
@@ -21,7 +22,7 @@ const entrypoint = join(import.meta.dirname, 'postgres-entrypoint.sh');
 const name = 'localhost/chaperone-workloads:test';
 
 const version = createHash('sha256')
-  .update(JSON.stringify([suite, packages, left]))
+  .update(JSON.stringify([suite, packages, left, muslClientVersion]))
   .update(readFileSync(entrypoint))
   .digest('hex')
   .slice(0, 16);
@@ -31,6 +32,7 @@ const archive = join(imageCache, `workloads-${version}.tar`);
 export function provideWorkloads(say: (line: string) => void): string {
   if (existsSync(archive)) return archive;
   providePackages(forImage, say);
+  const client = provideMuslClient(say);
   mkdirSync(imageCache, { recursive: true });
   say('building the image of workloads: once, about a minute');
   const base = join(imageCache, `workloads-${process.pid}.tar`);
@@ -42,6 +44,7 @@ export function provideWorkloads(say: (line: string) => void): string {
     const container = buildah('from', 'scratch').trim();
     buildah('add', '--quiet', container, base, '/');
     buildah('copy', '--quiet', '--chmod=755', container, entrypoint, '/usr/local/bin/postgres-entrypoint'); // prettier-ignore
+    buildah('copy', '--quiet', '--chmod=755', container, client, '/usr/local/bin/musl-client');
     buildah('config', '--entrypoint=["/usr/local/bin/postgres-entrypoint"]', '--cmd=postgres', '--user=1000:1000', container); // prettier-ignore
     const built = buildah('commit', '--quiet', '--rm', container).trim();
     buildah('push', '--quiet', built, `docker-archive:${unfinished}:${name}`);

@@ -68,6 +68,22 @@ def raw(host, protocol):
         return "sent"
 
 
+def other(kind, protocol, host, port):
+    """Sends a datagram of a protocol that has no name of its own here, or whatever its first packet is."""
+    with socket.socket(family(host), getattr(socket, kind), protocol) as peer:
+        peer.settimeout(WAIT)
+        peer.connect((host, port))
+        text = bytes((8 if family(host) == socket.AF_INET else 128, 0, 0, 0)) + bytes(4) + b"hello"
+        peer.send(text)
+        select.select([peer], [], [], 0.2)
+        peer.send(text)
+        return peer.recv(100).decode(errors="replace")
+
+
+def others(*tries):
+    return [outcome(lambda: other(*one)) for one in tries]
+
+
 def reach(*tries):
     """Outcomes of some tries at once, as those that nobody answers take their time."""
     kinds = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
@@ -254,6 +270,34 @@ def steady(tcp, udp):
     return {"count": count, "wrong": wrong}
 
 
+def addresses_of(name, times):
+    """What glibc finds; `again` where it has no answer at any time."""
+    found = []
+    for _ in range(times):
+        try:
+            found = sorted({one[4][0] for one in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)})
+        except socket.gaierror as error:
+            if error.errno not in (socket.EAI_NONAME, socket.EAI_NODATA):
+                return "again"
+            found = []
+    return found
+
+
+def steadily(end, hosts, name):
+    """Dials, talks and asks until there is a file; then says how often, and what went wrong."""
+    count, wrong = 0, []
+    known = addresses_of(name, 1)
+    lasting = [socket.create_connection((host, 8000), WAIT) for host in hosts]
+    while not os.path.exists(end):
+        said = [outcome(lambda: (one.sendall(b"hello"), one.recv(100).decode())[1]) for one in lasting]
+        said += [outcome(lambda: dial(socket.SOCK_STREAM, host, 8000)) for host in hosts]
+        if addresses_of(name, 1) != known:
+            said.append("another answer")
+        count += len(said)
+        wrong += [one for one in said if one != "outside hello"]
+    return {"count": count, "wrong": wrong}
+
+
 def main():
     command, args = sys.argv[1], json.loads(sys.argv[2])
     if command == "serve":
@@ -266,6 +310,9 @@ def main():
             "udp": lambda *rest: dial(socket.SOCK_DGRAM, *rest),
             "raw": raw,
             "reach": reach,
+            "others": others,
+            "names": lambda times, *names: {name: addresses_of(name, times) for name in names},
+            "steadily": steadily,
             "closing": closing,
             "steady": steady,
             "half": half,

@@ -38,6 +38,11 @@ const inside = {
     consumers,
   },
 };
+const late = {
+  ...inside,
+  metadata: { name: 'late' },
+  spec: { ...inside.spec, hosts: ['late'], upstream: { address: 'late.example.com:80', tls } },
+};
 const named = {
   ...inside,
   metadata: { name: 'metadata' },
@@ -71,7 +76,9 @@ describe('an agent in a pod', { skip: withoutNamespaces }, () => {
     world = await startPodWorld();
     world.network.applyRules();
     const login = { type: 'Password', username: 'postgres', password: world.database.password } as const; // prettier-ignore
-    sidecar = await startPodSidecar(world.network, [orders, inside, policy('Observe')], { login });
+    sidecar = await startPodSidecar(world.network, [orders, inside, late, policy('Observe')], {
+      login,
+    });
   });
   after(async () => {
     await sidecar?.[Symbol.asyncDispose]();
@@ -115,6 +122,14 @@ describe('an agent in a pod', { skip: withoutNamespaces }, () => {
         );
       });
 
+    test('is known to dial a Backend by its address though nobody has asked for its name', async () => {
+      const before = begun();
+      fails(() => curl(`http://${further.service}/`), reset); // where nobody listens
+      assert.deepEqual((await since(before, 1)).map(summaryOf), [
+        'TCP late: Allow observe, backend-unreachable',
+      ]);
+    });
+
     test('asks for names with what it has, and gets addresses, services and canonical names', () => {
       assert.deepEqual(new Set(run('getent', 'ahosts', 'orders.example.com').match(/^\S+/gm)), new Set([outside.v4, outside.v6])); // prettier-ignore
       assert.match(run('getent', 'ahosts', 'only-v6.example.com'), new RegExp(`^${outside.v6} `));
@@ -130,7 +145,7 @@ describe('an agent in a pod', { skip: withoutNamespaces }, () => {
     });
 
     test('gets answers that are too long for a datagram over TCP', () => {
-      assert.match(run('dig', '+notcp', '+ignore', 'many.example.com'), /flags: qr tc.*ANSWER: 0/s);
+      assert.match(run('dig', '+notcp', '+ignore', 'many.example.com'), /flags: qr tc.*ANSWER: [1-9]/s); // prettier-ignore
       assert.match(
         run('dig', 'many.example.com'),
         /Truncated, retrying in TCP[^]*ANSWER: (6[0-4]),/,
@@ -172,6 +187,20 @@ describe('an agent in a pod', { skip: withoutNamespaces }, () => {
         `TCP ${gateway.v4}:10250: Deny denied-address, access-withdrawn`,
         `TCP [${gateway.v6}]:10250: Deny denied-address, access-withdrawn`,
       ]);
+    });
+
+    test('has counted what it sends that is neither TCP nor DNS, and not what closed ports of its own refuse', async () => {
+      const ready = sidecar.reports.find((report) => report.type === 'ready');
+      assert.ok(ready);
+      const refused = (): number => {
+        const text = world.network.run('root in the pod', 'curl', '--silent', ready.metricsUrl);
+        return Number(/^chaperone_packets_refused_total (\d+)$/m.exec(text)?.[1]);
+      };
+      const counted = refused();
+      for (const host of [outside.v4, outside.v6, '127.0.0.1', '::1'])
+        for (let times = 0; times < 3; times += 1)
+          await world.network.try('agent', 'udp', [host, 443, 'once']);
+      assert.equal(refused(), counted + 6);
     });
 
     test('gets nothing from the listeners themselves, nor at the address of the pod', async () => {

@@ -28,7 +28,15 @@ function follow({ url, ca }: PeerController): Followed {
   const log: Followed['log'] = [];
   const none = (): number => 0;
   const config: Partial<SidecarConfig> = {
-    source: { kind: 'controller', url, addresses: ['127.0.0.1'], ca, tokenFile },
+    source: {
+      kind: 'controller',
+      url,
+      addresses: ['127.0.0.1'],
+      ca,
+      tokenFile,
+      memoryDirectory: directory,
+      trustDirectory: directory,
+    },
     spoolDirectory: directory,
   };
   followBundles({
@@ -52,6 +60,7 @@ function follow({ url, ca }: PeerController): Followed {
       spoolBytes: none,
       spoolWritable: () => true,
       shipStalledSeconds: none,
+      packetsRefused: none,
     }),
     log: pino({}, { write: (line) => void log.push(JSON.parse(line) as Followed['log'][number]) }),
     signal: stopping.signal,

@@ -25,6 +25,7 @@ async function startHost(spool: TestSpool, maxSessions: number) {
     spoolBytes: none,
     spoolWritable: () => true,
     shipStalledSeconds: none,
+    packetsRefused: none,
   });
   const lines: string[] = [];
   const config: Partial<SidecarConfig> = { workload, maxSessions }; // all that it asks for here

@@ -6,7 +6,6 @@ import { after, before, describe, test } from 'node:test';
 import { Client } from 'pg';
 import type { BundleMessage, ResourceDocument } from '#core/bundle-message.ts';
 import type { Frame } from '#core/record/frame.ts';
-import { createLocalCa } from '../../cli/dev/certificates.ts';
 import { startBackendServer, type BackendServer } from '../support/backend-server.ts';
 import { createNamedCa } from '../support/named-ca.ts';
 import { ready, startOwnSidecar, type OwnSidecar } from '../support/own-sidecar.ts';
@@ -139,7 +138,7 @@ describe('the sidecar of a pod', () => {
   });
 
   test('knows its controller by what was announced last when it is restarted in place', async () => {
-    const next = await createLocalCa(Date.now());
+    const next = await createNamedCa('controller.invalid');
     const both = `${controller.ca}${next.certificate}`;
     await send({ authorities: { controller: both, collector: collector.ca } });
     await controller[Symbol.asyncDispose]();

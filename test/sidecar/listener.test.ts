@@ -53,6 +53,7 @@ describe('a listener', () => {
           spoolBytes: none,
           spoolWritable: () => true,
           shipStalledSeconds: none,
+          packetsRefused: none,
         }),
         log: pino({ level: 'silent' }),
       }),

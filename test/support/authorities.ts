@@ -12,17 +12,21 @@ export class Authorities {
   /** Announces the next ones, and waits until all webhooks give them to pods. */
   async announce(): Promise<void> {
     const before = await this.#readAgain('authorities', ['webhook']);
+    const trusted = await this.#trusted();
     await this.#replaceAt(new Date(Date.now() + 3_600_000));
     await until('they are announced', async () => {
-      const { data } = await this.#get<{ data: Record<string, string> }>('configmap/chaperone-authorities'); // prettier-ignore
-      const counts = servers.map((server) => data[`${server}.crt`]?.match(/BEGIN/g)?.length ?? 0);
-      return counts.every((count) => count === 2);
+      const now = await this.#trusted();
+      return now.every((pem, index) => pem !== trusted[index]);
     });
     await this.#hurry(['webhook']);
-    await until('webhooks know them', async () => {
-      const now = await this.#readAgain('authorities', ['webhook']);
-      return [...now].every(([pod, count]) => count > (before.get(pod) ?? 0));
-    });
+    await until(
+      'webhooks know them',
+      async () => {
+        const now = await this.#readAgain('authorities', ['webhook']);
+        return [...now].every(([pod, count]) => count > (before.get(pod) ?? 0));
+      },
+      kubeletMs,
+    );
   }
 
   /** Has them take over, and waits until all servers show their certificates. */
@@ -35,10 +39,14 @@ export class Authorities {
       return now.every((leaf, index) => leaf !== leaves[index]);
     });
     await this.#hurry(['webhook', 'collector']);
-    await until('all servers show them', async () => {
-      const now = await this.#readAgain('certificate', ['webhook', 'collector']);
-      return [...now].every(([pod, count]) => count > (before.get(pod) ?? 0));
-    });
+    await until(
+      'all servers show them',
+      async () => {
+        const now = await this.#readAgain('certificate', ['webhook', 'collector']);
+        return [...now].every(([pod, count]) => count > (before.get(pod) ?? 0));
+      },
+      kubeletMs,
+    );
   }
 
   async #replaceAt(time: Date): Promise<void> {
@@ -48,6 +56,11 @@ export class Authorities {
 
   async #get<T>(what: string): Promise<T> {
     return JSON.parse(await this.#system.kubectl(['get', what, '--output=json'])) as T; // as the API serves it
+  }
+
+  async #trusted(): Promise<readonly (string | undefined)[]> {
+    const { data } = await this.#get<{ data: Record<string, string> }>('configmap/chaperone-authorities'); // prettier-ignore
+    return servers.map((server) => data[`${server}.crt`]);
   }
 
   async #leaves(): Promise<readonly (string | undefined)[]> {
@@ -76,6 +89,7 @@ export class Authorities {
   }
 }
 
+const kubeletMs = 120_000; // it takes its time where it is not hurried
 const servers = ['webhook', 'controller', 'collector'] as const;
 
 const selectorOf = (components: readonly string[]): string =>

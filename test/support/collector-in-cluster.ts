@@ -1,6 +1,6 @@
 import { request } from 'node:https';
 import type { SessionSummary } from '#core/session-summary.ts';
-import type { Installed } from './installed.ts';
+import { testAuditor, type Installed } from './installed.ts';
 
 /** Reads what the collector of a cluster has, as an auditor with a bearer token does. */
 export interface Reader {
@@ -15,7 +15,7 @@ export async function readerOf({ system }: Installed): Promise<Reader> {
     {
       apiVersion: 'rbac.authorization.k8s.io/v1',
       kind: 'ClusterRoleBinding',
-      metadata: { name: 'chaperone-test-auditor' },
+      metadata: { name: testAuditor },
       roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'chaperone-auditor' }, // prettier-ignore
       subjects: [{ kind: 'ServiceAccount', name: 'test-auditor', namespace: system.name }],
     },

@@ -10,6 +10,8 @@ import type { Cluster, Namespace } from './cluster.ts';
 const execute = promisify(execFile);
 
 const chart = join(projectDirectory, 'charts/chaperone');
+/** What tests bind to the role of auditors; no namespace takes it with it. */
+export const testAuditor = 'chaperone-test-auditor';
 const releaseNamespace = 'chaperone-system';
 const helmMs = 300_000;
 const untilReady = ['--wait', '--timeout=4m'];
@@ -51,9 +53,17 @@ export async function install(running: Cluster, more: readonly string[] = []): P
   return {
     system,
     upgrade: async (changes) => {
-      await runHelm(['upgrade', 'chaperone', chart, '--reuse-values', ...untilReady, ...changes]);
+      await runHelm([
+        'upgrade',
+        'chaperone',
+        chart,
+        '--reset-then-reuse-values',
+        ...untilReady,
+        ...changes,
+      ]);
     },
     [Symbol.asyncDispose]: async () => {
+      await running.kubectl(['delete', 'clusterrolebinding', testAuditor, '--ignore-not-found']);
       await runHelm(['uninstall', 'chaperone', '--wait', '--ignore-not-found']);
       await system[Symbol.asyncDispose]();
     },

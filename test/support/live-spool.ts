@@ -61,6 +61,7 @@ export async function openLiveSpool(options: LiveSpoolOptions): Promise<LiveSpoo
     spoolBytes: () => spool.writer.totalBytes,
     spoolWritable: () => spool.trouble === undefined,
     shipStalledSeconds: () => spool.stalledSeconds,
+    packetsRefused: () => 0,
   });
   const log: LogLine[] = [];
   const lines = { write: (line: string) => void log.push(JSON.parse(line) as LogLine) };

@@ -29,6 +29,7 @@ const records = [
   `--host-record=api.example.com,${outside.v4}`,
   `--host-record=only-v6.example.com,${outside.v6}`,
   '--txt-record=api.example.com,text',
+  `--host-record=late.example.com,${further.service}`,
   `--host-record=rebound.example.com,${further.metadata}`,
   ...Array.from({ length: 90 }, (_, index) => `--host-record=many.example.com,10.98.0.${index}`),
 ];

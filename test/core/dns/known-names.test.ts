@@ -35,4 +35,13 @@ describe('a name that policy knows', () => {
     for (const name of ['x.orders-db', 'orders-dbx.example.com', 'orders-db', 'example.com'])
       assert.equal(names.isExpansion(name), false, name);
   }); // prettier-ignore
+
+  test('has expansions of what clients use for short, where it ends in a search domain', () => {
+    const service = { ...shop, hosts: ['db.data.svc.cluster.local'] };
+    const known = new KnownNames([service], ['agents.svc.cluster.local', 'svc.cluster.local', 'cluster.local']);
+    for (const name of ['db.data.agents.svc.cluster.local', 'db.data.corp', 'db.data.svc.agents.svc.cluster.local', '_pg._tcp.db.data.corp'])
+      assert.equal(known.isExpansion(name), true, name);
+    for (const name of ['db.data', 'db.other.agents.svc.cluster.local', 'data.agents.svc.cluster.local', 'x.db.data.corp'])
+      assert.equal(known.isExpansion(name), false, name);
+  }); // prettier-ignore
 });

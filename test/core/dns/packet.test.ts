@@ -108,14 +108,25 @@ describe('an answer', () => {
     assert.deepEqual(packet.authorities, []);
   });
 
-  test('that is too long for a datagram says so and is whole over TCP', () => {
+  test('that is too long for a datagram says so, has what there is room for, and is whole over TCP', () => {
     const answer = { code: 'NOERROR', records: addresses } as const;
-    const short = decode(buildAnswer(query, answer, 512));
-    assert.equal(short.flag_tc, true);
-    assert.deepEqual(short.answers, []);
+    for (const maxBytes of [512, 513, 530, 1_232]) {
+      const bytes = buildAnswer(query, answer, maxBytes);
+      const short = decode(bytes);
+      assert.equal(short.flag_tc, maxBytes < 1_232);
+      assert.ok(bytes.length <= maxBytes && (bytes.length > maxBytes - 26 || !short.flag_tc));
+      assert.deepEqual(short.answers?.map((each) => 'data' in each && each.data), addresses.slice(0, short.answers?.length).map(({ data }) => data)); // prettier-ignore
+    }
     const whole = decode(buildAnswer(query, answer, 65_535));
     assert.equal(whole.flag_tc, false);
     assert.equal(whole.answers?.length, 40);
+  });
+
+  test('of which not one record has room has none', () => {
+    const record = { type: 'TXT', ttl: 9, data: ['x'.repeat(250), 'y'.repeat(250), 'z'] } as const;
+    const short = decode(buildAnswer(query, { code: 'NOERROR', records: [record] }, 512));
+    assert.equal(short.flag_tc, true);
+    assert.deepEqual(short.answers, []);
   });
 
   test('without records has an SOA, and NXDOMAIN is told from an empty one', () => {

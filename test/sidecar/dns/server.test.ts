@@ -63,10 +63,10 @@ describe('a DNS server', () => {
       assert.deepEqual(answers.map(({ id, answers: found }) => [id, found?.length]), [[1, 1], [2, 100]]); // prettier-ignore
     });
 
-    test(`says of what is too long for a datagram that it is, over ${host}`, async () => {
+    test(`says of what is too long for a datagram that it is, and what there is room for, over ${host}`, async () => {
       const answer = await askByDatagram(host, encode(query('many')));
       assert.equal(answer.flag_tc, true);
-      assert.deepEqual(answer.answers, []);
+      assert.ok((answer.answers?.length ?? 0) > 0);
     });
 
     test(`goes on after what is no query, over ${host}`, async () => {
