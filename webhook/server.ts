@@ -97,7 +97,10 @@ export function buildServer(given: ServerOptions): FastifyInstance<Server> {
 }
 
 /** The API server shows whoever asked it what stands here, and controllers try again. */
-const busy = Object.assign(new Error('too many questions at once: try again'), { statusCode: 503 });
+const busy = Object.assign(new Error('too many questions at once: try again'), {
+  statusCode: 503,
+  code: 'busy',
+});
 
 /** How much is to come; as much as may, where nobody says. */
 function announcedBytes({ headers }: FastifyRequest): number {
