@@ -7,20 +7,23 @@ import type { BundleNetwork } from '#core/bundle-message.ts';
 import { documentOf, nameOfDocument, readDocument } from '../webhook/document.ts';
 import { containerNames } from '../webhook/names.ts';
 import { addressIn, clusterAddresses, serviceOf, type ServerAddresses } from '../webhook/own-service.ts'; // prettier-ignore
-import { tryParsePod, type Pod } from '../webhook/pod.ts';
+import { tryParsePod } from '../webhook/pod.ts';
 import type { KeptResource } from './bundles.ts';
 import type { ControllerConfig } from './config.ts';
 import { kinds, pathOf } from './kinds.ts';
 import type { KeptCredential } from './login.ts';
+import { inspectPod, type Inspected, type Offered } from './pod-check.ts';
 import { KubeApi, type KubeObject } from './watch/kube-api.ts';
 import { Reflector } from './watch/reflector.ts';
 
-/** A pod with a sidecar of our name. */
+/** A pod with a sidecar of our name: what bundles need of it, and not its text, which may have a megabyte and more. */
 export interface WatchedPod {
-  /** Without its status and what the API server notes beside it. */
-  readonly pod: Pod;
+  readonly name: string;
   readonly namespace: string;
   readonly uid: string;
+  readonly serviceAccount: string;
+  readonly labels: ReadonlyMap<string, string>;
+  readonly inspected: Inspected;
   /** Whether its sidecar runs, as its node says. */
   readonly isRunning: boolean;
   /** Whether it has ended. One that is being removed has its grace period, and its sessions with it. */
@@ -39,6 +42,8 @@ export interface ClusterStateOptions {
 }
 
 const killsName = 'chaperone-kills';
+/** Of a pod, as JSON; a bundle holds them. */
+const maxLabels = 64 * 1024;
 /** What was asked before this process looked is done. */
 const killMs = 120_000;
 
@@ -60,6 +65,8 @@ export class ClusterState {
   /** @throws ChaperoneError `config-invalid` where the configuration names no cluster. */
   constructor({ kubeConfig, config, onChange, onKill, log, signal }: ClusterStateOptions) {
     this.#config = config;
+    const { images, controllerUrl, collectorUrl } = config;
+    const offered = { images, controllerUrl: controllerUrl.href, collectorUrl: collectorUrl.href };
     const api = new KubeApi(kubeConfig);
     const reflect = <T>(
       path: string,
@@ -69,7 +76,7 @@ export class ClusterState {
     // What a namespace has for itself is news to its own pods alone.
     const ofNamespace = (key: string): void => onChange(`${key.slice(0, key.indexOf('/'))}/`);
     this.#resources = kinds.map((kind) => reflect(pathOf(kind), keepResource, kind === 'AuditPolicy' ? ofNamespace : undefined)); // prettier-ignore
-    this.#pods = reflect('/api/v1/pods', keepPod, onChange);
+    this.#pods = reflect('/api/v1/pods', (pod) => keepPod(pod, offered), onChange);
     this.#namespaces = reflect('/api/v1/namespaces', labelsOf, (key) =>
       onChange(`${key.slice(1)}/`),
     );
@@ -171,19 +178,23 @@ function keepResource(object: KubeObject): KeptResource {
   };
 }
 
-function keepPod(object: KubeObject): WatchedPod | undefined {
+function keepPod(object: KubeObject, offered: Offered): WatchedPod | undefined {
   const pod = tryParsePod(object);
   const ours = pod?.spec.initContainers?.some(({ name }) => name === containerNames.sidecar);
   if (!pod || ours !== true) return undefined;
   const { uid, namespace } = isObject(object['metadata']) ? object['metadata'] : {};
   const { phase, initContainerStatuses } = isObject(object['status']) ? object['status'] : {};
-  const { metadata, spec } = pod;
-  const { name = '', labels = {}, annotations = {} } = metadata;
-  const kept = { name, labels, annotations };
+  const { name = '', labels = {} } = pod.metadata;
+  const isLong = JSON.stringify(labels).length > maxLabels;
   return {
-    pod: { metadata: kept, spec },
+    name,
     namespace: typeof namespace === 'string' ? namespace : '',
     uid: typeof uid === 'string' ? uid : '',
+    serviceAccount: pod.spec.serviceAccountName ?? 'default',
+    labels: new Map(isLong ? [] : Object.entries(labels)),
+    inspected: isLong
+      ? { kind: 'other', reason: `its labels are longer than ${maxLabels} characters` }
+      : inspectPod(pod, offered),
     isRunning: Array.isArray(initContainerStatuses) && initContainerStatuses.some(isRunningSidecar),
     over: phase === 'Succeeded' || phase === 'Failed',
   };

@@ -7,7 +7,15 @@ import {
 } from '@kubernetes/client-node';
 import { readAudience, sidecarAudiences } from '#core/audiences.ts';
 import type { ClusterConnection } from '../runtime/cluster-connection.ts';
-import { lifetimeMs, mayDo, reviewToken, tryParseBoundPod } from '../runtime/token-review.ts';
+import type { Remembered } from '../runtime/remembered.ts';
+import {
+  lifetimeMs,
+  mayDo,
+  rememberUsers,
+  reviewToken,
+  tryParseBoundPod,
+  type User,
+} from '../runtime/token-review.ts';
 
 /** A pod that a token proves. */
 export interface ProvenPod {
@@ -24,21 +32,27 @@ const keepKillsMs = 10 * 60_000;
 
 /** What is asked of the API about whoever asks us. All of it rejects where the API server does not answer. */
 export class Identities {
-  readonly #authentication: AuthenticationV1Api;
+  readonly #pods: Remembered<User | undefined>;
+  readonly #people: Remembered<User | undefined>;
   readonly #authorization: AuthorizationV1Api;
   readonly #core: CoreV1Api;
   readonly #namespace: string;
 
   constructor(connection: ClusterConnection, namespace: string) {
-    this.#authentication = new AuthenticationV1Api(connection);
+    const authentication = new AuthenticationV1Api(connection);
+    const usersOf = (audience: string): Remembered<User | undefined> =>
+      rememberUsers((token) => reviewToken(authentication, token, audience));
+    this.#pods = usersOf(sidecarAudiences.controller);
+    this.#people = usersOf(readAudience);
     this.#authorization = new AuthorizationV1Api(connection);
     this.#core = new CoreV1Api(connection);
     this.#namespace = namespace;
   }
 
-  /** Undefined for a token that is not a living pod's. */
-  async pod(token: string): Promise<ProvenPod | undefined> {
-    const user = await reviewToken(this.#authentication, token, sidecarAudiences.controller);
+  /** Undefined for a token that is not a pod's; one that was deleted within a minute counts as one. */
+  async pod(token: string): Promise<ProvenPod | 'busy' | undefined> {
+    const user = await (this.#pods.about(token) ?? 'busy');
+    if (user === 'busy') return user;
     const bound = user && tryParseBoundPod(user);
     if (!bound) return undefined;
     const { namespace, pod: name, uid } = bound;
@@ -46,8 +60,9 @@ export class Identities {
   }
 
   /** Whether a token is somebody's who may end sessions; undefined where it is nobody's. */
-  async mayKill(token: string): Promise<boolean | undefined> {
-    const user = await reviewToken(this.#authentication, token, readAudience);
+  async mayKill(token: string): Promise<boolean | 'busy' | undefined> {
+    const user = await (this.#people.about(token) ?? 'busy');
+    if (user === 'busy') return user;
     return user && mayDo(this.#authorization, user, 'delete');
   }
 

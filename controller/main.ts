@@ -16,7 +16,7 @@ import { Identities, type ProvenPod } from './identities.ts';
 import { Leader } from './leader.ts';
 import { LeaseObject } from './lease.ts';
 import { createMetrics } from './metrics.ts';
-import { checkPod, type Accepted, type Checked } from './pod-check.ts';
+import { checkInspected, type Accepted, type Checked } from './pod-check.ts';
 import { ProviderKeyStore } from './provider-keys.ts';
 import { buildServer } from './server.ts';
 import { Acknowledged } from './status/acknowledged.ts';
@@ -176,7 +176,7 @@ function checkWatched(
   const watched = state.pod(namespace, name);
   if (!watched || watched.uid !== uid || watched.over)
     return { kind: 'other', reason: 'there is no such pod with a sidecar of ours' };
-  return checkPod(watched.pod, state.namespaceLabels(namespace), accepted);
+  return checkInspected(watched.inspected, state.namespaceLabels(namespace), accepted);
 }
 
 async function waitForPod(
@@ -203,15 +203,15 @@ function bundleFor(
   // prettier-ignore
   const watched = state.pod(key.namespace, key.name);
   if (checked.kind === 'other' || !watched || !certificates) return undefined;
-  const { metadata, spec } = watched.pod;
+  const { serviceAccount, labels } = watched;
   const { controller, collector } = certificates.authorities;
   return buildBundle(
     {
       pod: key.name,
       namespace: key.namespace,
-      serviceAccount: spec.serviceAccountName ?? 'default',
+      serviceAccount,
       uid: key.uid,
-      labels: new Map(Object.entries(metadata.labels ?? {})),
+      labels,
       attachment: checked.attachment,
     },
     {

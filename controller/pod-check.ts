@@ -10,14 +10,18 @@ import type { ServerAddresses } from '../webhook/own-service.ts';
 import type { Container, Pod } from '../webhook/pod.ts';
 
 /** What sidecars may be made of. */
-export interface Accepted {
-  readonly images: readonly string[];
-  readonly controllerUrl: string;
-  readonly collectorUrl: string;
+export interface Accepted extends Offered {
   /** Where they are now. A sidecar may have been given fewer of them: a Service can get more. */
   readonly addresses: ServerAddresses;
   /** Whether a text is PEM of authorities that this installation made, also earlier, and nothing else. */
   readonly isIssued: (server: 'controller' | 'collector', pem: string) => boolean;
+}
+
+/** What of that stays the same for as long as the process runs. */
+export interface Offered {
+  readonly images: readonly string[];
+  readonly controllerUrl: string;
+  readonly collectorUrl: string;
 }
 
 /** What became of a pod's sidecar. */
@@ -25,6 +29,20 @@ export type Checked =
   | { readonly kind: 'ours'; readonly attachment: Attachment }
   /** In words for whoever looks into the sidecar's log. */
   | { readonly kind: 'other'; readonly reason: string };
+
+/** What its text says of a pod: of no more than a few kilobytes, however long that is. */
+export type Inspected =
+  | { readonly kind: 'as-injected'; readonly mode: Mode; readonly trusts: Trusts }
+  | { readonly kind: 'other'; readonly reason: string };
+
+/** Whom a sidecar turns to. */
+export type Trusts = Readonly<Record<'controller' | 'collector', Trusted>>;
+
+interface Trusted {
+  readonly addresses: readonly string[];
+  /** PEM. */
+  readonly ca: string;
+}
 
 /**
  * Says whether a pod's own parts are what the webhook injects, with its own code: a token proves a pod, and anybody who
@@ -36,12 +54,35 @@ export function checkPod(
   labels: Readonly<Record<string, string>>,
   accepted: Accepted,
 ): Checked {
+  return checkInspected(inspectPod(pod, accepted), labels, accepted);
+}
+
+/** Says the same of a pod whose text was looked at earlier: whom it trusts has to be ours now. */
+export function checkInspected(
+  inspected: Inspected,
+  labels: Readonly<Record<string, string>>,
+  { addresses, isIssued }: Accepted,
+): Checked {
+  if (inspected.kind === 'other') return inspected;
+  const { mode, trusts } = inspected;
+  for (const server of ['controller', 'collector'] as const) {
+    const { ca, addresses: given } = trusts[server];
+    if (!isIssued(server, ca))
+      return other('the sidecar trusts an authority that is not of this installation');
+    if (!given.every((address) => addresses[server].includes(address)))
+      return other('the sidecar turns to addresses that are not those of our Services');
+  }
+  return { kind: 'ours', attachment: attachmentOf(mode, labels) };
+}
+
+/** Looks at all of a pod's text. */
+export function inspectPod(pod: Pod, offered: Offered): Inspected {
   const own = pod.spec.initContainers ?? [];
   const sidecar = own.find(({ name }) => name === containerNames.sidecar);
   if (!sidecar) return other('the pod has no sidecar of ours');
   const transparent = own.some(({ name }) => name === containerNames.network);
   const mode: Mode = transparent ? 'transparent' : 'explicit';
-  const options = optionsFrom(sidecar, own, accepted);
+  const options = optionsFrom(sidecar, own, offered);
   if (typeof options === 'string') return other(options);
   const found = findOwn(pod, options, mode);
   if (found.kind === 'nothing') return other('the pod has no sidecar of ours');
@@ -54,12 +95,17 @@ export function checkPod(
     return other(injected.refusals.map(({ message }) => message).join('; '));
   const missing = injected.patch.find(({ path }) => isGuarded(path));
   if (missing) return other(`${missing.path} is not as it would be injected`);
-  return { kind: 'ours', attachment: attachmentOf(mode, labels) };
+  const { controller, collector } = options;
+  return { kind: 'as-injected', mode, trusts: { controller, collector } };
 }
 
-function other(reason: string): Checked {
-  return { kind: 'other', reason };
+function other(reason: string): { readonly kind: 'other'; readonly reason: string } {
+  // A slice would keep in memory what it is one of.
+  return { kind: 'other', reason: Buffer.from(reason.slice(0, maxReason)).toString() };
 }
+
+const maxReason = 1_000;
+const maxTrusted = 64 * 1024; // two authorities with a kilobyte each, and some addresses
 
 /** Labels, annotations and variables of the agent's containers are for convenience; the rest keeps the agent in. */
 function isGuarded(path: string): boolean {
@@ -70,7 +116,7 @@ function isGuarded(path: string): boolean {
 function optionsFrom(
   sidecar: Container,
   own: readonly Container[],
-  { images, controllerUrl, collectorUrl, addresses, isIssued }: Accepted,
+  { images, controllerUrl, collectorUrl }: Offered,
 ): InjectOptions | string {
   const env = new Map((sidecar.env ?? []).map(({ name, value }) => [name, value ?? '']));
   const given = (name: string): readonly string[] => (env.get(name) ?? '').split(',');
@@ -78,14 +124,10 @@ function optionsFrom(
   if (!images.includes(image)) return `the sidecar's image ${image} is none that is served`;
   const controllerCa = env.get('CHAPERONE_CONTROLLER_CA') ?? '';
   const collectorCa = env.get('CHAPERONE_COLLECTOR_CA') ?? '';
-  if (!isIssued('controller', controllerCa) || !isIssued('collector', collectorCa))
-    return 'the sidecar trusts an authority that is not of this installation';
   const controllerAddresses = given('CHAPERONE_CONTROLLER_ADDRESSES');
   const collectorAddresses = given('CHAPERONE_COLLECTOR_ADDRESSES');
-  const areOurs =
-    controllerAddresses.every((address) => addresses.controller.includes(address)) &&
-    collectorAddresses.every((address) => addresses.collector.includes(address));
-  if (!areOurs) return 'the sidecar turns to addresses that are not those of our Services';
+  const trusted = [controllerCa, collectorCa, ...controllerAddresses, ...collectorAddresses];
+  if (trusted.join(',').length > maxTrusted) return 'the sidecar trusts more than it is ever given';
   const parts: PartOptions = {
     image,
     imagePullPolicy: pullPolicyOf(sidecar),

@@ -27,6 +27,7 @@ export interface ServerOptions {
 
 const maxBodyBytes = 256 * 1024;
 const maxProviderName = 253;
+const tooMany = 'too many tokens are looked into at once: try again';
 
 type Reason =
   | 'unauthorized'
@@ -85,6 +86,7 @@ export function buildServer(given: ServerOptions): FastifyInstance<Server> {
   });
   const sidecarOf = async (authorization: string | undefined): Promise<ProvenPod> => {
     const pod = await identities.pod(bearer(authorization));
+    if (pod === 'busy') throw new Refused('unavailable', tooMany);
     if (!pod)
       throw new Refused('unauthorized', 'a token of a pod for chaperone-controller is needed');
     const checked = await given.check(pod);
@@ -127,6 +129,7 @@ export function buildServer(given: ServerOptions): FastifyInstance<Server> {
   });
   app.post('/v1/kill', async (request, reply) => {
     const may = await identities.mayKill(bearer(request.headers.authorization));
+    if (may === 'busy') throw new Refused('unavailable', tooMany);
     if (may === undefined)
       throw new Refused('unauthorized', 'a bearer token of audience chaperone-read is needed');
     if (!may)

@@ -1,4 +1,5 @@
 import type { AuthenticationV1Api, AuthorizationV1Api } from '@kubernetes/client-node';
+import { Remembered } from './remembered.ts';
 
 /** Whom a token belongs to, as the API server says it. */
 export interface User {
@@ -24,6 +25,27 @@ export async function reviewToken(
   // An API server that knows no audiences would say yes to a token for anybody, and name none.
   const isOurs = status?.authenticated === true && status.audiences?.includes(audience) === true;
   return isOurs && username !== '' ? { username, uid, groups, extra } : undefined;
+}
+
+/** A token of a pod that was deleted, or of somebody whose right was taken away, is taken that much longer. */
+const keptMs = 60_000;
+const maxKept = 10_000; // pods with a sidecar; an answer takes less than a kilobyte
+const maxAsking = 64; // what strangers ask must not become the API server's load
+
+/** Makes answers of `reviewToken` that are remembered; `about` gives undefined where too much is asked at once. */
+export function rememberUsers(
+  review: (token: string) => Promise<User | undefined>,
+): Remembered<User | undefined> {
+  return new Remembered({
+    ask: async (token) => {
+      const value = await review(token);
+      const forMs = value ? Math.min(keptMs, lifetimeMs(token, Date.now())) : 0;
+      return { value, forMs };
+    },
+    maxKept,
+    maxAsking,
+    now: () => performance.now(),
+  });
 }
 
 /**

@@ -6,8 +6,10 @@ import {
   type KubeConfig,
 } from '@kubernetes/client-node';
 import { isObject } from '#core/policy/fields.ts';
+import type { AuditPolicy } from '#core/policy/resources.ts';
 import { openCluster } from '../runtime/cluster-connection.ts';
 import type { OwnerReference } from './pod.ts';
+import { Policies } from './policies.ts';
 import { addressIn, clusterAddresses, serviceOf } from './own-service.ts';
 
 /** The API server itself waits five seconds for the answer that needs this. */
@@ -15,6 +17,8 @@ const deadlineMs = 3_000;
 
 /** Where our resources are, in the API. */
 const group = { group: 'chaperone.dev', version: 'v1alpha1' } as const;
+
+const policiesOfPage = 8; // each has a megabyte at most, with what the API server notes of it
 
 /** Controllers of pods that come with Kubernetes, by version and kind. */
 const owners = new Map([
@@ -29,6 +33,7 @@ export class Cluster {
   readonly #core: CoreV1Api;
   readonly #nodes: NodeV1Api;
   readonly #custom: CustomObjectsApi;
+  readonly #policies = new Policies((namespace) => this.#pages(namespace));
 
   /** @throws ChaperoneError `config-invalid` where the configuration names no cluster. */
   constructor(config: KubeConfig) {
@@ -66,13 +71,23 @@ export class Cluster {
     return addresses;
   }
 
-  /** The policies of a namespace and of the cluster, as the API shows them. */
-  async policies(namespace: string): Promise<readonly unknown[]> {
-    const [ofNamespace, ofCluster]: unknown[] = await Promise.all([
-      this.#custom.listNamespacedCustomObject({ ...group, namespace, plural: 'auditpolicies' }),
-      this.#custom.listClusterCustomObject({ ...group, plural: 'clusterauditpolicies' }),
-    ]);
-    return [...itemsOf(ofNamespace), ...itemsOf(ofCluster)];
+  /** The policies of a namespace and of the cluster that can be read. */
+  async policies(namespace: string): Promise<readonly AuditPolicy[]> {
+    return this.#policies.of(namespace);
+  }
+
+  async *#pages(namespace: string | undefined): AsyncGenerator<readonly unknown[]> {
+    let next = '';
+    do {
+      const page = { limit: policiesOfPage, ...(next !== '' && { _continue: next }) };
+      const list: unknown = await (namespace === undefined
+        ? this.#custom.listClusterCustomObject({ ...group, ...page, plural: 'clusterauditpolicies' })
+        : this.#custom.listNamespacedCustomObject({ ...group, ...page, namespace, plural: 'auditpolicies' })); // prettier-ignore
+      const { items, metadata } = isObject(list) ? list : {};
+      yield Array.isArray(items) ? items : [];
+      const more = isObject(metadata) ? metadata['continue'] : undefined;
+      next = typeof more === 'string' ? more : '';
+    } while (next !== '');
   }
 
   /** Whether there is this very owner, by its uid; false for kinds that do not come with Kubernetes. */
@@ -107,7 +122,3 @@ export class Cluster {
 
 /** A core/v1 Event. */
 export type EventBody = Parameters<CoreV1Api['createNamespacedEvent']>[0]['body'];
-
-function itemsOf(list: unknown): readonly unknown[] {
-  return isObject(list) && Array.isArray(list['items']) ? list['items'] : [];
-}

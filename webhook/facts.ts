@@ -1,8 +1,7 @@
 import { combine } from '#core/policy/combine.ts';
-import { parseResource } from '#core/policy/parse.ts';
 import { selecting } from '#core/policy/resolve.ts';
+import type { AuditPolicy } from '#core/policy/resources.ts';
 import type { Cluster } from './cluster.ts';
-import { documentOf } from './document.ts';
 import { keys } from './names.ts';
 import type { Pod } from './pod.ts';
 import type { ReviewFacts } from './review.ts';
@@ -33,16 +32,15 @@ export async function readFacts(
 
 /** A policy that cannot be read is in force nowhere, so it opens no port. */
 function inboundPorts(
-  policies: readonly unknown[],
+  policies: readonly AuditPolicy[],
   namespace: string,
   { metadata, spec }: Pod,
 ): readonly number[] {
-  const resources = policies.flatMap((object) => parseResource(documentOf(object)).resource ?? []);
   const workload = {
     pod: metadata.name ?? metadata.generateName ?? '',
     namespace,
     serviceAccount: spec.serviceAccountName ?? 'default',
     labels: new Map(Object.entries(metadata.labels ?? {})),
   };
-  return combine(selecting(resources, workload))?.inboundPorts ?? [];
+  return combine(selecting(policies, workload))?.inboundPorts ?? [];
 }

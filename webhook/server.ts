@@ -51,8 +51,9 @@ export function buildServer(given: ServerOptions): FastifyInstance<Server> {
     forceCloseConnections: 'idle',
     return503OnClosing: false, // what has arrived is answered
   });
-  app.setErrorHandler((error: FastifyError, _request, reply) => {
+  app.setErrorHandler((error: FastifyError | typeof busy, request, reply) => {
     const status = error.statusCode ?? 500;
+    if (error === busy) metrics.requests.inc({ about: request.url === '/v1/resources' ? 'resources' : 'pods', outcome: 'busy' }); // prettier-ignore
     if (status >= 500 && status !== busy.statusCode)
       log.error({ name: error.name, code: error.code }, 'a question failed');
     const text = status >= 500 && status !== busy.statusCode ? 'internal error' : error.message;
@@ -76,10 +77,7 @@ export function buildServer(given: ServerOptions): FastifyInstance<Server> {
     app.post<{ Body: Buffer | undefined }>(`/v1/${about}`, async (request, reply) => {
       const { body = Buffer.alloc(0) } = request;
       const leave = await readers.enter('all', Math.max(leastBytes, body.length));
-      if (!leave) {
-        metrics.requests.inc({ about, outcome: 'busy' });
-        throw busy;
-      }
+      if (!leave) throw busy;
       const stop = metrics.seconds.startTimer({ about });
       try {
         const { promise, resolve, reject } = Promise.withResolvers<unknown>();
@@ -99,7 +97,10 @@ export function buildServer(given: ServerOptions): FastifyInstance<Server> {
 }
 
 /** The API server shows whoever asked it what stands here, and controllers try again. */
-const busy = Object.assign(new Error('too many questions at once: try again'), { statusCode: 503 });
+const busy = Object.assign(new Error('too many questions at once: try again'), {
+  statusCode: 503,
+  code: 'busy',
+});
 
 /** How much is to come; as much as may, where nobody says. */
 function announcedBytes({ headers }: FastifyRequest): number {

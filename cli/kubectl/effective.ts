@@ -1,11 +1,10 @@
 import type { Attachment } from '#core/bundle-message.ts';
 import type { Workload } from '#core/identity/principal.ts';
-import { parseResource } from '#core/policy/parse.ts';
 import { concerns, withoutLogin } from '#core/policy/concerns.ts';
 import { resolve, type Bundle } from '#core/policy/resolve.ts';
 import { nameOf, type Problem } from '#core/policy/resources.ts';
 import { attachmentOf } from '../../webhook/attachment.ts';
-import { documentOf, nameOfDocument } from '../../webhook/document.ts';
+import { documentOf, nameOfDocument, readDocument } from '../../webhook/document.ts';
 import { containerNames, keys } from '../../webhook/names.ts';
 import type { Pod } from '../../webhook/pod.ts';
 import { credentialsOf } from '../policy-directory.ts';
@@ -54,7 +53,7 @@ export function effectiveOf({ namespace, pod, namespaceLabels, objects }: Seen):
     serviceAccount: spec.serviceAccountName ?? 'default',
     labels: new Map(Object.entries(metadata.labels ?? {})),
   };
-  const parsed = objects.map((object) => ({ object, ...parseResource(documentOf(object)) }));
+  const parsed = objects.map((object) => ({ object, ...readDocument(documentOf(object)).parsed }));
   const resources = parsed
     .flatMap(({ resource }) => resource ?? [])
     .filter((resource) => concerns(resource, workload))

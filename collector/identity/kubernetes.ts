@@ -5,20 +5,16 @@ import type { WriterIdentity } from '#core/control.ts';
 import { openCluster } from '../../runtime/cluster-connection.ts';
 import { HttpProblem } from '../problem.ts';
 import { bearerToken, type Identities } from './identities.ts';
-import { Remembered } from './remembered.ts';
+import type { Remembered } from '../../runtime/remembered.ts';
 import {
-  lifetimeMs,
   mayDo,
+  rememberUsers,
   reviewToken,
   tryParseBoundPod,
   type User,
 } from '../../runtime/token-review.ts';
 
 const deadlineMs = 3_000;
-/** A token of a pod that was deleted, or whose right was taken away, is taken that much longer. */
-const keptMs = 60_000;
-const maxKept = 10_000; // pods with a sidecar; an answer takes less than a kilobyte
-const maxAsking = 64; // what strangers ask must not become the API server's load
 
 /**
  * Asks the Kubernetes API who somebody is (TokenReview), and of people what they may (SubjectAccessReview). As long as
@@ -33,16 +29,7 @@ export function createKubernetesIdentities(log: Logger): Identities {
   const authorization = new AuthorizationV1Api(connection);
   const reach = createReach(log);
   const usersOf = (audience: string): Remembered<User | undefined> =>
-    new Remembered({
-      ask: async (token) => {
-        const value = await reach(() => reviewToken(authentication, token, audience));
-        const forMs = value ? Math.min(keptMs, lifetimeMs(token, Date.now())) : 0;
-        return { value, forMs };
-      },
-      maxKept,
-      maxAsking,
-      now: () => performance.now(),
-    });
+    rememberUsers((token) => reach(() => reviewToken(authentication, token, audience)));
   const pods = usersOf(sidecarAudiences.collector);
   const people = usersOf(readAudience);
   return {

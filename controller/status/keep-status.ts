@@ -118,11 +118,12 @@ class StatusKeeper {
     if (performance.now() - this.#readMs < rereadMs) return;
     const written = new Map<string, Written>();
     for (const kind of kinds) {
-      const { items } = await this.#options.api.list(pathOf(kind), this.#signal);
-      for (const item of items) {
-        const uid = uidOf(item);
-        const atMs = this.#written.get(uid)?.atMs ?? -Infinity;
-        written.set(uid, { conditions: readConditions(item), atMs });
+      for await (const { items } of this.#options.api.pages(pathOf(kind), this.#signal)) {
+        for (const item of items) {
+          const uid = uidOf(item);
+          const atMs = this.#written.get(uid)?.atMs ?? -Infinity;
+          written.set(uid, { conditions: readConditions(item), atMs });
+        }
       }
     }
     this.#written = written;

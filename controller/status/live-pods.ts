@@ -1,5 +1,5 @@
 import type { ClusterState } from '../cluster-state.ts';
-import { checkPod, type Accepted } from '../pod-check.ts';
+import { checkInspected, type Accepted } from '../pod-check.ts';
 import type { LivePod } from './counts.ts';
 import { podKey, type Standings } from './standing.ts';
 
@@ -9,12 +9,11 @@ export function livePods(
   accepted: Accepted,
   standings: Standings,
 ): readonly LivePod[] {
-  return [...state.pods].flatMap(({ pod, namespace, uid, isRunning, over }) => {
+  return [...state.pods].flatMap((watched) => {
+    const { name, namespace, serviceAccount, labels, uid, inspected, isRunning, over } = watched;
     const isKnown = standings.has(podKey(uid));
     if (over || !(isKnown || isRunning)) return [];
-    if (!isKnown && checkPod(pod, state.namespaceLabels(namespace), accepted).kind === 'other') return []; // prettier-ignore
-    const { name = '', labels = {} } = pod.metadata;
-    const serviceAccount = pod.spec.serviceAccountName ?? 'default';
-    return [{ pod: name, namespace, serviceAccount, labels: new Map(Object.entries(labels)), uid, isRunning }]; // prettier-ignore
+    if (!isKnown && checkInspected(inspected, state.namespaceLabels(namespace), accepted).kind === 'other') return []; // prettier-ignore
+    return [{ pod: name, namespace, serviceAccount, labels, uid, isRunning }];
   });
 }

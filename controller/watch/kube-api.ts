@@ -8,10 +8,10 @@ import { isObject } from '#core/policy/fields.ts';
 /** An object of the API, as it came. */
 export type KubeObject = Readonly<Record<string, unknown>>;
 
-/** All objects of a kind at one moment. */
-export interface KubeList {
+/** Some of the objects of a kind; all pages of a list are of one moment. */
+export interface KubePage {
   readonly items: readonly KubeObject[];
-  /** Where a watch of what comes after it begins. */
+  /** Where a watch of what comes after the list begins. */
   readonly version: string;
 }
 
@@ -31,8 +31,9 @@ export interface WatchOptions {
 export type WatchEnd = 'ended' | 'expired';
 
 const answerMs = 30_000;
-const pageSize = 500;
-const maxBytes = 512 * 1024 * 1024; // of a page
+const mostOfPage = 100;
+/** Of a page: anybody may make objects of 1.5 MiB by the hundred, which take several times that once they are read. */
+const maxBytes = 16 * 1024 * 1024;
 /** The API server ends a watch by itself after so long. */
 const watchSeconds = { least: 240, spread: 60 };
 /** It sends a bookmark a minute: what is silent for longer is a connection that nobody holds any more. */
@@ -60,23 +61,32 @@ export class KubeApi {
     this.#server = server;
   }
 
-  /** Reads all pages. Rejects when the server does not answer as it should. */
-  async list(path: string, signal: AbortSignal): Promise<KubeList> {
-    const items: KubeObject[] = [];
+  /**
+   * Reads a list page by page, the last one with no more behind it; of fewer objects where they are long. Nothing is kept
+   * of a page that was taken. Throws when the server does not answer as it should.
+   */
+  async *pages(path: string, signal: AbortSignal): AsyncGenerator<KubePage> {
     let next = '';
-    for (;;) {
-      const query = { limit: String(pageSize), ...(next !== '' && { continue: next }) };
+    let size = mostOfPage;
+    do {
+      const query = { limit: String(size), ...(next !== '' && { continue: next }) };
       const response = await this.#get(path, query, signal);
-      const body: unknown = JSON.parse(await textOf(response, maxBytes));
-      const { items: page, metadata } = isObject(body) ? body : {};
-      if (!Array.isArray(page) || !isObject(metadata)) throw new Error('a list that is none');
-      items.push(...page.filter(isObject));
-      const { resourceVersion, continue: more } = metadata;
+      const text = await tryText(response, maxBytes);
+      if (text === undefined && size === 1) throw new Error('too long an object');
+      if (text === undefined) {
+        size = Math.ceil(size / 4);
+        continue;
+      }
+      const body: unknown = JSON.parse(text);
+      const { items, metadata } = isObject(body) ? body : {};
+      if (!Array.isArray(items) || !isObject(metadata)) throw new Error('a list that is none');
+      const { resourceVersion: version, continue: more } = metadata;
+      if (typeof version !== 'string') throw new Error('a list of no version');
+      yield { items: items.filter(isObject), version };
       next = typeof more === 'string' ? more : '';
-      if (next === '' && typeof resourceVersion === 'string')
-        return { items, version: resourceVersion };
-      if (next === '') throw new Error('a list of no version');
-    }
+      if (next === '') return;
+    } while (!signal.aborted);
+    signal.throwIfAborted();
   }
 
   /** Follows changes until the server ends it. Rejects when the connection breaks or is silent for too long. */
@@ -154,12 +164,13 @@ export class StatusError extends Error {
   }
 }
 
-async function textOf(response: IncomingMessage, most: number): Promise<string> {
+/** Undefined for what is longer than `most` bytes: no more than those are read. */
+async function tryText(response: IncomingMessage, most: number): Promise<string | undefined> {
   const pieces: Buffer[] = [];
   let length = 0;
   for await (const piece of response as AsyncIterable<Buffer>) {
     length += piece.length;
-    if (length > most) throw new Error('too long an answer');
+    if (length > most) return undefined; // and the connection with it
     pieces.push(piece);
   }
   return Buffer.concat(pieces).toString('utf8');

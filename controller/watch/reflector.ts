@@ -5,7 +5,7 @@ import { isObject } from '#core/policy/fields.ts';
 import type { KubeApi, KubeObject } from './kube-api.ts';
 
 export interface ReflectorOptions<T> {
-  readonly api: Pick<KubeApi, 'list' | 'watch'>;
+  readonly api: Pick<KubeApi, 'pages' | 'watch'>;
   /** Such as `/api/v1/pods`. */
   readonly path: string;
   /** What is kept of an object; undefined for one that nobody asks for. */
@@ -68,12 +68,19 @@ export class Reflector<T> {
 
   async #listAndWatch(onListed: () => void): Promise<void> {
     const { api, path, signal } = this.#options;
-    const list = await api.list(path, signal);
-    this.#replace(list.items);
+    let version = '';
+    const there = new Set<string>();
+    for await (const page of api.pages(path, signal)) {
+      version = page.version;
+      for (const item of page.items) {
+        there.add(keyOf(item));
+        this.#put(item);
+      }
+    }
+    for (const key of this.#kept.keys()) if (!there.has(key)) this.#remove(key);
     this.#synced = true;
     this.#lastProblem = undefined;
     onListed();
-    let { version } = list;
     const untilMs = performance.now() + relistMs.least + Math.random() * relistMs.spread;
     while (performance.now() < untilMs && !signal.aborted) {
       const end = await api.watch(path, {
@@ -87,12 +94,6 @@ export class Reflector<T> {
       });
       if (end === 'expired') return;
     }
-  }
-
-  #replace(items: readonly KubeObject[]): void {
-    const there = new Set(items.map(keyOf));
-    for (const key of this.#kept.keys()) if (!there.has(key)) this.#remove(key);
-    for (const item of items) this.#put(item);
   }
 
   #put(object: KubeObject): void {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import jsonPatch from 'fast-json-patch';
-import { checkPod, type Accepted } from '../../controller/pod-check.ts';
+import { checkInspected, checkPod, inspectPod, type Accepted } from '../../controller/pod-check.ts';
 import { injectPod } from '../../webhook/inject.ts';
 import type { Pod } from '../../webhook/pod.ts';
 import { injectOptions, plainPod, podFacts } from '../support/pods.ts';
@@ -120,4 +120,24 @@ describe('the check of a pod', () => {
       assert.match(checked.reason, said);
     });
   }
+
+  test('keeps little of a pod, however long it is, to judge it by what is ours later', () => {
+    const long = 'a'.repeat(1024 * 1024);
+    const inspected = inspectPod(
+      injected(({ spec }) => spec.containers[0]?.env.push({ name: 'LONG', value: long })),
+      accepted,
+    );
+    assert.ok(JSON.stringify(inspected).length < 8 * 1024);
+    assert.equal(checkInspected(inspected, enforced, accepted).kind, 'ours');
+    const now = { ...accepted, isIssued: () => false };
+    assert.equal(checkInspected(inspected, enforced, now).kind, 'other');
+    const moved = { ...accepted, addresses: { ...accepted.addresses, collector: ['10.96.0.98'] } };
+    assert.equal(checkInspected(inspected, enforced, moved).kind, 'other');
+    for (const change of [
+      ({ spec: { initContainers } }: Changed) => (initContainers[0].image = long),
+      ({ spec: { initContainers } }: Changed) => (variable(initContainers[0], 'CHAPERONE_CONTROLLER_CA').value = long),
+      ({ spec: { initContainers } }: Changed) => (variable(initContainers[0], 'CHAPERONE_COLLECTOR_ADDRESSES').value = ','.repeat(1024 * 1024)),
+    ])
+      assert.ok(JSON.stringify(inspectPod(injected(change), accepted)).length < 2 * 1024);
+  }); // prettier-ignore
 });

@@ -50,8 +50,9 @@ async function startListServer(pageSize = 100): Promise<ListServer> {
     }
     lists += 1;
     const from = Number(query.get('continue') ?? 0);
-    const page = self.items.slice(from, from + pageSize);
-    const more = from + pageSize < self.items.length ? { continue: String(from + pageSize) } : {};
+    const to = from + Math.min(pageSize, Number(query.get('limit')));
+    const page = self.items.slice(from, to);
+    const more = to < self.items.length ? { continue: String(to) } : {};
     const metadata = { resourceVersion: String(self.version), ...more };
     response.end(JSON.stringify({ metadata, items: page }));
   });
@@ -119,6 +120,16 @@ describe('what is watched', () => {
     server.send('DELETED', named('b', 4));
     await until('they came', () => followed.changed.length === 8);
     assert.deepEqual(namesIn(followed), ['c', 'd', 'e', 'f']);
+  });
+
+  test('is listed by fewer at once where objects are long, and an object at a time at last', async () => {
+    await using server = await startListServer();
+    const long = { spec: 'a'.repeat(9 * 1024 * 1024) };
+    server.items = ['a', 'b', 'c', 'd'].map((name) => named(name, 1, long));
+    using followed = follow(server);
+    await until('a watch', () => server.watches.size === 1);
+    assert.deepEqual(namesIn(followed), ['a', 'b', 'c', 'd']);
+    assert.equal(server.lists(), 4 + 4, '100, 25, 7 and 2 of them were too long');
   });
 
   test('is no news where only what nobody keeps has changed', async () => {

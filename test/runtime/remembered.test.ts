@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { Remembered, type Answer } from '../../../collector/identity/remembered.ts';
+import { Remembered, type Answer } from '../../runtime/remembered.ts';
 
 /** Answers are given by hand, and time passes by hand. */
 function setUp(bounds: { maxKept?: number; maxAsking?: number } = {}) {
