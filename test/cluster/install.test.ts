@@ -280,7 +280,7 @@ describe('the chart with its examples', { skip: withoutCluster, timeout: 900_000
       assert.match(await show('Sessions'), new RegExp(id));
       const timeline = await until('its statement is there without its constant', async () => {
         const shown = await show('Timeline');
-        return shown.includes('id <> $1') ? shown : undefined;
+        return shown.includes('id <> $3') ? shown : undefined;
       });
       assert.doesNotMatch(timeline, /4711/);
       for (const { title, targets } of dashboard.panels)
