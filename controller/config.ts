@@ -83,7 +83,6 @@ const ofWebhook = [
   'CHAPERONE_INIT_RESOURCES',
   'CHAPERONE_SPOOL_MAX_BYTES',
   'CHAPERONE_SIDECAR_LOG_LEVEL',
-  'CHAPERONE_ALLOWED_CAPABILITIES',
 ] as const;
 
 /** The cluster's own resolver is the one that this pod was given: unlike an agent's pod, its author is the platform. */

@@ -90,7 +90,7 @@ export function inspectPod(pod: Pod, offered: Offered): Inspected {
     return other(`it is not what would be injected: ${found.paths.join(', ')}`);
   const { uid, openPorts } = found.parameters;
   const facts = { mode, runtimeHandler: undefined, kubeApiToken: false, inboundPorts: openPorts };
-  const injected = injectPod(pod, facts, options, { draw: () => uid, keeps: () => true });
+  const injected = injectPod(pod, facts, options, { draw: () => uid, keeps: true });
   if (injected.kind === 'refused')
     return other(injected.refusals.map(({ message }) => message).join('; '));
   const missing = injected.patch.find(({ path }) => isGuarded(path));

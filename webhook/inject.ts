@@ -45,7 +45,7 @@ export interface Uids {
    * Whether a uid that a pod came with may stay. An author who copies parts of ours into a pod knows the uid
    * beforehand, and can have an image run under it: on the way into a cluster none may.
    */
-  keeps(uid: number): boolean;
+  readonly keeps: boolean;
 }
 
 /**
@@ -71,8 +71,7 @@ export function injectPod(
     ...(facts.mode === 'transparent' ? refusePorts(openPorts.length) : []),
   ]; // prettier-ignore
   if (refusals.length > 0) return { kind: 'refused', refusals };
-  const uid =
-    found.kind === 'ours' && uids.keeps(found.parameters.uid) ? found.parameters.uid : uids.draw();
+  const uid = found.kind === 'ours' && uids.keeps ? found.parameters.uid : uids.draw();
   const parts = buildOwnParts(options, facts.mode, { uid, openPorts });
   const isInPlace =
     found.kind === 'ours' &&

@@ -21,7 +21,7 @@ const eventsGraceMs = 3_000;
 /** Uids are drawn anew for every pod that comes in, also for one that has our parts already. */
 const uids = {
   draw: () => randomInt(uidRange.first, uidRange.last + 1),
-  keeps: () => false,
+  keeps: false,
 };
 
 /** Starts the parts in the order in which they need each other, and stops them in the opposite one. */

@@ -98,13 +98,7 @@ export const networkProgram: readonly string[] = [
 function buildNetwork(options: PartOptions, parameters: NftParameters): Container {
   return build(options, {
     name: containerNames.network,
-    command: [
-      ...networkProgram,
-      ...nftArguments(
-        { uid: parameters.uid, probePorts: [], inboundPorts: parameters.openPorts },
-        programs.rules,
-      ),
-    ],
+    command: [...networkProgram, ...nftArguments(parameters, programs.rules)],
     resources: options.initResources,
     securityContext: securityContext(initUid, { drop: ['ALL'], add: ['NET_ADMIN'] }),
   });

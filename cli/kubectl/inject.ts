@@ -116,7 +116,7 @@ class Preview {
     }
     const uids = {
       draw: () => uid ?? randomInt(uidRange.first, uidRange.last + 1),
-      keeps: () => false,
+      keeps: false,
     };
     const injection = injectPod(pod, facts, options, uids);
     if (injection.kind === 'refused') {

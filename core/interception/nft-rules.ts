@@ -13,10 +13,8 @@ export const listenerPorts: ListenerPorts = { proxyPort: 15_001, dnsPort: 15_053
 export interface PodInterception {
   /** Of the sidecar, and of nothing else in the pod: whatever runs under it is let out. Never 0. */
   readonly uid: number;
-  /** Where the kubelet asks how containers are; at most 256 with those of `inboundPorts`. */
-  readonly probePorts: readonly number[];
-  /** On which others reach the agent. */
-  readonly inboundPorts: readonly number[];
+  /** On which others reach the pod; at most 256. */
+  readonly openPorts: readonly number[];
 }
 
 /** Name of the table, of family `inet`, that holds all rules. */
@@ -98,12 +96,12 @@ table inet ${nftTable} {
  * @throws RangeError for a uid, a port or a number of ports that cannot be.
  */
 export function nftArguments(
-  { uid, probePorts, inboundPorts }: PodInterception,
+  { uid, openPorts }: PodInterception,
   rulesFile: string,
 ): readonly string[] {
   // 0 would let out every agent that runs as root.
   if (!Number.isInteger(uid) || uid < 1 || uid > maxUid) throw new RangeError(`${uid} is no uid`);
-  const open = [...new Set([...probePorts, ...inboundPorts])].map(checkedPort);
+  const open = [...new Set(openPorts)].map(checkedPort);
   if (open.length > maxOpenPorts) throw new RangeError(`${open.length} ports are too many`);
   const ports = (open.length > 0 ? open : [noPort]).toSorted((a, b) => a - b).join(', ');
   return ['-D', `uid=${uid}`, '-D', `open={ ${ports} }`, '-f', rulesFile];

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, test, type TestContext } from 'node:test';
 import { Authorities } from '../support/authorities.ts';
-import { withoutCluster } from '../support/cluster.ts';
+import { ownCluster, withoutCluster } from '../support/cluster.ts';
 import { readerOf } from '../support/collector-in-cluster.ts';
 import { Scene } from '../support/faults-scene.ts';
 import { idleDeployment, idlePod, startPodChurn, startQuestions } from '../support/pod-churn.ts';
@@ -20,9 +20,7 @@ const fewer = Math.ceil(times / 2);
 const quietly = (): void => undefined;
 
 /** Processes of its containers, and its API server, are killed where they run. */
-const skip =
-  withoutCluster ||
-  ((process.env['KUBECONFIG'] ?? '') === '' ? false : "another cluster's processes are not here");
+const skip = withoutCluster || (ownCluster ? false : "another cluster's processes are not here");
 
 describe('a fault', { skip, timeout: 3_600_000 }, () => {
   const stack = new AsyncDisposableStack();

@@ -92,7 +92,7 @@ describe('the image in a cluster', { skip: withoutCluster }, () => {
   });
 
   const podWithRules = (securityContext: object): object => {
-    const letOut = { uid: uid + 1, probePorts: [], inboundPorts: [] };
+    const letOut = { uid: uid + 1, openPorts: [] };
     // Setting them alone, with Node's own means: what else the program does has nobody to meet here.
     const run = `require('node:child_process').execFileSync('${programs.nft}', process.argv.slice(1), { stdio: 'inherit' })`;
     const command = [...networkProgram.slice(0, 4), '-e', run, '--', ...nftArguments(letOut, programs.rules)]; // prettier-ignore

@@ -9,6 +9,7 @@ import { dashboardFile } from '../../tools/dashboard.ts';
 import { expandSql } from '../support/grafana-sql.ts';
 import { cluster, withoutCluster, type Cluster } from '../support/cluster.ts';
 import { readerOf, type Reader } from '../support/collector-in-cluster.ts';
+import { failureOf } from '../support/failure-of.ts';
 import { install, type Installed } from '../support/installed.ts';
 import { openShop, type Shop } from '../support/shop-in-cluster.ts';
 import { until } from '../support/until.ts';
@@ -39,14 +40,6 @@ interface Dashboard {
 function deniedBy(error: unknown): string | undefined {
   const said = String(error);
   return said.includes('denied by') ? said : undefined;
-}
-
-/** What a failed command of kubectl said. */
-async function failureOf(command: Promise<unknown>): Promise<string> {
-  return command.then(
-    (out) => assert.fail(`it succeeded: ${String(out)}`),
-    (error: unknown) => (error instanceof Error ? error.message : 'unknown'),
-  );
 }
 
 describe('the chart with its examples', { skip: withoutCluster, timeout: 900_000 }, () => {

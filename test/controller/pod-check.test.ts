@@ -26,7 +26,7 @@ function injected(
   facts = podFacts,
   options = injectOptions,
 ): Pod {
-  const injection = injectPod(pod, facts, options, { draw: () => uid, keeps: () => true });
+  const injection = injectPod(pod, facts, options, { draw: () => uid, keeps: true });
   if (injection.kind === 'refused') assert.fail(JSON.stringify(injection.refusals));
   const document = structuredClone(pod);
   jsonPatch.applyPatch(document, structuredClone(injection.patch) as never, true);

@@ -29,7 +29,7 @@ describe('with its rules a pod', { skip: withoutNamespaces }, () => {
     const sidecar = await network.start('sidecar', 'serve', ['sidecar', loopbacks, [ports.proxyPort, ports.dnsPort]]); // prettier-ignore
     const agent = await network.start('agent', 'serve', ['agent', ['0.0.0.0', '::'], [9_000, 9_001]]); // prettier-ignore
     peers.push(server, sidecar, agent);
-    network.applyRules({ inboundPorts: [9_001] });
+    network.applyRules({ openPorts: [9_001] });
   });
 
   after(async () => {
@@ -134,7 +134,7 @@ describe('with its rules a pod', { skip: withoutNamespaces }, () => {
     const seen = seenOutside();
     const steady = await network.start('agent', 'steady', [outside.v4, outside.v6]);
     for (let again = 0; again < scaled(200); again += 1) {
-      network.applyRules({ inboundPorts: [9_001] });
+      network.applyRules({ openPorts: [9_001] });
       await new Promise(setImmediate); // reads what peers say: they wait where nobody does
     }
     steady.process.stdin?.end('stop\n');

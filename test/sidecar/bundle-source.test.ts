@@ -7,7 +7,7 @@ import { pino } from 'pino';
 import { followBundles } from '../../sidecar/bundle-source.ts';
 import type { SidecarConfig } from '../../sidecar/config.ts';
 import { Credentials } from '../../sidecar/credentials.ts';
-import { createMetrics } from '../../sidecar/metrics.ts';
+import { idleMetrics } from '../support/idle-metrics.ts';
 import { bundleLine, startPeerController, type PeerController } from '../support/peer-controller.ts'; // prettier-ignore
 
 const holdMs = 24 * 3_600_000;
@@ -26,7 +26,6 @@ function follow({ url, ca }: PeerController): Followed {
   const stopping = new AbortController();
   const done: Followed['done'] = [];
   const log: Followed['log'] = [];
-  const none = (): number => 0;
   const config: Partial<SidecarConfig> = {
     source: {
       kind: 'controller',
@@ -54,14 +53,7 @@ function follow({ url, ca }: PeerController): Followed {
     spool: { trust: () => undefined },
     onApplied: () => undefined,
     report: () => undefined,
-    metrics: createMetrics({
-      sessions: none,
-      pendingLogins: none,
-      spoolBytes: none,
-      spoolWritable: () => true,
-      shipStalledSeconds: none,
-      packetsRefused: none,
-    }),
+    metrics: idleMetrics(),
     log: pino({}, { write: (line) => void log.push(JSON.parse(line) as Followed['log'][number]) }),
     signal: stopping.signal,
   });

@@ -11,22 +11,14 @@ import { createLocalCa } from '../../cli/dev/certificates.ts';
 import type { SidecarConfig } from '../../sidecar/config.ts';
 import { Credentials } from '../../sidecar/credentials.ts';
 import { Host } from '../../sidecar/host.ts';
-import { createMetrics } from '../../sidecar/metrics.ts';
+import { idleMetrics } from '../support/idle-metrics.ts';
 import { Grammar } from '../../sidecar/postgres/grammar/grammar.ts';
 import { openSession, openSpool, type TestSpool } from '../support/sidecar-session.ts';
 
 async function startHost(spool: TestSpool, maxSessions: number) {
   const labels = new Map<string, string>();
   const workload = { pod: 'p', namespace: 'n', serviceAccount: 's', labels };
-  const none = (): number => 0;
-  const metrics = createMetrics({
-    sessions: none,
-    pendingLogins: none,
-    spoolBytes: none,
-    spoolWritable: () => true,
-    shipStalledSeconds: none,
-    packetsRefused: none,
-  });
+  const metrics = idleMetrics();
   const lines: string[] = [];
   const config: Partial<SidecarConfig> = { workload, maxSessions }; // all that it asks for here
   const host = new Host({

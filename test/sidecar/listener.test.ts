@@ -8,7 +8,7 @@ import { resolve, type Bundle } from '#core/policy/resolve.ts';
 import { Connections } from '../../sidecar/connections.ts';
 import type { LaneHost } from '../../sidecar/lane.ts';
 import { Listener } from '../../sidecar/listener.ts';
-import { createMetrics } from '../../sidecar/metrics.ts';
+import { idleMetrics } from '../support/idle-metrics.ts';
 import type { Address } from '../../runtime/settings.ts';
 
 function bundleOf(...names: readonly string[]): Bundle {
@@ -41,20 +41,12 @@ describe('a listener', () => {
     await once(thief, 'listening');
     const { port } = thief.address() as AddressInfo; // a TCP server's address is one
     const listening: ReadonlyMap<string, Address>[] = [];
-    const none = (): number => 0;
     const listener = new Listener({
       connections: new Connections({
         host: {} as LaneHost, // nobody gets as far as a lane
         lanes: [],
         maxPending: 10,
-        metrics: createMetrics({
-          sessions: none,
-          pendingLogins: none,
-          spoolBytes: none,
-          spoolWritable: () => true,
-          shipStalledSeconds: none,
-          packetsRefused: none,
-        }),
+        metrics: idleMetrics(),
         log: pino({ level: 'silent' }),
       }),
       basePort: 0,

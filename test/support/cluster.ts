@@ -6,9 +6,11 @@ import { projectDirectory } from '../../cli/instance.ts';
 import { isUp, noCluster } from '../cluster/cluster.ts';
 import { kube, kubeconfigFile, kubectlCache } from '../cluster/places.ts';
 
+/** Whether tests have this machine's own cluster: the node of another is elsewhere. */
+export const ownCluster = (process.env['KUBECONFIG'] ?? '') === '';
+
 /** Why tests can have no cluster here, or false. One that KUBECONFIG names serves everybody. */
-export const withoutCluster: string | false =
-  (process.env['KUBECONFIG'] ?? '') === '' ? noCluster : false;
+export const withoutCluster: string | false = ownCluster ? noCluster : false;
 
 /** A Kubernetes cluster: the one that KUBECONFIG names, or this machine's own. */
 export interface Cluster extends AsyncDisposable {

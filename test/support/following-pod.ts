@@ -46,7 +46,7 @@ export async function makePods(
 function podOf(name: string, namespace: string, options: InjectOptions): object {
   const nowhere = { nodeSelector: { 'chaperone.dev/test': 'none' } };
   const pod = plainPod(nowhere, { name, namespace, labels: { app: 'agent' } });
-  const injection = injectPod(pod, podFacts, options, { draw: () => 1_234_567_890, keeps: () => true }); // prettier-ignore
+  const injection = injectPod(pod, podFacts, options, { draw: () => 1_234_567_890, keeps: true }); // prettier-ignore
   if (injection.kind === 'refused') throw new Error(JSON.stringify(injection.refusals));
   const document = structuredClone(pod);
   jsonPatch.applyPatch(document, structuredClone(injection.patch) as never, true);

@@ -124,7 +124,7 @@ export function makePodNetwork(): PodNetwork {
       return peer;
     },
     applyRules: (given = {}) => {
-      const interception = { uid: sidecarUid, probePorts: [], inboundPorts: [], ...given };
+      const interception = { uid: sidecarUid, openPorts: [], ...given };
       network.run('root in the pod', 'nft', ...nftArguments(interception, rules));
     },
     [Symbol.dispose]: () => {

@@ -150,7 +150,7 @@ describe('generated pods at the API server', { skip: withoutCluster, timeout: 90
     const pod = tryParsePod(bare.body) ?? assert.fail('it cannot be read');
     const runtimeHandler = new Map<string, string>(Object.entries(runtimeClasses)).get(pod.spec.runtimeClassName ?? ''); // prettier-ignore
     const facts = { mode, runtimeHandler, kubeApiToken: false, inboundPorts: [] };
-    const uids = { draw: () => uidOf(held.body) ?? uidRange.first, keeps: () => true };
+    const uids = { draw: () => uidOf(held.body) ?? uidRange.first, keeps: true };
     const injection = injectPod(pod, facts, ours.options, uids);
     if (injection.kind === 'refused') {
       assert.equal(held.status, 403, held.message);

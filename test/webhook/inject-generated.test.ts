@@ -9,7 +9,7 @@ import { asServed, injectOptions, podFacts, randomPod } from '../support/pods.ts
 import { Random, scaled } from '../support/random.ts';
 import { realPod } from '../support/real-pods.ts';
 
-const firstUid = { draw: () => uidRange.first, keeps: () => true };
+const firstUid = { draw: () => uidRange.first, keeps: true };
 
 function inject(pod: Pod, facts = podFacts): Injection & { kind: 'injected' } {
   const parsed = tryParsePod(pod);
@@ -88,7 +88,7 @@ describe('a generated pod', () => {
       const injected = apply(pod, inject(pod).patch);
       const again = injectPod(injected, podFacts, injectOptions, {
         draw: () => uidRange.last,
-        keeps: () => true,
+        keeps: true,
       });
       assert.deepEqual(again.kind === 'injected' && [again.patch, again.uid], [[], uidRange.first]);
       assert.deepEqual(inject(asServed(injected)).patch, []);
@@ -98,7 +98,7 @@ describe('a generated pod', () => {
   test('is injected anew with what plugins of the API server gave to our containers', () =>
     each((pod) => {
       const served = asServed(apply(pod, inject(pod).patch));
-      const drawn = { draw: () => uidRange.last, keeps: () => false };
+      const drawn = { draw: () => uidRange.last, keeps: false };
       const again = injectPod(served, podFacts, injectOptions, drawn);
       if (again.kind === 'refused') assert.fail(JSON.stringify(again.refusals));
       const [sidecar, network] = apply(served, again.patch).spec.initContainers ?? [];

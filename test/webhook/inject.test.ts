@@ -12,7 +12,7 @@ type Fields = Record<string, unknown>;
 
 const uid = 1_234_567_890;
 const decide = (pod: Pod, facts: PodFacts = podFacts, options = injectOptions) =>
-  injectPod(pod, facts, options, { draw: () => uid, keeps: () => true });
+  injectPod(pod, facts, options, { draw: () => uid, keeps: true });
 
 function injected(pod: Pod, facts: PodFacts = podFacts): { pod: Pod; warnings: readonly string[] } {
   const injection = decide(pod, facts);
@@ -247,7 +247,7 @@ describe('a pod that is injected', () => {
 
   test('gets another uid than one that its author wrote into it', () => {
     const { pod } = injected(plainPod({ initContainers: [app()] }));
-    const draws = { draw: () => uid + 1, keeps: () => false };
+    const draws = { draw: () => uid + 1, keeps: false };
     const again = injectPod(pod, podFacts, injectOptions, draws);
     if (again.kind === 'refused') assert.fail();
     const changed = jsonPatch.applyPatch(pod, structuredClone(again.patch) as never, true);

@@ -15,7 +15,7 @@ import { injectOptions, plainPod, podFacts } from '../support/pods.ts';
 
 type Fields = Record<string, unknown>;
 
-const uids = { draw: () => 1_234_567_890, keeps: () => true };
+const uids = { draw: () => 1_234_567_890, keeps: true };
 const namespaceFacts: ReviewFacts = { ...podFacts, scope: 'namespace' };
 const owner = {
   apiVersion: 'apps/v1',

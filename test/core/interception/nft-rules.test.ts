@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { buildNftRules, nftArguments } from '#core/interception/nft-rules.ts';
 
-const pod = { uid: 1_234_567_890, probePorts: [], inboundPorts: [] };
+const pod = { uid: 1_234_567_890, openPorts: [] };
 
 describe('the rules of a pod', () => {
   const rules = buildNftRules({ proxyPort: 15_001, dnsPort: 15_053 });
@@ -28,15 +28,15 @@ describe('the rules of a pod', () => {
     test(`are not written for port ${port}`, () => {
       assert.throws(() => buildNftRules({ proxyPort: port, dnsPort: 1 }), RangeError);
       assert.throws(() => buildNftRules({ proxyPort: 1, dnsPort: port }), RangeError);
-      assert.throws(() => nftArguments({ ...pod, inboundPorts: [port] }, 'f'), RangeError);
-      assert.throws(() => nftArguments({ ...pod, probePorts: [port] }, 'f'), RangeError);
+      assert.throws(() => nftArguments({ ...pod, openPorts: [port] }, 'f'), RangeError);
+      assert.throws(() => nftArguments({ ...pod, openPorts: [80, port] }, 'f'), RangeError);
     });
 });
 
 describe('the arguments of nft', () => {
   test('name the uid, the ports that are open, each once, and the file', () => {
     assert.deepEqual(
-      nftArguments({ uid: 1_000_000_000, probePorts: [9_090, 80], inboundPorts: [80, 443] }, '/rules'),
+      nftArguments({ uid: 1_000_000_000, openPorts: [9_090, 80, 80, 443] }, '/rules'),
       ['-D', 'uid=1000000000', '-D', 'open={ 80, 443, 9090 }', '-f', '/rules'],
     ); // prettier-ignore
   });
@@ -47,7 +47,7 @@ describe('the arguments of nft', () => {
     });
 
   test('are not given for more ports than a pod can mean', () => {
-    const inboundPorts = Array.from({ length: 257 }, (_, index) => index + 1);
-    assert.throws(() => nftArguments({ ...pod, inboundPorts }, 'f'), RangeError);
+    const openPorts = Array.from({ length: 257 }, (_, index) => index + 1);
+    assert.throws(() => nftArguments({ ...pod, openPorts }, 'f'), RangeError);
   });
 });
