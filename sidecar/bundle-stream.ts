@@ -46,6 +46,11 @@ export interface BundleStreamOptions {
 }
 
 const answerMs = 10_000;
+/**
+ * The rules of a pod come into force when its sidecar may be connected already, and take a segment from outside for the
+ * beginning of something new until one from here has passed. A probe of TCP's is one, also where nobody has anything to say.
+ */
+const keepAliveMs = 2_000;
 /** At most as long after a stream on which something came; doubled by each failure. */
 const baseRetryMs = 250;
 const maxRetryMs = 30_000;
@@ -182,6 +187,7 @@ export class BundleStream {
         done(response);
       });
       const timer = setTimeout(() => outgoing.destroy(new Error('the controller did not answer in time')), answerMs); // prettier-ignore
+      outgoing.on('socket', (socket) => socket.setKeepAlive(true, keepAliveMs));
       outgoing.on('error', (error) => {
         clearTimeout(timer);
         fail(error);

@@ -128,6 +128,30 @@ def serve(name, hosts, ports):
     sys.stdin.read()
 
 
+def push(host, port):
+    """Takes one connection, and sends a text over it once told to."""
+    with socket.create_server((host, port), family=family(host)) as listener:
+        say(event="listening")
+        peer, _ = listener.accept()
+        with peer:
+            say(event="connected")
+            sys.stdin.readline()
+            peer.sendall(b"news")
+            sys.stdin.read()
+
+
+def follow(host, port):
+    """Says nothing over a connection but what TCP says by itself once it is idle, and waits for a text."""
+    with socket.socket(family(host), socket.SOCK_STREAM) as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2)
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+        peer.settimeout(4 * WAIT)
+        peer.connect((host, port))
+        say(event="listening")
+        say(outcome=outcome(lambda: peer.recv(100).decode()))
+
+
 def closing(host, port, count, first):
     """`count` connections, each closed first by that side: `text` tells the server to close."""
     closed = 0
@@ -302,7 +326,7 @@ def main():
     command, args = sys.argv[1], json.loads(sys.argv[2])
     if command == "serve":
         serve(*args)
-    elif command in ("closer", "http", "forward", "halves"):
+    elif command in ("closer", "http", "forward", "halves", "push", "follow"):
         globals()[command](*args)
     else:
         do = {

@@ -150,6 +150,17 @@ describe('with its rules a pod', { skip: withoutNamespaces }, () => {
 });
 
 describe('a pod in which nothing may come in', { skip: withoutNamespaces }, () => {
+  for (const version of versions)
+    test(`goes on with a connection of the sidecar's from before its rules, where the other side speaks first, over ${version}`, async () => {
+      using network = makePodNetwork();
+      await using server = await network.start('outside', 'push', [outside[version], 7_000]);
+      await using sidecar = await network.start('sidecar', 'follow', [outside[version], 7_000]);
+      network.applyRules();
+      server.process.stdin?.write('now\n');
+      const said = await until('it is told', () => sidecar.events.find((event) => 'outcome' in event)); // prettier-ignore
+      assert.equal(said['outcome'], 'news');
+    });
+
   test('takes rules without an open port', async () => {
     using network = makePodNetwork();
     network.applyRules();

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -54,6 +55,10 @@ function follow(peer: PeerController, ca = peer.ca, at: At = {}): Followed {
   return { stream, bundles, refused, killed, lost, tokenFile, [Symbol.dispose]: dispose };
 }
 
+/** What TCP has planned for connections to a port, by `ss`. */
+const timersTo = ({ port }: URL): string =>
+  execFileSync('ss', ['-Htno', `dport = :${port}`], { encoding: 'utf8' });
+
 /** Lets time pass, and what follows from it happen. */
 async function pass(context: TestContext, ms: number): Promise<void> {
   context.mock.timers.tick(ms);
@@ -61,6 +66,12 @@ async function pass(context: TestContext, ms: number): Promise<void> {
 }
 
 describe('the stream of a controller', () => {
+  test('says something by TCP where nobody has anything to say, since rules of the pod may wait for it', async () => {
+    await using peer = await startPeerController(await createLocalCa(Date.now()));
+    using _ = follow(peer);
+    await until('a probe is planned', () => timersTo(peer.url).includes('timer:(keepalive,'));
+  });
+
   test('brings a bundle with what belongs to it, and is told that it is in force', async () => {
     await using peer = await startPeerController();
     peer.write(bundleLine(peer, { credentials: { shop: { type: 'Password', username: 'u', password: 'p' } } })); // prettier-ignore
