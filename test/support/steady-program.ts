@@ -31,15 +31,16 @@ let lastOrder = '';
 /** Settles whether a statement was answered; throws where the connection is gone. */
 async function insert(client: Client): Promise<void> {
   statements += 1;
-  const mark = `mark_${pod}_${statements}_`;
-  const isSimple = statements % 2 === 0;
+  const number = statements; // others are counted while this one waits
+  const mark = `mark_${pod}_${number}_`;
+  const isSimple = number % 2 === 0;
   try {
     if (isSimple) await client.query(`INSERT INTO marks VALUES ('${mark}')`);
     else await client.query('INSERT INTO marks VALUES ($1)', [mark]);
-    say('answered', statements);
+    say('answered', number);
   } catch (error) {
     const told = error instanceof DatabaseError;
-    say(told ? 'failed' : 'lost', statements, told ? (error.code ?? '') : codeOf(error));
+    say(told ? 'failed' : 'lost', number, told ? (error.code ?? '') : codeOf(error));
     throw error;
   }
 }
