@@ -10,7 +10,7 @@ export type PolicyPages = (namespace: string | undefined) => AsyncIterable<reado
 const maxOfNamespace = { policies: 512, bytes: 8 * 1024 * 1024 } as const;
 const maxKept = { policies: 2_048, bytes: 16 * 1024 * 1024 } as const;
 /** Lists under way: each holds a page. */
-const lists = { bytes: 4, bytesOfOne: 2, waitMs: 3_000, maxWaiting: 1_024 };
+const lists = { size: 4, sizeOfOne: 2, waitMs: 3_000, maxWaiting: 1_024 };
 
 /** Policies as the cluster has them now. Asked for at each pod, and read once for each of their versions. */
 export class Policies {

@@ -1,8 +1,8 @@
-/** What is held at once, in bytes. */
+/** How much is held at once, in a unit of whoever holds it. */
 export interface RoomOptions {
-  readonly bytes: number;
-  /** Of these one asker's; undefined: all. */
-  readonly bytesOfOne?: number;
+  readonly size: number;
+  /** Of that one asker's; undefined: all. */
+  readonly sizeOfOne?: number;
   /** How long somebody waits for room, in milliseconds. */
   readonly waitMs: number;
   /** Who waits beyond them is sent away at once. */
@@ -11,7 +11,7 @@ export interface RoomOptions {
 
 interface Waiting {
   readonly who: string;
-  readonly bytes: number;
+  readonly size: number;
   readonly begin: (leave: (() => void) | undefined) => void;
 }
 
@@ -27,11 +27,11 @@ export class Room {
   }
 
   /** Returns what is to be called, once, when the room is free again; undefined where there was none in time. */
-  async enter(who: string, bytes: number): Promise<(() => void) | undefined> {
-    if (this.#fits(who, bytes)) return this.#take(who, bytes);
+  async enter(who: string, size: number): Promise<(() => void) | undefined> {
+    if (this.#fits(who, size)) return this.#take(who, size);
     if (this.#waiting.size >= this.#options.maxWaiting) return undefined;
     const { promise, resolve: begin } = Promise.withResolvers<(() => void) | undefined>();
-    const waiting = { who, bytes, begin };
+    const waiting = { who, size, begin };
     this.#waiting.add(waiting);
     const timer = setTimeout(() => {
       this.#waiting.delete(waiting);
@@ -40,26 +40,26 @@ export class Room {
     return promise.finally(() => clearTimeout(timer));
   }
 
-  #fits(who: string, bytes: number): boolean {
-    const { bytes: all, bytesOfOne: own = all } = this.#options;
-    return this.#held + bytes <= all && (this.#ofOne.get(who) ?? 0) + bytes <= own;
+  #fits(who: string, size: number): boolean {
+    const { size: all, sizeOfOne: own = all } = this.#options;
+    return this.#held + size <= all && (this.#ofOne.get(who) ?? 0) + size <= own;
   }
 
-  #take(who: string, bytes: number): () => void {
-    this.#count(who, bytes);
+  #take(who: string, size: number): () => void {
+    this.#count(who, size);
     return () => {
-      this.#count(who, -bytes);
+      this.#count(who, -size);
       for (const waiting of this.#waiting) {
-        if (!this.#fits(waiting.who, waiting.bytes)) continue;
+        if (!this.#fits(waiting.who, waiting.size)) continue;
         this.#waiting.delete(waiting);
-        waiting.begin(this.#take(waiting.who, waiting.bytes));
+        waiting.begin(this.#take(waiting.who, waiting.size));
       }
     };
   }
 
-  #count(who: string, bytes: number): void {
-    this.#held += bytes;
-    const own = (this.#ofOne.get(who) ?? 0) + bytes;
+  #count(who: string, size: number): void {
+    this.#held += size;
+    const own = (this.#ofOne.get(who) ?? 0) + size;
     if (own === 0) this.#ofOne.delete(who);
     else this.#ofOne.set(who, own);
   }

@@ -34,10 +34,10 @@ export interface ServerOptions {
 const maxBodyBytes = 4 * 1024 * 1024;
 /** A question takes memory beside its body. */
 const leastBytes = 16 * 1024;
-/** Bodies that come or wait: anybody in the cluster may send some, so nobody gets all the room. */
-const arriving = { bytes: 32 * 1024 * 1024, bytesOfOne: 8 * 1024 * 1024, waitMs: 1_000, maxWaiting: 1_024 }; // prettier-ignore
-/** Bodies that are read. JSON can take thirty times its length: the longest one alone, 120 MiB. */
-const reading = { bytes: maxBodyBytes, waitMs: 2_000, maxWaiting: 1_024 };
+/** Bytes of bodies that come or wait: anybody in the cluster may send some, so nobody gets all the room. */
+const arriving = { size: 32 * 1024 * 1024, sizeOfOne: 8 * 1024 * 1024, waitMs: 1_000, maxWaiting: 1_024 }; // prettier-ignore
+/** Bytes of bodies that are read. JSON can take thirty times its length: the longest one alone, 120 MiB. */
+const reading = { size: maxBodyBytes, waitMs: 2_000, maxWaiting: 1_024 };
 
 /** Builds the HTTPS server that the API server asks. */
 export function buildServer(given: ServerOptions): FastifyInstance<Server> {

@@ -6,7 +6,7 @@ const never = 2 ** 31 - 1;
 
 describe('room for what is held at once', () => {
   test('is as large as was said, and given on as soon as somebody leaves', async () => {
-    const room = new Room({ bytes: 10, waitMs: never, maxWaiting: 8 });
+    const room = new Room({ size: 10, waitMs: never, maxWaiting: 8 });
     const first = await room.enter('a', 6);
     const order: string[] = [];
     const large = room.enter('b', 5).then((leave) => (order.push('large'), leave));
@@ -20,7 +20,7 @@ describe('room for what is held at once', () => {
   });
 
   test('is not all of it one asker’s', async () => {
-    const room = new Room({ bytes: 10, bytesOfOne: 4, waitMs: 0, maxWaiting: 8 });
+    const room = new Room({ size: 10, sizeOfOne: 4, waitMs: 0, maxWaiting: 8 });
     const leave = await room.enter('a', 4);
     assert.ok(leave);
     assert.equal(await room.enter('a', 1), undefined, 'waited in vain');
@@ -30,7 +30,7 @@ describe('room for what is held at once', () => {
   });
 
   test('has a queue that ends', async () => {
-    const room = new Room({ bytes: 1, waitMs: never, maxWaiting: 1 });
+    const room = new Room({ size: 1, waitMs: never, maxWaiting: 1 });
     const leave = await room.enter('a', 1);
     const waiting = room.enter('a', 1);
     assert.equal(await room.enter('a', 1), undefined);
