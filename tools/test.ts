@@ -2,9 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { globSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { PassThrough } from 'node:stream';
 import { text as buffer } from 'node:stream/consumers';
-import { finished } from 'node:stream/promises';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { parseArgs } from 'node:util';
@@ -26,11 +24,16 @@ process.env['CHAPERONE_TEST_SCALE'] = values.long ? '1' : '0.1';
 const files = globSync('test/**/*.test.ts')
   .filter((file) => positionals.length === 0 || positionals.some((part) => file.includes(part)))
   .sort();
+/** What the runner counts at the end of each file. */
+const totals = /^ℹ (tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) .*\n/gm;
+const began = performance.now();
 const counts = { passed: 0, failed: 0, skipped: 0 };
 const skipped: string[] = [];
+const failures: string[] = [];
+let done = 0;
 
-/** Milliseconds a file may take: a test that hangs is a failure, a whole gigabyte is not. */
-const timeout = values.long ? 2_400_000 : 600_000;
+/** Milliseconds a file may take, its processes' end included: what hangs is a failure, a whole gigabyte is not. */
+const fileMs = values.long ? 2_400_000 : 600_000;
 
 /** A file that tests how this machine's cluster comes and goes, and those that need one: they say so where they skip. */
 const isLifeOfCluster = (file: string): boolean => file === 'test/cluster/cluster.test.ts';
@@ -45,12 +48,14 @@ const alone =
 const demanding = files.filter((file) => alone.test(file) && !cluster.includes(file));
 const others = files.filter((file) => ![...cluster, ...lifeOfCluster, ...demanding].includes(file));
 
-if (others.length > 0) await runFiles(others, availableParallelism() > 1 ? 2 : 1, process.stdout);
 // Tests of the cluster wait most of the time, and so do those of faults: the two go well together.
-await Promise.all([runOneByOne(demanding), runCluster()]);
+await Promise.all([
+  runInLanes(others, availableParallelism() > 1 ? 2 : 1).then(() => runOneByOne(demanding)),
+  runCluster(),
+]);
 
 // The last line is ours.
-for (const line of skipped) process.stdout.write(`${line}\n`);
+for (const line of [...failures, ...skipped]) process.stdout.write(`${line}\n`);
 const { passed, failed, skipped: left } = counts;
 process.stdout.write(`chaperone: ${passed} passed, ${failed} failed, ${left} skipped\n`);
 process.exitCode = failed > 0 || passed === 0 ? 1 : 0;
@@ -72,23 +77,22 @@ async function runCluster(): Promise<void> {
   }
 }
 
-/** Writes what each file says once that is whole: another one may be running. */
-async function runOneByOne(names: readonly string[]): Promise<void> {
-  for (const name of names) {
-    const text = new PassThrough();
-    const said: Promise<string> = buffer(text);
-    await runFiles([name], 1, text);
-    text.end();
-    process.stdout.write(await said);
-  }
+async function runInLanes(names: readonly string[], lanes: number): Promise<void> {
+  const left = [...names];
+  const lane = async (): Promise<void> => {
+    for (let name = left.shift(); name !== undefined; name = left.shift()) await runFile(name);
+  };
+  await Promise.all(Array.from({ length: lanes }, lane));
 }
 
-async function runFiles(
-  names: readonly string[],
-  concurrency: number,
-  out: NodeJS.WritableStream,
-): Promise<void> {
-  const stream = run({ files: names, concurrency, timeout });
+async function runOneByOne(names: readonly string[]): Promise<void> {
+  for (const name of names) await runFile(name);
+}
+
+/** Runs one file to its end, or until its time is up, and writes what it said once that is whole: others may be running. */
+async function runFile(name: string): Promise<void> {
+  // The runner's own `timeout` is one for tests, and waits for a process that has none left but does not end.
+  const stream = run({ files: [name], concurrency: 1, signal: AbortSignal.timeout(fileMs) });
   stream.on('test:pass', (event) => {
     if (event.skip === undefined || event.skip === false) {
       if (event.details.type !== 'suite') counts.passed += 1;
@@ -101,9 +105,14 @@ async function runFiles(
     }
   });
   stream.on('test:fail', (event) => {
-    if (event.details.type !== 'suite') counts.failed += 1;
+    if (event.details.type === 'suite') return;
+    counts.failed += 1;
+    failures.push(`failed: ${name}: ${event.name}`);
   });
-  const report = stream.compose(spec).pipe(new PassThrough());
-  report.pipe(out, { end: false });
-  await finished(report);
+  const report = await buffer(stream.compose(spec));
+  done += 1;
+  const minutes = Math.round((performance.now() - began) / 60_000);
+  process.stdout.write(
+    `\n${name} (${done} of ${files.length}, ${minutes} min)\n${report.replace(totals, '')}`,
+  );
 }

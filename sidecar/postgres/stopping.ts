@@ -19,6 +19,7 @@ export class Stopping {
   readonly #options: StoppingOptions;
   #stop: Stop | undefined;
   #cancelling = false;
+  #ended = false;
   #timer: NodeJS.Timeout | undefined;
   #again: NodeJS.Timeout | undefined;
 
@@ -38,9 +39,10 @@ export class Stopping {
 
   /** An urgent stop takes the place of one that is not, and ends its patience; any other comes too late. */
   begin(stop: Stop): void {
+    if (this.#ended) return;
     const escalates = this.#stop !== undefined;
     if (escalates && (this.#cancelling || stop.urgent !== true)) return;
-    this.end();
+    this.#clear();
     this.#stop = stop;
     if (stop.urgent === true) this.#cancel(stop, escalates ? cancelMs : finishMs);
     else this.#timer = setTimeout(() => this.#cancel(stop, cancelMs), finishMs);
@@ -51,8 +53,13 @@ export class Stopping {
     if (this.#cancelling) this.#options.cancel();
   }
 
-  /** The session has ended. */
+  /** The session has ended, and is not stopped any more: its agent may take until then to say its last. */
   end(): void {
+    this.#ended = true;
+    this.#clear();
+  }
+
+  #clear(): void {
     clearTimeout(this.#timer);
     clearInterval(this.#again);
   }
