@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import type { BackendCredential } from '#core/control.ts';
 import { isObject } from '#core/policy/fields.ts';
 import type { BundleNetwork } from '#core/bundle-message.ts';
+import { apiAudiences } from '../webhook/api-audiences.ts';
 import { documentOf, nameOfDocument, readDocument } from '../webhook/document.ts';
 import { containerNames } from '../webhook/names.ts';
 import { addressIn, clusterAddresses, serviceOf, type ServerAddresses } from '../webhook/own-service.ts'; // prettier-ignore
@@ -57,6 +58,8 @@ export class ClusterState {
   readonly #namespaces: Reflector<Readonly<Record<string, string>>>;
   readonly #credentials: Reflector<KeptCredential>;
   readonly #nodes: Reflector<readonly string[]>;
+  /** What sidecars may be made of, for as long as this process runs. */
+  readonly offered: Offered;
   readonly #apiServers: Reflector<readonly string[]>;
   readonly #kills: Reflector<readonly Kill[]>;
   /** Services of our two servers. */
@@ -66,7 +69,12 @@ export class ClusterState {
   constructor({ kubeConfig, config, onChange, onKill, log, signal }: ClusterStateOptions) {
     this.#config = config;
     const { images, controllerUrl, collectorUrl } = config;
-    const offered = { images, controllerUrl: controllerUrl.href, collectorUrl: collectorUrl.href };
+    const offered = (this.offered = {
+      images,
+      apiAudiences: apiAudiences(),
+      controllerUrl: controllerUrl.href,
+      collectorUrl: collectorUrl.href,
+    });
     const api = new KubeApi(kubeConfig);
     const reflect = <T>(
       path: string,

@@ -90,7 +90,7 @@ async function run(config: ControllerConfig, log: Logger): Promise<void> {
     if (signal.aborted) return 'it is stopping';
     return held.certificates ? state.missing : 'there are no certificates yet';
   };
-  const accepted = (): Accepted => acceptedBy(config, state, held.certificates);
+  const accepted = (): Accepted => acceptedBy(state, held.certificates);
   const check = (pod: PodKey): Checked => checkWatched(pod, state, accepted());
   const streams: Streams = new Streams({
     bundleFor: (pod) => bundleFor(pod, check(pod), { state, keys, certificates: held.certificates }), // prettier-ignore
@@ -152,16 +152,13 @@ async function run(config: ControllerConfig, log: Logger): Promise<void> {
 }
 
 function acceptedBy(
-  { images, controllerUrl, collectorUrl }: ControllerConfig,
-  { serverAddresses }: ClusterState,
+  { offered, serverAddresses }: ClusterState,
   certificates: IssuedCertificates | undefined,
 ): Accepted {
   const isIssued: Accepted['isIssued'] = (server, pem) =>
     certificates?.isIssued(server, pem) === true;
   return {
-    images,
-    controllerUrl: controllerUrl.href,
-    collectorUrl: collectorUrl.href,
+    ...offered,
     addresses: serverAddresses,
     isIssued,
   };

@@ -20,6 +20,7 @@ export interface Accepted extends Offered {
 /** What of that stays the same for as long as the process runs. */
 export interface Offered {
   readonly images: readonly string[];
+  readonly apiAudiences: readonly string[];
   readonly controllerUrl: string;
   readonly collectorUrl: string;
 }
@@ -89,7 +90,13 @@ export function inspectPod(pod: Pod, offered: Offered): Inspected {
   if (found.kind === 'other')
     return other(`it is not what would be injected: ${found.paths.join(', ')}`);
   const { uid, openPorts } = found.parameters;
-  const facts = { mode, runtimeHandler: undefined, kubeApiToken: false, inboundPorts: openPorts };
+  const facts = {
+    mode,
+    runtimeHandler: undefined,
+    kubeApiToken: false,
+    apiAudiences: offered.apiAudiences,
+    inboundPorts: openPorts,
+  };
   const injected = injectPod(pod, facts, options, { draw: () => uid, keeps: true });
   if (injected.kind === 'refused')
     return other(injected.refusals.map(({ message }) => message).join('; '));

@@ -8,6 +8,7 @@ import {
 import { isObject } from '#core/policy/fields.ts';
 import type { AuditPolicy } from '#core/policy/resources.ts';
 import { openCluster } from '../runtime/cluster-connection.ts';
+import { apiAudiences } from './api-audiences.ts';
 import type { OwnerReference } from './pod.ts';
 import { Policies } from './policies.ts';
 import { addressIn, clusterAddresses, serviceOf } from './own-service.ts';
@@ -30,6 +31,7 @@ const owners = new Map([
 
 /** What the webhook reads of the cluster; every call settles within three seconds. */
 export class Cluster {
+  readonly apiAudiences = apiAudiences();
   readonly #core: CoreV1Api;
   readonly #nodes: NodeV1Api;
   readonly #custom: CustomObjectsApi;

@@ -26,6 +26,7 @@ export async function readFacts(
     mode: labels[keys.mode] === 'explicit' ? 'explicit' : 'transparent',
     runtimeHandler,
     kubeApiToken: false, // no field of a policy allows it yet
+    apiAudiences: cluster.apiAudiences,
     inboundPorts: inboundPorts(policies, namespace, pod),
   };
 }

@@ -41,6 +41,8 @@ export interface RefusalFacts {
   readonly runtimeHandler: string | undefined;
   /** Whether a policy lets the pod's own containers have a token for the Kubernetes API. */
   readonly kubeApiToken: boolean;
+  /** What a token for the Kubernetes API may have for its audience, beside none. */
+  readonly apiAudiences: readonly string[];
 }
 
 /** Sidecars and init containers of service meshes, which lead the same connections to themselves. */
@@ -169,9 +171,9 @@ function ofVolume(volume: Volume, facts: RefusalFacts): Refusal[] {
       found.push(
         refuse('reserved-token', `${path} projects a token of audience ${show(audience)}, with which the sidecar alone proves who it is: remove it`),
       ); // prettier-ignore
-    else if ((audience ?? '') === '' && !facts.kubeApiToken && !isPluginVolume(volume))
+    else if (['', ...facts.apiAudiences].includes(audience ?? '') && !facts.kubeApiToken && !isPluginVolume(volume))
       found.push(
-        refuse('kube-api-token', `${path} projects a token for the Kubernetes API, which no ClusterAuditPolicy allows here: remove it, or give it an audience`),
+        refuse('kube-api-token', `${path} projects a token for the Kubernetes API, which no ClusterAuditPolicy allows here: remove it, or give it the audience of somebody else`),
       ); // prettier-ignore
   }
   return found;

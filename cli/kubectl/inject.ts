@@ -55,6 +55,7 @@ export const inject: Command = {
         mode: values.explicit ? 'explicit' : 'transparent',
         runtimeHandler: undefined,
         kubeApiToken: false,
+        apiAudiences: [], // a preview asks no cluster
         inboundPorts: parsePorts(values.inbound),
       },
       uid: parseUid(values.uid),

@@ -10,6 +10,7 @@ const uid = 1_234_567_890;
 const enforced = { 'chaperone.dev/enforce': 'true' };
 const accepted: Accepted = {
   images: [injectOptions.image, 'registry.example/chaperone:earlier'],
+  apiAudiences: podFacts.apiAudiences,
   controllerUrl: injectOptions.controller.url,
   collectorUrl: injectOptions.collector.url,
   addresses: {
@@ -79,6 +80,7 @@ const refused: readonly (readonly [string, (pod: Changed) => void, RegExp])[] = 
   ['a container under the sidecar’s uid', (pod) => ofAgent(pod, 'runAsUser', uid), /sidecars/],
   ['a container that may gain privileges', (pod) => ofAgent(pod, 'allowPrivilegeEscalation', true), /securityContext/],
   ['a token of ours for the agent', ({ spec }) => void spec.volumes.push({ name: 'mine', projected: { sources: [{ serviceAccountToken: { audience: 'chaperone-controller', path: 'token' } }] } }), /chaperone-controller/],
+  ['a token of the Kubernetes API for the agent', ({ spec }) => void spec.volumes.push({ name: 'mine', projected: { sources: [{ serviceAccountToken: { audience: 'k3s', path: 'token' } }] } }), /Kubernetes API/],
 ]; // prettier-ignore
 
 describe('the check of a pod', () => {

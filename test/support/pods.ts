@@ -36,6 +36,7 @@ export const podFacts: PodFacts = {
   mode: 'transparent',
   runtimeHandler: undefined,
   kubeApiToken: false,
+  apiAudiences: ['https://kubernetes.default.svc', 'k3s'],
   inboundPorts: [],
 };
 

@@ -149,7 +149,7 @@ describe('generated pods at the API server', { skip: withoutCluster, timeout: 90
     const mode: Mode = 'chaperone.dev/mode' in labels ? 'explicit' : 'transparent';
     const pod = tryParsePod(bare.body) ?? assert.fail('it cannot be read');
     const runtimeHandler = new Map<string, string>(Object.entries(runtimeClasses)).get(pod.spec.runtimeClassName ?? ''); // prettier-ignore
-    const facts = { mode, runtimeHandler, kubeApiToken: false, inboundPorts: [] };
+    const facts = { mode, runtimeHandler, kubeApiToken: false, apiAudiences: [], inboundPorts: [] };
     const uids = { draw: () => uidOf(held.body) ?? uidRange.first, keeps: true };
     const injection = injectPod(pod, facts, ours.options, uids);
     if (injection.kind === 'refused') {
@@ -184,6 +184,7 @@ describe('generated pods at the API server', { skip: withoutCluster, timeout: 90
     const { image, controller, collector } = ours.options;
     const result = checkPod(body as unknown as Pod, places[place] ?? {}, {
       images: [image],
+      apiAudiences: [],
       controllerUrl: controller.url,
       collectorUrl: collector.url,
       addresses: serverAddresses,

@@ -75,6 +75,8 @@ const refused: [RefusalReason, Pod, RegExp, Partial<PodFacts>?][] = [
   ['reserved-token', plainPod({ volumes: [tokenVolume('kube-api-access-1', 'chaperone-controller')] }), /"chaperone-controller"/],
   ['kube-api-token', plainPod({ volumes: [tokenVolume('t', undefined)] }), /ClusterAuditPolicy/],
   ['kube-api-token', plainPod({ volumes: [tokenVolume('t', '')] }), /ClusterAuditPolicy/],
+  ['kube-api-token', plainPod({ volumes: [tokenVolume('t', 'https://kubernetes.default.svc')] }), /audience of somebody else/],
+  ['kube-api-token', plainPod({ volumes: [tokenVolume('t', 'k3s')] }), /audience of somebody else/],
   ['too-many-ports', plainPod(), /257 ports/, { inboundPorts: Array.from({ length: 256 }, (_, index) => index + 1) }],
   ['name-taken', plainPod({ containers: [app(), app({ name: 'chaperone' })] }), /spec\.containers\[chaperone\]/],
   ['name-taken', plainPod({ initContainers: [app({ name: 'chaperone-anything' })] }), /\[chaperone-anything\].*rename/],
