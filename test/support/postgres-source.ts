@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { projectDirectory } from '../../cli/instance.ts';
+import { cacheDirectory } from '../../tools/cache.ts';
 import { debianBinaries } from './backend-server.ts';
 
 /** What PostgreSQL tests itself with, built from the source package of Debian's version. */
@@ -42,14 +42,14 @@ const targets = [
 
 /**
  * Provides PostgreSQL's tests of version 15: from earlier, or from the newest source package that downloads, which takes
- * a minute. They are kept beside the Node packages, for this release of the server and this way of building.
+ * a minute. They are kept in the user's cache, for this release of the server and this way of building.
  */
 export function providePostgresTests(): PostgresTests {
   const server = run('/', join(debianBinaries(15), 'postgres'), '--version');
   const key = createHash('sha256')
     .update(server)
     .update(readFileSync(import.meta.filename));
-  const cache = join(projectDirectory, 'node_modules/.cache/postgres-tests');
+  const cache = join(cacheDirectory, 'postgres-tests');
   const home = join(cache, key.digest('hex').slice(0, 16));
   if (!existsSync(home)) {
     mkdirSync(cache, { recursive: true });
