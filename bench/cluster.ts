@@ -61,7 +61,9 @@ export async function* podStarts(effort: Effort): AsyncGenerator<Measured> {
     ['its own container', 'proven', 'running'],
   ] as const) {
     const took = (start: Start): number => start[to] - (from === undefined ? 0 : start[from]);
-    yield { measure: `  of that: ${what}`, unit: 's', figures: { chaperone: figureOf(starts.chaperone.map(took)) } }; // prettier-ignore
+    const chaperone = figureOf(starts.chaperone.map(took));
+    const direct = from === undefined ? { direct: figureOf(starts.direct.map(took)) } : {};
+    yield { measure: `  of that: ${what}`, unit: 's', figures: { ...direct, chaperone } };
   }
   if (memory.length > 0)
     yield {

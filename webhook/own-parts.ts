@@ -138,13 +138,7 @@ function buildSidecar(options: PartOptions, mode: Mode, uid: number): Container 
       { name: 'CHAPERONE_LOG_LEVEL', value: options.logLevel },
     ],
     ports: [{ name: 'chaperone', containerPort: healthPort, protocol: 'TCP' }],
-    // Ready means that the sidecar knows what it may let pass. Until then no container of the agent starts: where there
-    // is the container after this one, that waits for it, while the kubelet has already gone on.
-    startupProbe: probe(mode === 'explicit' ? '/readyz' : '/healthz', {
-      periodSeconds: 1,
-      timeoutSeconds: 1,
-      failureThreshold: 120,
-    }),
+    ...(mode === 'explicit' ? { startupProbe: untilReady } : {}),
     readinessProbe: probe('/readyz', { periodSeconds: 5, timeoutSeconds: 2, failureThreshold: 3 }),
     livenessProbe: probe('/healthz', { periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 }),
     resources: options.sidecarResources,
@@ -157,6 +151,12 @@ function buildSidecar(options: PartOptions, mode: Mode, uid: number): Container 
     ],
   });
 }
+
+/**
+ * Ready means that the sidecar knows what it may let pass. Until then no container of the agent starts: in transparent mode
+ * the container after the sidecar waits for that, and a probe would only keep that one from starting.
+ */
+const untilReady = probe('/readyz', { periodSeconds: 1, timeoutSeconds: 1, failureThreshold: 120 });
 
 /** With fields that are written and never read. */
 type OwnContainer = Container & Readonly<Record<string, unknown>>;
