@@ -12,7 +12,7 @@ import { meetSidecar, type Met } from './meet-sidecar.ts';
 /** A sidecar that gets no bundle says why, and the kubelet tries again. */
 const readyMs = 120_000;
 /** Who cannot be met after so long is not there; the sidecar's process may have started a moment ago. */
-const meetMs = 30_000;
+const meetMs = 15_000;
 const nftMs = 30_000;
 
 async function main(command: readonly string[]): Promise<number> {

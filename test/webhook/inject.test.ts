@@ -165,8 +165,10 @@ describe('a pod that is injected', () => {
         { runAsNonRoot: true, allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, seccompProfile: { type: 'RuntimeDefault' } },
       ); // prettier-ignore
     }
-    for (const probe of ['startupProbe', 'readinessProbe', 'livenessProbe'])
-      assert.ok(sidecar?.[probe], probe);
+    const probes = ['startupProbe', 'readinessProbe', 'livenessProbe'].filter(
+      (probe) => sidecar?.[probe],
+    );
+    assert.deepEqual(probes, ['readinessProbe', 'livenessProbe']);
   });
 
   test('gives tokens, spool and memory to the sidecar alone', () => {
@@ -224,6 +226,7 @@ describe('a pod that is injected', () => {
     const facts: PodFacts = { ...podFacts, mode: 'explicit', runtimeHandler: 'runsc' };
     const { pod } = injected(plainPod({ runtimeClassName: 'gvisor' }), facts);
     assert.deepEqual(pod.spec.initContainers?.map(({ name }) => name), ['chaperone']); // prettier-ignore
+    assert.match(JSON.stringify(pod.spec.initContainers[0]?.startupProbe), /readyz/);
     const again = decide(pod, facts);
     assert.deepEqual(again.kind === 'injected' && again.patch, []);
     assert.equal(refusals(pod, podFacts)[0]?.[0], 'name-taken', 'a sidecar that is led to nothing');
