@@ -36,7 +36,7 @@ const failures: string[] = [];
 let done = 0;
 
 /** Milliseconds a file may take, its processes' end included: what hangs is a failure, a whole gigabyte is not. */
-const fileMs = values.long ? 2_400_000 : 600_000;
+const fileMs = values.long ? 10_800_000 : 1_200_000;
 
 /** A file that tests how this machine's cluster comes and goes, and those that need one: they say so where they skip. */
 const isLifeOfCluster = (file: string): boolean => file === 'test/cluster/cluster.test.ts';

@@ -22,7 +22,7 @@ const quietly = (): void => undefined;
 /** Processes of its containers, and its API server, are killed where they run. */
 const skip = withoutCluster || (ownCluster ? false : "another cluster's processes are not here");
 
-describe('a fault', { skip, timeout: 3_600_000 }, () => {
+describe('a fault', { skip, timeout: 10_800_000 }, () => {
   const stack = new AsyncDisposableStack();
   let scene: Scene;
 
