@@ -6,13 +6,15 @@ import { isObject } from '#core/policy/fields.ts';
 import type { BundleNetwork } from '#core/bundle-message.ts';
 import { apiAudiences } from '../webhook/api-audiences.ts';
 import { documentOf, nameOfDocument, readDocument } from '../webhook/document.ts';
-import { containerNames } from '../webhook/names.ts';
+import { containerNames, keys } from '../webhook/names.ts';
 import { addressIn, clusterAddresses, serviceOf, type ServerAddresses } from '../webhook/own-service.ts'; // prettier-ignore
 import { tryParsePod } from '../webhook/pod.ts';
 import type { KeptResource } from './bundles.ts';
 import type { ControllerConfig } from './config.ts';
+import { killsName } from './identities.ts';
 import { kinds, pathOf } from './kinds.ts';
 import type { KeptCredential } from './login.ts';
+
 import { inspectPod, type Inspected, type Offered } from './pod-check.ts';
 import { KubeApi, type KubeObject } from './watch/kube-api.ts';
 import { Reflector } from './watch/reflector.ts';
@@ -42,7 +44,6 @@ export interface ClusterStateOptions {
   readonly signal: AbortSignal;
 }
 
-const killsName = 'chaperone-kills';
 /** Of a pod, as JSON; a bundle holds them. */
 const maxLabels = 64 * 1024;
 /** What was asked before this process looked is done. */
@@ -236,7 +237,7 @@ function keepCredential(object: KubeObject): KeptCredential | undefined {
   const { metadata, data } = object;
   const { name, annotations } = isObject(metadata) ? metadata : {};
   if (typeof name !== 'string') return undefined;
-  const annotated = isObject(annotations) ? annotations['chaperone.dev/hosts'] : '';
+  const annotated = isObject(annotations) ? annotations[keys.hosts] : '';
   const hosts = typeof annotated === 'string' ? annotated : '';
   const decode = (key: string): string | undefined => {
     const value = isObject(data) ? data[key] : undefined;

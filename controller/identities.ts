@@ -26,7 +26,8 @@ export interface ProvenPod {
   readonly forMs: number;
 }
 
-const killsName = 'chaperone-kills';
+/** The ConfigMap by which replicas tell each other which sessions to end. */
+export const killsName = 'chaperone-kills';
 /** Older entries have reached every replica, or found none. */
 const keepKillsMs = 10 * 60_000;
 

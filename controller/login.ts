@@ -1,5 +1,6 @@
 import type { BackendCredential } from '#core/control.ts';
 import type { Backend } from '#core/policy/resources.ts';
+import { keys } from '../webhook/names.ts';
 
 /** A Secret of the credentials namespace. */
 export interface KeptCredential {
@@ -30,6 +31,6 @@ export function findLogin(
   if (!kept) return { kind: 'no-secret', problem: `there is no Secret ${secretName} in the namespace of credentials` }; // prettier-ignore
   if (!login) return { kind: 'no-keys', problem: `the Secret ${secretName} has not the keys of a ${type}` }; // prettier-ignore
   if (kept.hosts.includes(host.toLowerCase())) return { kind: 'login', secretName, login };
-  const problem = `the Secret ${secretName} may not be sent to ${host}: its annotation chaperone.dev/hosts names it not`;
+  const problem = `the Secret ${secretName} may not be sent to ${host}: its annotation ${keys.hosts} names it not`;
   return { kind: 'other-host', problem };
 }

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { isSessionPrefix, tryParseAck } from '#core/bundle-message.ts';
 import { isObject } from '#core/policy/fields.ts';
 import type { ServerKeyPair } from '#core/control.ts';
+import { bearerToken } from '../runtime/bearer-token.ts';
 import type { Identities, ProvenPod } from './identities.ts';
 import type { Metrics } from './metrics.ts';
 import type { Checked } from './pod-check.ts';
@@ -148,7 +149,7 @@ function problem(reply: FastifyReply, status: number, detail: string): FastifyRe
 }
 
 function bearer(authorization: string | undefined): string {
-  const token = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1];
-  if (token === undefined) throw new Refused('unauthorized', 'a bearer token is needed');
+  const token = bearerToken(authorization);
+  if (token === '') throw new Refused('unauthorized', 'a bearer token is needed');
   return token;
 }

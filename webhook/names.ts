@@ -16,6 +16,8 @@ export const keys = {
   safeToEvict: 'cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes',
   /** Of a static pod: the kubelet runs it whether its image in the API exists or not. */
   mirror: 'kubernetes.io/config.mirror',
+  /** Annotation of a Secret with a login: the hosts that it may be sent to. */
+  hosts: 'chaperone.dev/hosts',
 } as const;
 
 /** Init containers, in the order in which they start. */

@@ -30,8 +30,3 @@ export interface Identities {
    */
   person(authorization: string | undefined, right: Right): Promise<Person>;
 }
-
-/** The token of a request, or an empty text, which is nobody's. */
-export function bearerToken(authorization: string | undefined): string {
-  return /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1] ?? '';
-}

@@ -4,7 +4,8 @@ import { readAudience, sidecarAudiences } from '#core/audiences.ts';
 import type { WriterIdentity } from '#core/control.ts';
 import { openCluster } from '../../runtime/cluster-connection.ts';
 import { HttpProblem } from '../problem.ts';
-import { bearerToken, type Identities } from './identities.ts';
+import { bearerToken } from '../../runtime/bearer-token.ts';
+import type { Identities } from './identities.ts';
 import type { Remembered } from '../../runtime/remembered.ts';
 import {
   mayDo,

@@ -1,15 +1,13 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { projectDirectory } from '../../cli/instance.ts';
 import { helm } from '../cluster/places.ts';
+import { chartDirectory } from './chart.ts';
 import type { Cluster, Namespace } from './cluster.ts';
 
 /** Runs a program to its end, and gives back what it wrote. */
 const execute = promisify(execFile);
 
-const chart = join(projectDirectory, 'charts/chaperone');
 /** What tests bind to the role of auditors; no namespace takes it with it. */
 export const testAuditor = 'chaperone-test-auditor';
 const releaseNamespace = 'chaperone-system';
@@ -49,14 +47,14 @@ export async function install(running: Cluster, more: readonly string[] = []): P
     return stdout;
   };
   const values = await testValues(running);
-  await runHelm(['install', 'chaperone', chart, ...untilReady, ...values, ...more]);
+  await runHelm(['install', 'chaperone', chartDirectory, ...untilReady, ...values, ...more]);
   return {
     system,
     upgrade: async (changes) => {
       await runHelm([
         'upgrade',
         'chaperone',
-        chart,
+        chartDirectory,
         '--reset-then-reuse-values',
         ...untilReady,
         ...changes,
