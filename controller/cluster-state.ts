@@ -72,7 +72,9 @@ export class ClusterState {
     const { images, controllerUrl, collectorUrl } = config;
     const offered = (this.offered = {
       images,
-      apiAudiences: apiAudiences(),
+      get apiAudiences() {
+        return apiAudiences();
+      },
       controllerUrl: controllerUrl.href,
       collectorUrl: collectorUrl.href,
     });

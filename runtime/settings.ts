@@ -28,7 +28,7 @@ export class SettingsReader {
     fallback?: string,
   ): T {
     this.#seen.add(name);
-    const text = this.#env[name] ?? fallback;
+    const text = (this.#isServiceLink(name) ? undefined : this.#env[name]) ?? fallback;
     const value = text === undefined ? undefined : tryParse(text);
     if (value === undefined) {
       this.#mistakes.push(

@@ -31,7 +31,11 @@ const owners = new Map([
 
 /** What the webhook reads of the cluster; every call settles within three seconds. */
 export class Cluster {
-  readonly apiAudiences = apiAudiences();
+  /** @throws what `apiAudiences` throws. */
+  get apiAudiences(): readonly string[] {
+    return apiAudiences();
+  }
+
   readonly #core: CoreV1Api;
   readonly #nodes: NodeV1Api;
   readonly #custom: CustomObjectsApi;

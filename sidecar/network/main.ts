@@ -11,8 +11,10 @@ import { meetSidecar, type Met } from './meet-sidecar.ts';
 
 /** A sidecar that gets no bundle says why, and the kubelet tries again. */
 const readyMs = 120_000;
-/** Who cannot be met after so long is not there; the sidecar's process may have started a moment ago. */
-const meetMs = 15_000;
+/** Its process may have been started a moment ago, on a node that has a lot to do. */
+const listenMs = 60_000;
+/** Where others answer, or nobody, the rules lead elsewhere. */
+const meetMs = 10_000;
 const nftMs = 30_000;
 
 async function main(command: readonly string[]): Promise<number> {
@@ -38,14 +40,18 @@ function setRules([program, ...args]: readonly string[]): string | undefined {
 }
 
 function meetAll(): Promise<readonly Met[]> {
-  return Promise.all(sentinels.map((sentinel) => meetSidecar(sentinel, { meetMs, readyMs })));
+  return Promise.all(
+    sentinels.map((sentinel) => meetSidecar(sentinel, { meetMs, listenMs, readyMs })),
+  );
 }
 
 function whatIsWrong(met: readonly Met[]): string | undefined {
   const notReady = met.find((each) => each.kind === 'starting');
   if (notReady) return `the sidecar is not ready: ${notReady.reason}`;
   const wrong = met.flatMap((each, index) =>
-    each.kind === 'nobody' ? [`${sentinels[index]?.host}: ${each.reason}`] : [],
+    each.kind === 'nobody' || each.kind === 'refused'
+      ? [`${sentinels[index]?.host}: ${each.reason}`]
+      : [],
   );
   if (wrong.length === 0 && met.some(({ kind }) => kind === 'ready')) return undefined;
   const why = wrong.length > 0 ? wrong.join('; ') : 'the pod has a route to no address at all';

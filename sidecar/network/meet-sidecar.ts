@@ -12,7 +12,9 @@ export type Met =
   | SentinelAnswer
   /** The pod has no way to addresses of this family, so that none is to be led anywhere. */
   | { readonly kind: 'no-route' }
-  | { readonly kind: 'nobody'; readonly reason: string };
+  | { readonly kind: 'nobody'; readonly reason: string }
+  /** Nobody listens where it led: a sidecar that has been started, or starts again, does not yet. */
+  | { readonly kind: 'refused'; readonly reason: string };
 
 const answerMs = 3_000;
 const againMs = 100;
@@ -22,21 +24,38 @@ const noRoute = new Set(['ENETUNREACH', 'EADDRNOTAVAIL', 'EAFNOSUPPORT']);
 
 /** In milliseconds, from the first try. */
 export interface Patience {
-  /** For somebody who answers at all: the sidecar may be starting again. */
+  /** For the sidecar itself, where others answer or nobody. */
   readonly meetMs: number;
+  /** For a sidecar that listens. */
+  readonly listenMs: number;
   /** For a sidecar that says that it is not ready. */
   readonly readyMs: number;
 }
 
-/** Dials until the sidecar is ready, there is no route, or the time is over. */
-export async function meetSidecar(sentinel: Address, { meetMs, readyMs }: Patience): Promise<Met> {
+/** Dials until the sidecar is ready, there is no route, or the longest time is over that anything met has called for. */
+export async function meetSidecar(sentinel: Address, patience: Patience): Promise<Met> {
   const began = performance.now();
+  let waitMs = 0;
   for (;;) {
     const met = await dial(sentinel);
     if (met.kind === 'ready' || met.kind === 'no-route') return met;
-    const patience = met.kind === 'starting' ? readyMs : meetMs;
-    if (performance.now() - began > patience) return met;
+    waitMs = Math.max(waitMs, waitFor(met, patience));
+    if (performance.now() - began > waitMs) return met;
     await delay(againMs);
+  }
+}
+
+function waitFor(
+  { kind }: Exclude<Met, { readonly kind: 'ready' | 'no-route' }>,
+  { meetMs, listenMs, readyMs }: Patience,
+): number {
+  switch (kind) {
+    case 'nobody':
+      return meetMs;
+    case 'refused':
+      return listenMs;
+    case 'starting':
+      return readyMs;
   }
 }
 
@@ -61,6 +80,7 @@ function dial(sentinel: Address): Promise<Met> {
     socket.on('timeout', () => nobody('nobody answered'));
     socket.on('error', ({ code = 'unknown' }: NodeJS.ErrnoException) => {
       if (noRoute.has(code)) resolve({ kind: 'no-route' });
+      else if (code === 'ECONNREFUSED') resolve({ kind: 'refused', reason: code });
       else nobody(code);
     });
   });

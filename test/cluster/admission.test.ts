@@ -70,16 +70,17 @@ describe('admission policies, at the API server', { skip: withoutCluster }, () =
   const create = ({ kubectl }: Pick<Namespace, 'kubectl'>, object: Fields): Promise<string> =>
     kubectl(['create', '--dry-run=server', '--filename=-'], { input: JSON.stringify(object) });
   /** Puts an ephemeral container beside those of a pod, as people do; `custom` is the content of their file. */
-  const debug = (name: string, custom: Fields, ...more: readonly string[]): Promise<string> => {
+  const debug = (name: string, custom: Fields, ...more: readonly string[]): Promise<string> =>
+    debugPod('running', name, custom, ...more);
+  const debugPod = (
+    pod: string,
+    name: string,
+    custom: Fields,
+    ...more: readonly string[]
+  ): Promise<string> => {
     const file = join(directory, name);
     writeFileSync(file, JSON.stringify(custom));
-    const args = [
-      'debug',
-      'running',
-      `--image=${image}`,
-      `--container=${name}`,
-      `--custom=${file}`,
-    ];
+    const args = ['debug', pod, `--image=${image}`, `--container=${name}`, `--custom=${file}`];
     return agents.kubectl([...args, ...more, '--', 'true']);
   };
 
@@ -99,6 +100,9 @@ describe('admission policies, at the API server', { skip: withoutCluster }, () =
           { name: 'said', image, securityContext: { runAsUser: 1000 } },
           { name: 'unsaid', image },
         ],
+      }),
+      podOf('waiting', {
+        initContainers: [sidecar, { name: 'chaperone-network', image: sidecar.image }],
       }),
       podOf('as-one', { initContainers: [sidecar], securityContext: { runAsUser: 1000 } }),
     ]);
@@ -171,6 +175,16 @@ describe('admission policies, at the API server', { skip: withoutCluster }, () =
     assert.match(await refusalOf(targeted), /may not share the processes/);
     assert.match(await refusalOf(debug('chaperone-look', custom, restricted)), /names that begin/);
     await debug('look', custom, restricted);
+  });
+
+  test('nothing is put into a pod before the rules of its network are in force', async () => {
+    const put = (name: string): Promise<string> =>
+      debugPod('waiting', name, { securityContext: { runAsUser: 1000 } }, '--profile=restricted');
+    assert.match(await refusalOf(put('early')), /once the pod has been initialized/);
+    const condition = { type: 'Initialized', status: 'True' };
+    const patch = JSON.stringify({ status: { conditions: [condition] } });
+    await agents.kubectl(['patch', 'pod', 'waiting', '--subresource=status', `--patch=${patch}`]);
+    await put('later');
   });
 
   test('what Pod Security would keep out is kept out where it has to let NET_ADMIN in', async () => {

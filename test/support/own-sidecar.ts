@@ -59,6 +59,7 @@ export async function startOwnSidecar({
     // What Kubernetes adds in a namespace that has such a Service.
     CHAPERONE_CONTROLLER_SERVICE_HOST: '10.96.0.8',
     CHAPERONE_CONTROLLER_PORT: 'tcp://10.96.0.8:443',
+    CHAPERONE_TRANSPARENT_PORT: 'tcp://10.96.0.9:443', // the name of a setting
   };
   let log = '';
   const start = (): ChildProcess => {

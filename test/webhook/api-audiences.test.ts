@@ -20,6 +20,7 @@ test('the audiences of the API server are those of a pod’s own token, and none
     writeFileSync(file, `${new UnsecuredJWT().setAudience(audience as string).encode()}\n`);
     assert.deepEqual(apiAudiences(file), found);
   }
+  assert.throws(() => apiAudiences(directory.path), { code: 'EISDIR' });
   for (const text of ['', 'no token', new UnsecuredJWT().encode()]) {
     writeFileSync(file, text);
     assert.throws(() => apiAudiences(file), { name: 'JWTInvalid' });
