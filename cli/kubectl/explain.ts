@@ -1,4 +1,5 @@
 import type { CoreV1Api, CustomObjectsApi, KubeConfig } from '@kubernetes/client-node';
+import { isSessionPrefix } from '#core/bundle-message.ts';
 import { ChaperoneError } from '#core/errors.ts';
 import { compilePolicies } from '#core/policy/compile.ts';
 import { isObject } from '#core/policy/fields.ts';
@@ -51,6 +52,11 @@ export const clusterExplain: Command = {
     });
     const [subject = '', text, ...more] = positionals;
     const [, name] = /^pods?\/([a-z0-9][a-z0-9.-]*)$/.exec(subject) ?? [];
+    // What an agent was told about its refusal names the session.
+    if (isSessionPrefix(subject))
+      throw new UsageError(
+        `explain takes pod/NAME; which rule refused what, says: kubectl chaperone show ${subject}`,
+      );
     if (name === undefined) throw new UsageError('explain needs pod/NAME');
     if (more.length > 0) throw new UsageError('quote the SQL: it has to be one argument');
     const { backend, as, provider } = values;
