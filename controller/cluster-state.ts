@@ -14,7 +14,6 @@ import type { ControllerConfig } from './config.ts';
 import { killsName } from './identities.ts';
 import { kinds, pathOf } from './kinds.ts';
 import type { KeptCredential } from './login.ts';
-
 import { inspectPod, type Inspected, type Offered } from './pod-check.ts';
 import { KubeApi, type KubeObject } from './watch/kube-api.ts';
 import { Reflector } from './watch/reflector.ts';
@@ -59,8 +58,6 @@ export class ClusterState {
   readonly #namespaces: Reflector<Readonly<Record<string, string>>>;
   readonly #credentials: Reflector<KeptCredential>;
   readonly #nodes: Reflector<readonly string[]>;
-  /** What sidecars may be made of, for as long as this process runs. */
-  readonly offered: Offered;
   readonly #apiServers: Reflector<readonly string[]>;
   readonly #kills: Reflector<readonly Kill[]>;
   /** Services of our two servers. */
@@ -70,14 +67,14 @@ export class ClusterState {
   constructor({ kubeConfig, config, onChange, onKill, log, signal }: ClusterStateOptions) {
     this.#config = config;
     const { images, controllerUrl, collectorUrl } = config;
-    const offered = (this.offered = {
+    const offered: Offered = {
       images,
       get apiAudiences() {
         return apiAudiences();
       },
       controllerUrl: controllerUrl.href,
       collectorUrl: collectorUrl.href,
-    });
+    };
     const api = new KubeApi(kubeConfig);
     const reflect = <T>(
       path: string,

@@ -152,16 +152,12 @@ async function run(config: ControllerConfig, log: Logger): Promise<void> {
 }
 
 function acceptedBy(
-  { offered, serverAddresses }: ClusterState,
+  { serverAddresses }: ClusterState,
   certificates: IssuedCertificates | undefined,
 ): Accepted {
   const isIssued: Accepted['isIssued'] = (server, pem) =>
     certificates?.isIssued(server, pem) === true;
-  return {
-    ...offered,
-    addresses: serverAddresses,
-    isIssued,
-  };
+  return { addresses: serverAddresses, isIssued };
 }
 
 function checkWatched(

@@ -9,17 +9,18 @@ import type { Mode, PartOptions, Resources } from '../webhook/own-parts.ts';
 import type { ServerAddresses } from '../webhook/own-service.ts';
 import type { Container, Pod } from '../webhook/pod.ts';
 
-/** What sidecars may be made of. */
-export interface Accepted extends Offered {
+/** Whom sidecars may turn to and trust, as it is now. */
+export interface Accepted {
   /** Where they are now. A sidecar may have been given fewer of them: a Service can get more. */
   readonly addresses: ServerAddresses;
   /** Whether a text is PEM of authorities that this installation made, also earlier, and nothing else. */
   readonly isIssued: (server: 'controller' | 'collector', pem: string) => boolean;
 }
 
-/** What of that stays the same for as long as the process runs. */
+/** What pods may be made of, for as long as the process runs. */
 export interface Offered {
   readonly images: readonly string[];
+  /** Of the Kubernetes API server, for whose tokens agents have no use. */
   readonly apiAudiences: readonly string[];
   readonly controllerUrl: string;
   readonly collectorUrl: string;
@@ -53,7 +54,7 @@ interface Trusted {
 export function checkPod(
   pod: Pod,
   labels: Readonly<Record<string, string>>,
-  accepted: Accepted,
+  accepted: Offered & Accepted,
 ): Checked {
   return checkInspected(inspectPod(pod, accepted), labels, accepted);
 }

@@ -31,11 +31,6 @@ const owners = new Map([
 
 /** What the webhook reads of the cluster; every call settles within three seconds. */
 export class Cluster {
-  /** @throws what `apiAudiences` throws. */
-  get apiAudiences(): readonly string[] {
-    return apiAudiences();
-  }
-
   readonly #core: CoreV1Api;
   readonly #nodes: NodeV1Api;
   readonly #custom: CustomObjectsApi;
@@ -47,6 +42,11 @@ export class Cluster {
     this.#core = new CoreV1Api(connection);
     this.#nodes = new NodeV1Api(connection);
     this.#custom = new CustomObjectsApi(connection);
+  }
+
+  /** @throws what `apiAudiences` throws. */
+  get apiAudiences(): readonly string[] {
+    return apiAudiences();
   }
 
   async namespaceLabels(name: string): Promise<Readonly<Record<string, string>>> {

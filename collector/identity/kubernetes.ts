@@ -2,9 +2,9 @@ import { AuthenticationV1Api, AuthorizationV1Api, KubeConfig } from '@kubernetes
 import type { Logger } from 'pino';
 import { readAudience, sidecarAudiences } from '#core/audiences.ts';
 import type { WriterIdentity } from '#core/control.ts';
+import { bearerToken } from '../../runtime/bearer-token.ts';
 import { openCluster } from '../../runtime/cluster-connection.ts';
 import { HttpProblem } from '../problem.ts';
-import { bearerToken } from '../../runtime/bearer-token.ts';
 import type { Identities } from './identities.ts';
 import type { Remembered } from '../../runtime/remembered.ts';
 import {

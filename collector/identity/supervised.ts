@@ -1,7 +1,7 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import type { CollectorSecrets } from '#core/control.ts';
-import { HttpProblem } from '../problem.ts';
 import { bearerToken } from '../../runtime/bearer-token.ts';
+import { HttpProblem } from '../problem.ts';
 import type { Identities } from './identities.ts';
 
 /** Knows tokens that the supervisor handed out. Hashes are compared, so that timing tells nothing of a token. */

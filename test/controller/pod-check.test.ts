@@ -1,14 +1,20 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import jsonPatch from 'fast-json-patch';
-import { checkInspected, checkPod, inspectPod, type Accepted } from '../../controller/pod-check.ts';
+import {
+  checkInspected,
+  checkPod,
+  inspectPod,
+  type Accepted,
+  type Offered,
+} from '../../controller/pod-check.ts';
 import { injectPod } from '../../webhook/inject.ts';
 import type { Pod } from '../../webhook/pod.ts';
 import { injectOptions, plainPod, podFacts } from '../support/pods.ts';
 
 const uid = 1_234_567_890;
 const enforced = { 'chaperone.dev/enforce': 'true' };
-const accepted: Accepted = {
+const accepted: Offered & Accepted = {
   images: [injectOptions.image, 'registry.example/chaperone:earlier'],
   apiAudiences: podFacts.apiAudiences,
   controllerUrl: injectOptions.controller.url,

@@ -40,8 +40,8 @@ const settings = { max_prepared_transactions: '10' };
 const contents = 'CREATE SCHEMA test_schema';
 
 describe("SQLAlchemy's own suite of dialects, over psycopg", () => {
-  const whole = scaled(10) === 10;
-  for (const version of whole ? ([15, 18] as const) : ([18] as const)) {
+  const versions = scaled(10) < 10 ? ([18] as const) : ([15, 18] as const);
+  for (const version of versions) {
     // The policy lists commands and functions, but no tables: the suite's are made, and most of them used and dropped, in
     // one transaction, so that the catalogue knows no schema of theirs that a grant could name.
     test(`passes under a policy that lists what it does: PostgreSQL ${version}`, async () => {
@@ -57,8 +57,6 @@ describe("SQLAlchemy's own suite of dialects, over psycopg", () => {
       assert.ok(allowed > 10_000, `${allowed} allowed`);
     });
 
-    // The same without rules; those take the longer way.
-    if (!whole) continue;
     test(`passes through as it does direct: PostgreSQL ${version}`, async () => {
       await using routes = await Routes.start({ version, settings }, contents);
       const { result, requests } = await routes.compare('sqlalchemy', runSuite);
