@@ -6,7 +6,7 @@ import { ownCluster, withoutCluster } from '../support/cluster.ts';
 import { readerOf } from '../support/collector-in-cluster.ts';
 import { Scene } from '../support/faults-scene.ts';
 import { idleDeployment, idlePod, startPodChurn, startQuestions } from '../support/pod-churn.ts';
-import { scaled } from '../support/random.ts';
+import { isWhole, scaled } from '../support/random.ts';
 import { silenceApiServer } from '../support/silence.ts';
 import { audit } from '../support/steady-audit.ts';
 import { until } from '../support/until.ts';
@@ -15,8 +15,8 @@ import { pidOfContainer, signalContainer } from './containers.ts';
 import { signal, tryFindPid } from './processes.ts';
 
 const times = scaled(20);
-/** Of what befalls more than one at once. */
-const fewer = Math.ceil(times / 2);
+/** Of what takes a minute and a half each time. */
+const slowly = isWhole ? times : 1;
 const quietly = (): void => undefined;
 
 /** Processes of its containers, and its API server, are killed where they run. */
@@ -147,7 +147,7 @@ describe('a fault', { skip, timeout: 10_800_000 }, () => {
     });
   });
 
-  test(`connections of both controllers to the API server that fall silent, ${fewer} times: a change afterwards arrives`, async (t) => {
+  test(`connections of both controllers to the API server that fall silent, ${slowly} times: a change afterwards arrives`, async (t) => {
     await unnoticed(
       t,
       async () => {
@@ -155,11 +155,11 @@ describe('a fault', { skip, timeout: 10_800_000 }, () => {
         using _ = silenceApiServer(controllers.map(({ container }) => pidOfContainer(container)));
         await scene.orderAll(120_000);
       },
-      fewer,
+      slowly,
     );
   });
 
-  test(`all three authorities replaced while pods are created, ${fewer} times: none is refused, and no stream breaks for good`, async (t) => {
+  test(`all three authorities replaced while pods are created, ${slowly} times: none is refused, and no stream breaks for good`, async (t) => {
     const authorities = new Authorities(scene.installed.system);
     await unnoticed(
       t,
@@ -183,7 +183,7 @@ describe('a fault', { skip, timeout: 10_800_000 }, () => {
         await scene.orderAll();
         await scene.retire(older);
       },
-      fewer,
+      slowly,
     );
   });
 });

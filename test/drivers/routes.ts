@@ -10,7 +10,7 @@ import {
 } from '../support/backend-server.ts';
 import { allSessions } from '../support/instance.ts';
 import { untilStored } from '../support/metrics.ts';
-import { scaled } from '../support/random.ts';
+import { isWhole } from '../support/random.ts';
 import { startThrough, type Through, type ThroughOptions } from '../support/through.ts';
 import { until } from '../support/until.ts';
 
@@ -51,7 +51,7 @@ export interface Compared<T> {
 
 /** Whether a server is tried with values of many megabytes: in `npm test` only one is. */
 export const takesLarge = (version: BackendServerOptions['version']): boolean =>
-  version === 18 || scaled(10) === 10;
+  version === 18 || isWhole;
 
 const database = 'drivers';
 const template = 'drivers_template';

@@ -30,3 +30,6 @@ export class Random {
 export function scaled(count: number): number {
   return Math.ceil(count * Number(process.env['CHAPERONE_TEST_SCALE'] ?? '0.1'));
 }
+
+/** Whether counts are whole. */
+export const isWhole = scaled(10) === 10;
