@@ -162,16 +162,16 @@ describe('the chart with its examples', { skip: withoutCluster, timeout: 900_000
             {
               name: 'main',
               image: await running.image(),
-              command: ['/usr/bin/node', '/work/agent.cjs'],
+              command: ['/usr/bin/node', '/agent/agent.cjs'],
               env: [
                 { name: 'PGHOST', value: 'shop-db' },
                 { name: 'PGUSER', value: 'analyst' },
                 { name: 'PGDATABASE', value: 'shop' },
               ],
-              volumeMounts: [{ name: 'work', mountPath: '/work' }],
+              volumeMounts: [{ name: 'agent', mountPath: '/agent' }],
             },
           ],
-          volumes: [{ name: 'work', configMap: { name: 'driver' } }],
+          volumes: [{ name: 'agent', configMap: { name: 'driver' } }],
         },
       },
     ]);

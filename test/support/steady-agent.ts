@@ -167,12 +167,12 @@ function agentPod(name: string, image: string): object {
         {
           name: 'main',
           image,
-          command: ['/usr/bin/node', '/work/agent.cjs'],
+          command: ['/usr/bin/node', '/agent/agent.cjs'],
           env: Object.entries(env).map(([variable, value]) => ({ name: variable, value })),
-          volumeMounts: [{ name: 'work', mountPath: '/work' }],
+          volumeMounts: [{ name: 'agent', mountPath: '/agent' }],
         },
       ],
-      volumes: [{ name: 'work', configMap: { name: 'steady' } }],
+      volumes: [{ name: 'agent', configMap: { name: 'steady' } }],
     },
   };
 }
