@@ -24,11 +24,11 @@ const noRoute = new Set(['ENETUNREACH', 'EADDRNOTAVAIL', 'EAFNOSUPPORT']);
 
 /** In milliseconds, from the first try. */
 export interface Patience {
-  /** For the sidecar itself, where others answer or nobody. */
+  /** Where somebody else answers, or nobody. */
   readonly meetMs: number;
-  /** For a sidecar that listens. */
+  /** Where nobody listens yet. */
   readonly listenMs: number;
-  /** For a sidecar that says that it is not ready. */
+  /** Where the sidecar says that it is not ready. */
   readonly readyMs: number;
 }
 
