@@ -6,7 +6,7 @@ import { resolve } from 'node:path';
 import { text as buffer } from 'node:stream/consumers';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
-import { parseArgs } from 'node:util';
+import { inspect, parseArgs } from 'node:util';
 import { isUp, noCluster } from '../test/cluster/cluster.ts';
 
 /**
@@ -105,7 +105,7 @@ async function runFile(name: string): Promise<void> {
   stream.on('test:fail', (event) => {
     if (event.details.type === 'suite') return;
     counts.failed += 1;
-    failures.push(`failed: ${name}: ${event.name}`);
+    failures.push(`failed: ${name}: ${event.name}\n${reasonOf(event.details.error)}`);
   });
   const report = await buffer(stream.compose(spec));
   done += 1;
@@ -113,4 +113,12 @@ async function runFile(name: string): Promise<void> {
   process.stdout.write(
     `\n${name} (${done} of ${files.length}, ${minutes} min)\n${report.replace(totals, '')}`,
   );
+}
+
+/** The first lines of what a test failed with, for the list at the end: the whole is with its file. */
+function reasonOf(error: Error): string {
+  return inspect(error.cause ?? error)
+    .split('\n', 12)
+    .map((line) => `  ${line}`)
+    .join('\n');
 }

@@ -70,7 +70,10 @@ export class Load implements AsyncDisposable {
         return this.book.count(fate) >= before + count;
       },
       timeoutMs,
-    );
+    ).catch((error: Error) => {
+      const met = JSON.stringify(Object.fromEntries(this.errors));
+      throw new Error(`${error.message}; met so far: ${met}`, { cause: error });
+    });
   }
 
   /** How many statements and logins were refused because they could not be recorded. */

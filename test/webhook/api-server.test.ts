@@ -282,6 +282,7 @@ describe('generated pods at the API server', { skip: withoutCluster, timeout: 90
       for (const [of, change] of [
         ['', lasting],
         ['', { spec: { containers: [{ name: agent, image: 'app:2' }] } }],
+        ['/status', { status: { conditions: [{ type: 'Initialized', status: 'True' }] } }], // as a kubelet would
         ['/ephemeralcontainers', debugger_({ targetContainerName: agent })],
       ] as const) {
         const { status, message } = await api.patch(path + of, change);
