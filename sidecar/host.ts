@@ -163,6 +163,14 @@ export class Host implements LaneHost {
     return this.#lookups.record(lookup, verdict);
   }
 
+  /** Records how many packets the rules of the pod have refused since it began. */
+  recordRefused(packets: number): void {
+    this.#options.writer.append({
+      ending: false,
+      seal: () => ({ fields: { kind: 'packets.refused', packets } }),
+    });
+  }
+
   tokenPolicy(): 'None' | 'Optional' | 'Required' | Refusal {
     return this.#bundle?.policy?.identity ?? this.#refusal();
   }

@@ -174,6 +174,15 @@ export type RecordFields =
       readonly attempts: number;
     }
   | {
+      /**
+       * The rules of the pod refused packets that are neither TCP nor DNS. No process of ours sees them, and the kernel
+       * counts them without saying whose they were or where they went.
+       */
+      readonly kind: 'packets.refused';
+      /** How many since the pod's network began, those of earlier records included. */
+      readonly packets: number;
+    }
+  | {
       /** A message that was refused before it could be judged, or that broke the protocol; nothing of it went up. */
       readonly kind: 'violation';
       readonly code: ErrorCode;

@@ -41,12 +41,12 @@ export class RefusedPackets {
     return this.#most;
   }
 
-  /** How many since this was last called. */
-  takeNew(): number {
+  /** How many in all, and how many of them since this was last called. */
+  takeNew(): { readonly total: number; readonly fresh: number } {
     const { total } = this;
     const fresh = total - this.#told;
     this.#told = total;
-    return fresh;
+    return { total, fresh };
   }
 }
 

@@ -12,14 +12,14 @@ import { RefusedPackets } from './refused-packets.ts';
 import { TransparentListener } from './transparent-listener.ts';
 
 export interface Served {
-  readonly host: Pick<Host, 'bundle' | 'unknownHost' | 'recordLookup'>;
+  readonly host: Pick<Host, 'bundle' | 'unknownHost' | 'recordLookup' | 'recordRefused'>;
   readonly connections: Connections;
   /** Why the sidecar cannot do its work now, or undefined when it can. */
   readonly notReady: () => string | undefined;
   readonly log: Logger;
 }
 
-const tellMs = 60_000;
+const tellMs = 10_000;
 
 /** Everything that only a pod has whose rules lead its traffic here: names, and what is dialled. */
 export class TransparentMode {
@@ -27,6 +27,7 @@ export class TransparentMode {
   readonly #surroundings: Surroundings;
   readonly #refused = new RefusedPackets();
   #teller: NodeJS.Timeout | undefined;
+  #tellRefused = (): void => undefined;
   #known: KnownNames | undefined;
   #listener: TransparentListener | undefined;
   #names: DnsServer | undefined;
@@ -73,7 +74,13 @@ export class TransparentMode {
       nowMs,
     });
     await this.#listener.open();
-    this.#teller = setInterval(() => this.#tellRefused(log), tellMs);
+    this.#tellRefused = () => {
+      const { total, fresh } = this.#refused.takeNew();
+      if (fresh === 0) return;
+      host.recordRefused(total);
+      log.info({ packets: fresh }, 'the rules of the pod refused what is neither TCP nor DNS');
+    };
+    this.#teller = setInterval(this.#tellRefused, tellMs);
   }
 
   /** Takes note of the Backends of a bundle. */
@@ -83,15 +90,10 @@ export class TransparentMode {
 
   /** Takes no new connections, and waits for those that are open; until then names are answered. Never rejects. */
   async close(): Promise<void> {
+    clearInterval(this.#teller);
+    this.#tellRefused(); // now: the spool may be closed before all connections are
     await this.#listener?.close();
     this.#names?.close();
-    clearInterval(this.#teller);
-  }
-
-  /** Nothing of what is refused reaches the sidecar, so that there is no record of it. */
-  #tellRefused(log: Logger): void {
-    const packets = this.#refused.takeNew();
-    if (packets > 0) log.info({ packets }, 'the rules of the pod refused what is neither TCP nor DNS'); // prettier-ignore
   }
 }
 

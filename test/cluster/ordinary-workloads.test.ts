@@ -206,7 +206,7 @@ describe('ordinary workloads', { skip: withoutCluster, timeout: 900_000 }, () =>
     assert.match(log, /curl: \(\d+\)/);
   });
 
-  test('UDP other than DNS fails at once, and names are answered', async () => {
+  test('UDP other than DNS fails at once and is on record, and names are answered', async () => {
     const pod = ['exec', 'deployment/plain', '--container=main', '--'];
     const names = await ordinary.kubectl([
       ...pod,
@@ -220,5 +220,9 @@ describe('ordinary workloads', { skip: withoutCluster, timeout: 900_000 }, () =>
       .kubectl([...pod, 'python3', '-c', script])
       .then(() => 'it was sent', (error: unknown) => String(error)); // prettier-ignore
     assert.match(failed, /PermissionError|No route to host|Operation not permitted|unreachable/);
+    const name = await ordinary.kubectl(['get', 'pods', '--selector=app=plain', '--field-selector=status.phase=Running', '--output=jsonpath={.items[0].metadata.name}']); // prettier-ignore
+    const refused = await until('it is on record', async () =>
+      (await reader.records(ordinary.name, name)).find(({ kind }) => kind === 'packets.refused')); // prettier-ignore
+    assert.ok(refused.kind === 'packets.refused' && refused.packets >= 1);
   });
 });

@@ -196,11 +196,16 @@ describe('an agent in a pod', { skip: withoutNamespaces }, () => {
         const text = world.network.run('root in the pod', 'curl', '--silent', ready.metricsUrl);
         return Number(/^chaperone_packets_refused_total (\d+)$/m.exec(text)?.[1]);
       };
+      const packetsOnRecord = (): readonly number[] =>
+        sidecar.frames().flatMap(({ header }) => (header.kind === 'packets.refused' ? [header.packets] : [])); // prettier-ignore
       const counted = refused();
       for (const host of [outside.v4, outside.v6, '127.0.0.1', '::1'])
         for (let times = 0; times < 3; times += 1)
           await world.network.try('agent', 'udp', [host, 443, 'once']);
       assert.equal(refused(), counted + 6);
+      await until('it is on record', () => packetsOnRecord().at(-1) === counted + 6);
+      const counts = packetsOnRecord();
+      assert.deepEqual(counts, [...new Set(counts)], 'one record for each count');
     });
 
     test('gets nothing from the listeners themselves, nor at the address of the pod', async () => {

@@ -1,4 +1,6 @@
 import { request } from 'node:https';
+import { parseFrames } from '#core/record/frame.ts';
+import type { RecordHeader } from '#core/record/kinds.ts';
 import type { SessionSummary } from '#core/session-summary.ts';
 import { testAuditor, type Installed } from './installed.ts';
 
@@ -6,6 +8,8 @@ import { testAuditor, type Installed } from './installed.ts';
 export interface Reader {
   /** The newest sessions that begin with what is asked for. */
   sessions(query?: Readonly<Record<string, string>>): Promise<readonly SessionSummary[]>;
+  /** All records of a pod whose records are few. */
+  records(namespace: string, pod: string): Promise<readonly RecordHeader[]>;
 }
 
 /** Makes a service account that may read, and a token of it. */
@@ -25,11 +29,21 @@ export async function readerOf({ system }: Installed): Promise<Reader> {
   const ca = await read('configmap/chaperone-authorities', '--output=jsonpath={.data.collector\\.crt}'); // prettier-ignore
   const host = await read('service/chaperone-collector', '--output=jsonpath={.spec.clusterIP}');
   const servername = `chaperone-collector.${system.name}.svc`;
+  const ask = (path: string): Promise<Buffer> => get({ host, servername, ca, path, token });
+  const json = async <T>(path: string): Promise<T> => JSON.parse(String(await ask(path))) as T; // of this release's collector
   return {
-    sessions: async (query = {}) => {
-      const path = `/v1/sessions?${new URLSearchParams(query).toString()}`;
-      const text = await get({ host, servername, ca, path, token });
-      return (JSON.parse(text) as { sessions: SessionSummary[] }).sessions; // of this release's collector
+    sessions: async (query = {}) =>
+      (await json<{ sessions: SessionSummary[] }>(`/v1/sessions?${new URLSearchParams(query).toString()}`)).sessions, // prettier-ignore
+    records: async (namespace, pod) => {
+      const { streams } = await json<{ streams: { stream: string }[] }>('/v1/streams?limit=100');
+      const all = await Promise.all(streams.map(async ({ stream }) => {
+        const bytes = await ask(`/v1/streams/${stream}/frames?from=1`);
+        const headers = Array.from(parseFrames(bytes), ({ header }) => header);
+        const [first] = headers;
+        const isOfPod = first?.kind === 'stream.start' && first['k8s.namespace.name'] === namespace && first['k8s.pod.name'] === pod;
+        return isOfPod ? headers : [];
+      })); // prettier-ignore
+      return all.flat();
     },
   };
 }
@@ -42,17 +56,15 @@ interface Asked {
   readonly token: string;
 }
 
-function get({ token, ...where }: Asked): Promise<string> {
+function get({ token, ...where }: Asked): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const headers = { authorization: `Bearer ${token}` };
     const outgoing = request({ ...where, port: 443, headers, timeout: 30_000 }, (response) => {
-      let text = '';
-      response.setEncoding('utf8').on('data', (piece: string) => (text += piece));
-      response.on('error', reject);
-      response.on('end', () => {
-        if (response.statusCode === 200) resolve(text);
-        else reject(new Error(`${where.path}: ${response.statusCode} ${text}`));
-      });
+      response.toArray().then((pieces: Buffer[]) => {
+        const body = Buffer.concat(pieces);
+        if (response.statusCode === 200) resolve(body);
+        else reject(new Error(`${where.path}: ${response.statusCode} ${String(body)}`));
+      }, reject);
     });
     outgoing.on('timeout', () => outgoing.destroy(new Error(`${where.path}: no answer in time`)));
     outgoing.on('error', reject).end();
