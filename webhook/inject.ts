@@ -37,6 +37,9 @@ export type Injection =
     }
   | { readonly kind: 'refused'; readonly refusals: readonly Refusal[] };
 
+/** What a sidecar wants at most to end what runs and to ship what it has, once the agent's containers have ended. */
+const endSeconds = 17;
+
 /** Where a sidecar's uid comes from. */
 export interface Uids {
   /** Returns one of `uidRange` that nobody can foresee. */
@@ -136,6 +139,11 @@ function buildPatch(input: PatchInput): {
     warnings.push(...change.warnings);
   }
   if (!facts.kubeApiToken) withholdToken(pod, lost, patch, warnings);
+  const { terminationGracePeriodSeconds: grace } = pod.spec;
+  if (grace !== undefined && grace < endSeconds)
+    warnings.push(
+      `of ${grace} s of terminationGracePeriodSeconds the sidecar gets what the agent leaves, and 2 s at least: what it cannot ship by then is lost with the pod; ${endSeconds} s more than the agent needs are always enough`,
+    );
   if (found.kind === 'nothing') {
     patch.append(['spec', 'volumes'], volumesWithout(pod, lost), parts.volumes);
     makeRoom(pod, facts.mode, options, patch);

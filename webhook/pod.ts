@@ -29,6 +29,7 @@ export interface PodSpec {
   readonly securityContext?: { readonly runAsUser?: number; readonly windowsOptions?: object };
   readonly automountServiceAccountToken?: boolean;
   readonly serviceAccountName?: string;
+  readonly terminationGracePeriodSeconds?: number;
   readonly hostNetwork?: boolean;
   readonly hostPID?: boolean;
   readonly hostIPC?: boolean;
@@ -195,6 +196,7 @@ const spec = shape(
     securityContext: shape({ runAsUser: isNumber, windowsOptions: isObject }),
     automountServiceAccountToken: isBoolean,
     serviceAccountName: isString,
+    terminationGracePeriodSeconds: isNumber,
     hostNetwork: isBoolean,
     hostPID: isBoolean,
     hostIPC: isBoolean,

@@ -129,6 +129,8 @@ export function idleDeployment(name: string, image: string): object {
 }
 
 function idleSpec(image: string): object {
-  const command = ['/usr/bin/node', '-e', 'setInterval(() => 0, 1_000)'];
-  return { terminationGracePeriodSeconds: 1, containers: [{ name: 'main', image, command }] };
+  const script = `process.on('SIGTERM', () => process.exit()); setInterval(() => 0, 1_000)`;
+  // What they leave of their time is the sidecar's, to ship what it has.
+  const containers = [{ name: 'main', image, command: ['/usr/bin/node', '-e', script] }];
+  return { terminationGracePeriodSeconds: 20, containers };
 }

@@ -250,6 +250,13 @@ describe('a pod that is injected', () => {
     assert.match(warnings.join('\n'), /no token for the Kubernetes API/);
   });
 
+  test('is told that it leaves its sidecar little time to end', () => {
+    const of = (terminationGracePeriodSeconds: number): string =>
+      injected(plainPod({ terminationGracePeriodSeconds })).warnings.join();
+    assert.match(of(4), /^of 4 s of terminationGracePeriodSeconds the sidecar gets what/);
+    assert.equal(of(30), '');
+  });
+
   test('gets another uid than one that its author wrote into it', () => {
     const { pod } = injected(plainPod({ initContainers: [app()] }));
     const draws = { draw: () => uid + 1, keeps: false };
