@@ -72,7 +72,7 @@ export class SteadyAgent {
   }
 
   #take(line: string): void {
-    const [what, first = '', second = ''] = line.split(' ');
+    const [what, first = '', second = '', ...more] = line.split(' ');
     const number = Number(first);
     switch (what) {
       case 'answered':
@@ -91,7 +91,7 @@ export class SteadyAgent {
         this.closed.add(number);
         break;
       case 'unreached':
-        this.unreached.set(number, second);
+        this.unreached.set(number, [second, ...more].join(' '));
         break;
       case 'verified':
         this.trusted.push(first);

@@ -64,7 +64,7 @@ async function connect(
       await client.end();
       say('closed', id);
     } catch (error) {
-      say(isOpen ? 'broken' : 'unreached', id, codeOf(error));
+      say(isOpen ? 'broken' : 'unreached', id, codeOf(error), reasonOf(error));
       client.end().catch(() => undefined); // what it talked to is gone
       await delay(retryMs);
     }
@@ -100,6 +100,13 @@ async function watchPolicy(client: Client): Promise<void> {
 /** What it would trust if it began now. */
 function hashOfTrust(): string {
   return createHash('sha256').update(readFileSync(process.env['PGSSLROOTCERT'] ?? '')).digest('hex'); // prettier-ignore
+}
+
+/** Its message and, of a refusal, the details, in one line. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return 'unknown';
+  const detail = error instanceof DatabaseError ? (error.detail ?? '') : '';
+  return `${error.message} ${detail}`.replaceAll('\n', ' ');
 }
 
 function codeOf(error: unknown): string {
