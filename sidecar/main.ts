@@ -28,7 +28,7 @@ import { providePodAuthority, writeTrust } from './trust/pod-authority.ts';
 import type { Routes } from './upstream.ts';
 
 const drainMs = 7_000; // running statements have 5 s of it, and their cancels 1.5 s
-const shipMs = 10_000;
+const shipMs = 10_000; // injections warn of pods that leave it less than both: webhook/inject.ts
 const orphanDrainMs = 500;
 const nowhere = { address: '', port: 0 }; // the ends of a connection that nobody has made
 

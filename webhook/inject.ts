@@ -37,7 +37,7 @@ export type Injection =
     }
   | { readonly kind: 'refused'; readonly refusals: readonly Refusal[] };
 
-/** What a sidecar wants at most to end what runs and to ship what it has, once the agent's containers have ended. */
+/** What a sidecar takes at most to end what runs (7 s) and to ship what it has (10 s), as `sidecar/main.ts` bounds both. */
 const endSeconds = 17;
 
 /** Where a sidecar's uid comes from. */

@@ -27,7 +27,7 @@ export class TransparentMode {
   readonly #surroundings: Surroundings;
   readonly #refused = new RefusedPackets();
   #teller: NodeJS.Timeout | undefined;
-  #tellRefused = (): void => undefined;
+  #served: Served | undefined;
   #known: KnownNames | undefined;
   #listener: TransparentListener | undefined;
   #names: DnsServer | undefined;
@@ -43,7 +43,8 @@ export class TransparentMode {
   }
 
   /** Opens the listeners; until the first bundle nothing is let through. @throws ChaperoneError `config-invalid`. */
-  async start({ host, connections, notReady, log }: Served): Promise<void> {
+  async start(served: Served): Promise<void> {
+    const { host, connections, notReady, log } = served;
     const { transparentPort: port, transparentDnsPort: dnsPort } = this.#config;
     const { resolver, learned, places, isDenied } = this.#surroundings;
     const unknownHost = () => host.unknownHost();
@@ -74,13 +75,8 @@ export class TransparentMode {
       nowMs,
     });
     await this.#listener.open();
-    this.#tellRefused = () => {
-      const { total, fresh } = this.#refused.takeNew();
-      if (fresh === 0) return;
-      host.recordRefused(total);
-      log.info({ packets: fresh }, 'the rules of the pod refused what is neither TCP nor DNS');
-    };
-    this.#teller = setInterval(this.#tellRefused, tellMs);
+    this.#served = served;
+    this.#teller = setInterval(() => this.#tellRefused(), tellMs);
   }
 
   /** Takes note of the Backends of a bundle. */
@@ -94,6 +90,14 @@ export class TransparentMode {
     this.#tellRefused(); // now: the spool may be closed before all connections are
     await this.#listener?.close();
     this.#names?.close();
+  }
+
+  #tellRefused(): void {
+    const { total, fresh } = this.#refused.takeNew();
+    if (fresh === 0 || !this.#served) return;
+    const { host, log } = this.#served;
+    host.recordRefused(total);
+    log.info({ packets: fresh }, 'the rules of the pod refused what is neither TCP nor DNS');
   }
 }
 
