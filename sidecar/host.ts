@@ -163,10 +163,11 @@ export class Host implements LaneHost {
     return this.#lookups.record(lookup, verdict);
   }
 
-  /** Records how many packets the rules of the pod have refused since it began. */
-  recordRefused(packets: number): void {
+  /** Records how many packets the rules of the pod have refused since its network began. */
+  recordRefused(packets: number, dropped: () => void): void {
     this.#options.writer.append({
       ending: false,
+      dropped,
       seal: () => ({ fields: { kind: 'packets.refused', packets } }),
     });
   }

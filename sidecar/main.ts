@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { ChaperoneError } from '#core/errors.ts';
+import { drainMs, shipMs } from '#core/stop-times.ts';
 import { listenForOperators } from './admin-socket.ts';
 import { withAnnounced } from './announced-authorities.ts';
 import { followBundles, type BundleSource } from './bundle-source.ts';
@@ -27,8 +28,6 @@ import { CertificateWorker } from './trust/certificate-worker.ts';
 import { providePodAuthority, writeTrust } from './trust/pod-authority.ts';
 import type { Routes } from './upstream.ts';
 
-const drainMs = 7_000; // running statements have 5 s of it, and their cancels 1.5 s
-const shipMs = 10_000; // injections warn of pods that leave it less than both: webhook/inject.ts
 const orphanDrainMs = 500;
 const nowhere = { address: '', port: 0 }; // the ends of a connection that nobody has made
 

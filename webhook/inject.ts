@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { drainMs, shipMs } from '#core/stop-times.ts';
 import { changeAgent, type AgentOptions } from './agent-container.ts';
 import { findOwn, type Found } from './find-own.ts';
 import { refuseHostAliases } from './host-aliases.ts';
@@ -37,8 +38,8 @@ export type Injection =
     }
   | { readonly kind: 'refused'; readonly refusals: readonly Refusal[] };
 
-/** What a sidecar takes at most to end what runs (7 s) and to ship what it has (10 s), as `sidecar/main.ts` bounds both. */
-const endSeconds = 17;
+/** What a sidecar takes at most once the agent has ended. */
+const endSeconds = (drainMs + shipMs) / 1_000;
 
 /** Where a sidecar's uid comes from. */
 export interface Uids {
@@ -128,7 +129,7 @@ function buildPatch(input: PatchInput): {
 } {
   const { pod, facts, options, found, foreign, parts, isInPlace } = input;
   const patch = new PodPatch();
-  const warnings: string[] = [];
+  const warnings = endWarnings(pod);
   const lost = facts.kubeApiToken ? [] : (pod.spec.volumes ?? []).filter(isPluginVolume);
   const lostNames = new Set(lost.map(({ name }) => name));
   for (const { path, container } of foreign) {
@@ -139,11 +140,6 @@ function buildPatch(input: PatchInput): {
     warnings.push(...change.warnings);
   }
   if (!facts.kubeApiToken) withholdToken(pod, lost, patch, warnings);
-  const { terminationGracePeriodSeconds: grace } = pod.spec;
-  if (grace !== undefined && grace < endSeconds)
-    warnings.push(
-      `of ${grace} s of terminationGracePeriodSeconds the sidecar gets what the agent leaves, and 2 s at least: what it cannot ship by then is lost with the pod; ${endSeconds} s more than the agent needs are always enough`,
-    );
   if (found.kind === 'nothing') {
     patch.append(['spec', 'volumes'], volumesWithout(pod, lost), parts.volumes);
     makeRoom(pod, facts.mode, options, patch);
@@ -151,6 +147,13 @@ function buildPatch(input: PatchInput): {
   if (!isInPlace) placeFirst(pod, found.kind === 'ours', parts, patch);
   describe(pod, patch);
   return { patch: patch.operations, warnings };
+}
+
+function endWarnings({ spec: { terminationGracePeriodSeconds: grace } }: Pod): string[] {
+  if (grace === undefined || grace >= endSeconds) return [];
+  return [
+    `of ${grace} s of terminationGracePeriodSeconds the sidecar gets what the agent leaves, and 2 s at least, where it takes up to ${endSeconds} s: what it has not shipped by then is lost with the pod`,
+  ];
 }
 
 /** Removes what the ServiceAccount plugin of the API server mounted before us, and keeps it from doing so again. */

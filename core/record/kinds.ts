@@ -175,8 +175,8 @@ export type RecordFields =
     }
   | {
       /**
-       * The rules of the pod refused packets that are neither TCP nor DNS. No process of ours sees them, and the kernel
-       * counts them without saying whose they were or where they went.
+       * The rules of the pod refused packets that are neither TCP nor DNS. No process of ours sees them; the kernel
+       * counts most of them, without saying whose they were or where they went.
        */
       readonly kind: 'packets.refused';
       /** How many since the pod's network began, those of earlier records included. */

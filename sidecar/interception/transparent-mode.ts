@@ -37,7 +37,7 @@ export class TransparentMode {
     this.#surroundings = surroundings;
   }
 
-  /** What the rules of the pod have refused, since it began. */
+  /** What the rules of the pod have refused, since its network began. */
   get packetsRefused(): number {
     return this.#refused.total;
   }
@@ -93,11 +93,12 @@ export class TransparentMode {
   }
 
   #tellRefused(): void {
-    const { total, fresh } = this.#refused.takeNew();
-    if (fresh === 0 || !this.#served) return;
+    if (!this.#served) return;
+    const packets = this.#refused.takeNew();
+    if (packets === undefined) return;
     const { host, log } = this.#served;
-    host.recordRefused(total);
-    log.info({ packets: fresh }, 'the rules of the pod refused what is neither TCP nor DNS');
+    host.recordRefused(packets, () => this.#refused.tellAgain());
+    log.info({ packets }, 'the rules of the pod have refused what is neither TCP nor DNS');
   }
 }
 

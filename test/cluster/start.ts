@@ -111,6 +111,9 @@ function controllerManager(): readonly string[] {
     `--kubeconfig=${pki('kcm.conf')}`,
     '--leader-elect=false',
     '--use-service-account-credentials',
+    // Watches of an API server that is killed again and again wait for up to a minute. The node must not count as lost
+    // meanwhile (after 50 s, by default): its pods would leave their Services.
+    '--node-monitor-grace-period=10m',
     `--service-account-private-key-file=${pki('sa.key')}`,
     `--root-ca-file=${pki('ca.crt')}`,
     `--flex-volume-plugin-dir=${state}/volume-plugins`, // or it makes one in /usr/libexec

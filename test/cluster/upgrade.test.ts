@@ -85,8 +85,8 @@ describe('an installed release', { skip: withoutCluster, timeout: 600_000 }, () 
       const id = await read('{.status.initContainerStatuses[?(@.name=="chaperone")].containerID}');
       const uid = await read('{.metadata.uid}');
       let bytes = Infinity;
-      await until('it rests', () => (bytes = memoryOfContainer(uid, id)) < 80e6, 120_000)
-        .catch(() => assert.fail(`${bytes} bytes`)); // prettier-ignore
+      const rests = (): boolean => (bytes = memoryOfContainer(uid, id)) < 80e6;
+      await until('it rests', rests, 120_000).catch((error: unknown) => assert.fail(`${String(error)}: ${bytes} bytes`)); // prettier-ignore
     });
 
   test('keeps its records when its own database is moved', async () => {

@@ -219,7 +219,13 @@ const cancels = (login: Login): Promise<unknown[]> =>
         query.on('error', (error) => resolve(error instanceof DatabaseError ? `${error.code} ${error.message}` : String(error))); // prettier-ignore
         client.query(query);
         await untilSleeping(observer, pid);
-        const canceller = new Client({ host, port, user, password, database }) as unknown as Canceller;
+        const canceller = new Client({
+          host,
+          port,
+          user,
+          password,
+          database,
+        }) as unknown as Canceller;
         const closed = once(canceller.connection, 'end');
         canceller.cancel(client, query);
         found.push(await promise);

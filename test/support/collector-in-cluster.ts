@@ -2,6 +2,7 @@ import { request } from 'node:https';
 import { parseFrames } from '#core/record/frame.ts';
 import type { RecordHeader } from '#core/record/kinds.ts';
 import type { SessionSummary } from '#core/session-summary.ts';
+import type { StreamRow } from '../../collector/store/read.ts';
 import { testAuditor, type Installed } from './installed.ts';
 
 /** Reads what the collector of a cluster has, as an auditor with a bearer token does. */
@@ -35,15 +36,14 @@ export async function readerOf({ system }: Installed): Promise<Reader> {
     sessions: async (query = {}) =>
       (await json<{ sessions: SessionSummary[] }>(`/v1/sessions?${new URLSearchParams(query).toString()}`)).sessions, // prettier-ignore
     records: async (namespace, pod) => {
-      const { streams } = await json<{ streams: { stream: string }[] }>('/v1/streams?limit=100');
-      const all = await Promise.all(streams.map(async ({ stream }) => {
-        const bytes = await ask(`/v1/streams/${stream}/frames?from=1`);
-        const headers = Array.from(parseFrames(bytes), ({ header }) => header);
-        const [first] = headers;
-        const isOfPod = first?.kind === 'stream.start' && first['k8s.namespace.name'] === namespace && first['k8s.pod.name'] === pod;
-        return isOfPod ? headers : [];
-      })); // prettier-ignore
-      return all.flat();
+      const { streams } = await json<{ streams: StreamRow[] }>('/v1/streams?limit=1000');
+      const headers: RecordHeader[] = [];
+      for (const { stream } of streams.filter(
+        (row) => row.namespace === namespace && row.pod === pod,
+      ))
+        for (const { header } of parseFrames(await ask(`/v1/streams/${stream}/frames?from=1`)))
+          headers.push(header);
+      return headers;
     },
   };
 }

@@ -134,11 +134,7 @@ async function marksRun(
 
 /** Opens a connection for as long as it is used. */
 export async function withClient<T>(url: string, use: (client: Client) => Promise<T>): Promise<T> {
-  // Nothing is known of how many rows what is read out of headers has: loops in loops would be taken for cheap.
-  const client = new Client({
-    connectionString: url,
-    options: '-c enable_nestloop=off -c jit=off',
-  });
+  const client = new Client(url);
   client.on('error', () => undefined); // the query says so
   try {
     await client.connect();

@@ -254,7 +254,9 @@ describe('a pod that is injected', () => {
     const of = (terminationGracePeriodSeconds: number): string =>
       injected(plainPod({ terminationGracePeriodSeconds })).warnings.join();
     assert.match(of(4), /^of 4 s of terminationGracePeriodSeconds the sidecar gets what/);
-    assert.equal(of(30), '');
+    assert.match(of(16), /^of 16 s /);
+    assert.equal(of(17), '');
+    assert.equal(injected(plainPod()).warnings.join(), '');
   });
 
   test('gets another uid than one that its author wrote into it', () => {
