@@ -128,8 +128,8 @@ async function marksRun(
   database: string,
   pod: string,
 ): Promise<readonly { readonly mark: number; readonly times: number }[]> {
-  const query = `SELECT substring(mark FROM '_([0-9]+)_$')::int AS mark, count(*)::int AS times FROM marks WHERE mark LIKE $1 GROUP BY 1`; // prettier-ignore
-  return withClient(database, async (client) => (await client.query<{ mark: number; times: number }>(query, [`mark_${pod}_%`])).rows); // prettier-ignore
+  const query = `SELECT substring(mark FROM '_([0-9]+)_$')::int AS mark, count(*)::int AS times FROM marks WHERE starts_with(mark, $1) GROUP BY 1`; // prettier-ignore
+  return withClient(database, async (client) => (await client.query<{ mark: number; times: number }>(query, [`mark_${pod}_`])).rows); // prettier-ignore
 }
 
 /** Opens a connection for as long as it is used. */
