@@ -61,6 +61,23 @@ test('each change of the policies in force is on record, once', async () => {
   host.drain();
 });
 
+test('what the rules of a pod have refused is on record, or whoever says so hears that it is not', async () => {
+  let dropped = 0;
+  const tell = async (spool: TestSpool): Promise<void> => {
+    const { host } = await startHost(spool, 0);
+    host.recordRefused(7, () => (dropped += 1));
+    await spool.writer.turn();
+    host.drain();
+  };
+  using spool = openSpool();
+  await tell(spool);
+  const counts = spool.frames().flatMap(({ header }) => (header.kind === 'packets.refused' ? [header.packets] : [])); // prettier-ignore
+  assert.deepEqual([counts, dropped], [[7], 0]);
+  using full = openSpool({ maxBytes: 0 });
+  await tell(full);
+  assert.equal(dropped, 1);
+});
+
 describe('what a host refuses', () => {
   const cases: [code: string, reason: string, policy: boolean][] = [
     ['too-many-connections', 'too many sessions', true],

@@ -38,11 +38,11 @@ export async function readerOf({ system }: Installed): Promise<Reader> {
     records: async (namespace, pod) => {
       const { streams } = await json<{ streams: StreamRow[] }>('/v1/streams?limit=1000');
       const headers: RecordHeader[] = [];
-      for (const { stream } of streams.filter(
-        (row) => row.namespace === namespace && row.pod === pod,
-      ))
-        for (const { header } of parseFrames(await ask(`/v1/streams/${stream}/frames?from=1`)))
-          headers.push(header);
+      for (const row of streams) {
+        if (row.namespace !== namespace || row.pod !== pod) continue;
+        const frames = parseFrames(await ask(`/v1/streams/${row.stream}/frames?from=1`));
+        headers.push(...Array.from(frames, ({ header }) => header));
+      }
       return headers;
     },
   };
